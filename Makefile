@@ -1,0 +1,31 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+.PHONY: demo test lint format clean
+
+demo: $(READY) ## the main job, six sites, on the bundled phantom
+	OMP_NUM_THREADS=1 $(BIN)/nvflare simulator jobs/flap_sam_kits -w work -n 6 -t 6
+	$(BIN)/flap-sam results work
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) work
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -e .
+	touch $(READY)

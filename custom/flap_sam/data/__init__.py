@@ -1,0 +1,1 @@
+"""From volumes to slice windows: a site's scans become its store, the store becomes windows."""

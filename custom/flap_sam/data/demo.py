@@ -1,0 +1,31 @@
+"""The bundled demo: procedural volumes, drawn and prepared once in a cache folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flap_sam.data.prepare import SOURCES, prepare
+
+REVISION = 1
+
+
+def cache_folder() -> Path:
+    """Where the demo lies: `FLAP_SAM_CACHE`, else the user's cache folder."""
+    own = os.environ.get("FLAP_SAM_CACHE")
+    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flap-sam"
+    return base / f"demo-{REVISION}"
+
+
+def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, str]:
+    """Prepare one site of a procedural source, unless it is there already.
+
+    Args:
+        choose: picks the site among the source's.
+
+    Returns:
+        The store and the site's name in it.
+    """
+    folder = cache_folder() / source
+    name = choose(SOURCES[source](folder / "volumes").sites())
+    prepare(source, folder / "volumes", folder / "store", [name])
+    return folder / "store", name

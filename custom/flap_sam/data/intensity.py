@@ -1,0 +1,73 @@
+"""How raw intensities become the 16-bit codes of a store.
+
+A scan is clipped as its site prescribes, and its remaining range is laid on 0..65535, meaning 0..1. Scaling
+to 0..1 undoes any scaling and shifting before it, so z-scoring a scan first would change no code.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flap_sam.data.geometry import Volume
+from flap_sam.errors import FlapSamError
+
+CODE_MAXIMUM = 65535
+
+
+@dataclass(frozen=True)
+class SiteIntensity:
+    """One table for all scans of a site, in the scans' own unit (CT: HU)."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+
+    def bounds(self, image: np.ndarray) -> tuple[float, float]:
+        """Where to clip a scan."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class VolumeIntensity:
+    """Every scan by its own percentiles, for scans without an absolute unit (MR)."""
+
+    low_percentile: float
+    high_percentile: float
+
+    def bounds(self, image: np.ndarray) -> tuple[float, float]:
+        """Where to clip a scan."""
+        low, high = np.percentile(image, (self.low_percentile, self.high_percentile))
+        return float(low), float(high)
+
+
+Intensity = SiteIntensity | VolumeIntensity
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Codes uint16 [slices, rows, columns], and the intensities that 0 and 65535 stand for."""
+
+    codes: np.ndarray
+    minimum: float
+    maximum: float
+
+
+def encode(volume: Volume, intensity: Intensity) -> Encoded:
+    """Clip a scan and lay it on 16 bits.
+
+    Raises:
+        FlapSamError: the scan has one single intensity after clipping.
+    """
+    low, high = intensity.bounds(volume.array)
+    minimum, maximum = np.clip((volume.array.min(), volume.array.max()), low, high).astype(float)
+    if minimum == maximum:
+        raise FlapSamError(
+            f"{volume.path} has the one intensity {minimum:g} everywhere after clipping to {low:g}..{high:g}, "
+            "expected a scan; check its unit and the site's intensity table."
+        )
+    codes = np.empty(volume.array.shape, np.uint16)
+    scale = CODE_MAXIMUM / (maximum - minimum)
+    for code, image in zip(codes, volume.array, strict=True):  # a slice at a time keeps the floats small
+        code[:] = np.rint((np.clip(image, minimum, maximum) - minimum) * scale)
+    return Encoded(codes, float(minimum), float(maximum))

@@ -1,0 +1,1 @@
+"""Where volumes come from: one module a public layout, and a procedural phantom in place of patients."""

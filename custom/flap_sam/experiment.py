@@ -1,0 +1,134 @@
+"""What is trained: the one description that the server, every site and every payload share."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+
+from flap_sam.errors import FlapSamError
+
+BACKBONES = ("vit_tiny", "vit_b", "vit_l", "vit_h")
+METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam")
+ADAPTERS = ("lora", "dora", "mole")
+NORMALISATIONS = ("volume", "window")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One federated fine-tuning run; the job decides it, no site and no server can change it on the way.
+
+    The defaults are the paper's (arXiv 2407.21739, section 3.2).
+
+    Args:
+        dataset: what the volumes are, in a word; a label for reports.
+        classes: organs to segment, background not counted.
+        backbone: a name of `BACKBONES`, or "auto": the one the site's SAM checkpoint holds,
+            `vit_tiny` where there is no checkpoint.
+        image_size: pixels a side of a slice as the network sees it, a multiple of 16; None means the backbone's own.
+        method: which parts train, a name of `METHODS`.
+        adapter: a name of `ADAPTERS`.
+        rank: rank of the adapters; alpha: their scale, y = Wx + alpha B(Ax).
+        experts: adapters a projection holds under `mole`.
+        prompt_grid: foreground points a side in a regular grid of prompts; 0 means no prompts.
+        normalisation: intensities stretched to [0, 1] over the "volume" or over each "window" of 5 slices.
+        rounds: federated rounds; local_epochs: passes over a site's training windows in each.
+        batch_size: windows a step; learning_rate, weight_decay: of AdamW.
+        warmup_steps: steps of linear warm-up; max_epochs: where the rate's decay ends; decay_power: its exponent.
+        seed: start of every random number of the run.
+    """
+
+    dataset: str = "kits19"
+    classes: int = 2
+    backbone: str = "auto"
+    image_size: int | None = None
+    method: str = "flap_sam"
+    adapter: str = "lora"
+    rank: int = 32
+    alpha: float = 1.0
+    experts: int = 3
+    prompt_grid: int = 0
+    normalisation: str = "volume"
+    rounds: int = 100
+    local_epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 8e-4
+    weight_decay: float = 0.1
+    warmup_steps: int = 250
+    max_epochs: int = 200
+    decay_power: float = 7.0
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name, choices in (
+            ("backbone", ("auto", *BACKBONES)),
+            ("method", METHODS),
+            ("adapter", ADAPTERS),
+            ("normalisation", NORMALISATIONS),
+        ):
+            if getattr(self, name) not in choices:
+                _refuse(name, getattr(self, name), "one of " + ", ".join(choices))
+        for name in ("classes", "rank", "experts", "rounds", "local_epochs", "batch_size", "max_epochs"):
+            if getattr(self, name) < 1:
+                _refuse(name, getattr(self, name), "1 or more")
+        for name in ("prompt_grid", "warmup_steps", "weight_decay", "decay_power", "seed"):
+            if not getattr(self, name) >= 0:
+                _refuse(name, getattr(self, name), "0 or more")
+        for name in ("alpha", "learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                _refuse(name, getattr(self, name), "a positive number")
+        if self.image_size is not None and (self.image_size < 16 or self.image_size % 16):
+            _refuse("image_size", self.image_size, "a multiple of 16, or null for the backbone's own")
+
+    @classmethod
+    def from_dict(cls, settings: dict) -> "Experiment":
+        """Read the experiment from a job's settings; an unknown key is an error, not a silent default."""
+        if not isinstance(settings, dict):
+            raise FlapSamError(f"The experiment is {type(settings).__name__}; expected an object of named settings.")
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise FlapSamError(f"The experiment has unknown settings {unknown}; known are {', '.join(known)}.")
+        return cls(**settings)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Experiment":
+        try:
+            settings = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise FlapSamError(
+                f"The experiment is not JSON ({error}); expected an object of named settings."
+            ) from error
+        return cls.from_dict(settings)
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal experiments give equal text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, as hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def resolved(self, backbone: str, image_size: int) -> "Experiment":
+        """This experiment with "auto" and None replaced by what a site found."""
+        return replace(
+            self,
+            backbone=backbone if self.backbone == "auto" else self.backbone,
+            image_size=self.image_size or image_size,
+        )
+
+
+def _check_types(experiment: Experiment) -> None:
+    expected = {int: "a whole number", float: "a number", str: "a text"}
+    for field in fields(experiment):
+        value = getattr(experiment, field.name)
+        kind = field.type if field.type in expected else int
+        if field.type not in expected and value is None:
+            continue
+        accepted = (int, float) if kind is float else kind
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            _refuse(field.name, value, expected[kind])
+
+
+def _refuse(name: str, found: object, expected: str) -> None:
+    message = f"The experiment's {name} is {found!r}; expected {expected}."
+    raise FlapSamError(message, public=message)

@@ -1,0 +1,1 @@
+"""What crosses the wire. The only room that knows NVFlare."""

@@ -1,0 +1,275 @@
+"""The server's end: rounds of training, then the final and the best payload on every site's test cases."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.workflows.model_controller import ModelController
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.federation import round_log
+from flap_sam.federation.aggregator import LowRankAggregator, mean_energy
+from flap_sam.federation.console import quiet, say
+from flap_sam.federation.messages import (
+    EXPERIMENT,
+    REASON,
+    REPORT,
+    TASK_EVALUATE,
+    TASK_TRAIN,
+    EvaluationReport,
+    TrainReport,
+    clean_reason,
+    from_meta,
+)
+from flap_sam.federation.persistor import BEST, FINAL, results_folder
+from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.reporting.results import closing_summary, write_test_dice
+from flap_sam.training.evaluate import mean_dice
+
+Accept = Callable[[str, FLModel], None]
+
+
+@dataclass(frozen=True)
+class Global:
+    """A global payload, the round that started from it and its mean validation Dice there."""
+
+    tensors: dict[str, Tensor]
+    round: int
+    validation: float | None
+
+
+class FlapSamController(ModelController):
+    """Runs an experiment over all connected sites; every site must take part in every round.
+
+    In round 0 there is no payload: each site starts the trained tensors from the experiment's seed and its own
+    checkpoint, and the server stops the run unless all started from the same digest.
+
+    Args:
+        experiment: settings as `Experiment` names them.
+        aggregator_id, persistor_id: components of the job.
+    """
+
+    def __init__(self, experiment: dict, aggregator_id: str = "aggregator", persistor_id: str = "persistor") -> None:
+        super().__init__(persistor_id=persistor_id, allow_empty_global_weights=True)
+        fobs.register(TensorDecomposer)
+        quiet()
+        self._settings = experiment
+        self._aggregator_id = aggregator_id
+        self._lock = threading.Lock()
+        self._refused: dict[str, str] = {}
+        self._start_digest: str | None = None
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except FlapSamError as error:
+            if not self.abort_signal.triggered:
+                self.panic(str(error))
+
+    def _run(self) -> None:
+        self.experiment = Experiment.from_dict(self._settings)
+        self._job_experiment = self.experiment
+        self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
+        self._folder = results_folder(self.fl_ctx)
+        self._sites = sorted(client.name for client in self.engine.get_clients())
+        say(f"{self.experiment.method} on {len(self._sites)} sites, {self.experiment.rounds} rounds")
+
+        tensors: dict[str, Tensor] = {}
+        best: Global | None = None
+        for number in range(self.experiment.rounds):
+            received, tensors = tensors, {}
+            tensors, validation = self._round(number, received)
+            self._keep(FINAL, Global(tensors, number + 1, None))
+            best = self._better(best, Global(received, number, validation))
+        self._finish(tensors, best)
+
+    def _round(self, number: int, received: dict[str, Tensor]) -> tuple[dict[str, Tensor], float | None]:
+        """Send a payload, gather and aggregate the updates; the new payload and the old one's validation Dice."""
+        start = time.perf_counter()
+        task = self._task(number, received)
+        bytes_down = encoded_size(task)
+        records: dict[str, SiteRecord] = {}
+
+        def accept(site: str, result: FLModel) -> None:
+            report = from_meta(TrainReport, result.meta.get(REPORT), self.experiment.classes)
+            if result.current_round != number:
+                raise FlapSamError(f"it answers round {result.current_round}, not {number}")
+            self._check_start(report, first=not received)
+            result.meta["slices"] = report.slices
+            self._aggregator.accept_model(result)
+            records[site] = SiteRecord(
+                slices=report.slices,
+                loss=report.loss,
+                steps=report.steps,
+                seconds=report.seconds,
+                validation=report.validation,
+                bytes_down=bytes_down,
+                bytes_up=encoded_size(result),
+            )
+            say(_site_line(number, site, records[site]))
+
+        self._ask(TASK_TRAIN, task, accept)
+        server_start = time.perf_counter()
+        merged = self._aggregator.aggregate_model()
+        end = time.perf_counter()
+        record = RoundRecord(
+            round=number,
+            validation=_mean([mean_dice(r.validation) for r in records.values()]),
+            loss=math.fsum(r.loss * r.slices for r in records.values()) / sum(r.slices for r in records.values()),
+            svd_energy_kept=mean_energy(merged.meta["energy_kept"]),
+            seconds=end - start,
+            server_seconds=end - server_start,
+            sites=dict(sorted(records.items())),
+            refused=dict(self._refused),
+        )
+        round_log.append(self._folder, record)
+        say(_round_line(record, self.experiment.rounds))
+        return merged.params, record.validation
+
+    def _finish(self, tensors: dict[str, Tensor], best: Global | None) -> None:
+        """Score the last payload, and the best one where that is another, at every site."""
+        final, reports = self._evaluate(FINAL, tensors)
+        tables = {FINAL: reports}
+        best = self._better(best, Global(tensors, self.experiment.rounds, final))
+        tables[BEST] = reports if best.tensors is tensors else self._evaluate(BEST, best.tensors)[1]
+        write_test_dice(self._folder, tables, best.round)
+        say("\n" + closing_summary(self._folder))
+
+    def _evaluate(self, kind: str, tensors: dict[str, Tensor]) -> tuple[float | None, dict[str, EvaluationReport]]:
+        reports: dict[str, EvaluationReport] = {}
+
+        def accept(site: str, result: FLModel) -> None:
+            reports[site] = from_meta(EvaluationReport, result.meta.get(REPORT), self.experiment.classes)
+
+        say(f"every site scores the {kind} payload on its test cases")
+        self._ask(TASK_EVALUATE, self._task(self.experiment.rounds, tensors), accept)
+        return _mean([mean_dice(r.validation) for r in reports.values()]), dict(sorted(reports.items()))
+
+    def _ask(self, task_name: str, task: FLModel, accept: Accept) -> None:
+        """Send a task to all sites and hand each answer on as it arrives.
+
+        Raises:
+            FlapSamError: a site failed or was refused.
+        """
+        answered: list[str] = []
+
+        def on_result(result: FLModel) -> bool:
+            site = result.meta["client_name"]
+            with self._lock:
+                try:
+                    accept(site, result)
+                except FlapSamError as error:
+                    self._refuse(site, error.public if error.public in str(error) else str(error))
+                    return False
+                answered.append(site)
+                return True
+
+        self._refused.clear()
+        self.broadcast_model(task, task_name=task_name, min_responses=len(self._sites), callback=on_result)
+        missing = [site for site in self._sites if site not in answered]
+        if missing:
+            reasons = "; ".join(f"{site}: {self._refused.get(site, 'no answer')}" for site in missing)
+            raise FlapSamError(f"The run stops: {reasons}.")
+
+    def _accept_train_result(
+        self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
+    ) -> bool:
+        """A site that failed says why in a header, which FLARE's own message would drop."""
+        reason = result.get_header(REASON)
+        if reason is None or is_unknown_task:
+            return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
+        with self._lock:
+            self._refuse(client_name, clean_reason(reason))
+        return False
+
+    def _refuse(self, site: str, reason: str) -> None:
+        """Every site is needed, so the first refusal ends the run."""
+        self._refused[site] = reason
+        if len(self._refused) == 1:
+            self.panic(f"The run stops: {site}: {reason}")
+
+    def _check_start(self, report: TrainReport, first: bool) -> None:
+        """All sites run the same experiment, and began it from the same network."""
+        if self._start_digest is None:
+            self._adopt(Experiment.from_json(report.experiment))
+            self._start_digest = report.start_digest
+        if report.experiment != self.experiment.to_json():
+            theirs = Experiment.from_json(report.experiment)
+            raise FlapSamError(
+                f"it runs {theirs.backbone} at {theirs.image_size} px, the others {self.experiment.backbone} at "
+                f"{self.experiment.image_size} px; give every site the same SAM checkpoint"
+            )
+        if first and report.start_digest != self._start_digest:
+            raise FlapSamError("it started from other weights than the others; give every site the same SAM checkpoint")
+
+    def _adopt(self, resolved: Experiment) -> None:
+        """Take the backbone and image size that the first site found, if that is all it changed."""
+        if self._job_experiment.resolved(resolved.backbone, resolved.image_size or 0) != resolved:
+            raise FlapSamError("it runs another experiment than the job's")
+        self.experiment = resolved
+        self._aggregator.begin(resolved)
+        say(f"{resolved.backbone} at {resolved.image_size} px; all sites must start from the same weights")
+
+    def _task(self, number: int, tensors: Mapping[str, Tensor]) -> FLModel:
+        return FLModel(
+            params_type=ParamsType.FULL,
+            params=dict(tensors),
+            current_round=number,
+            total_rounds=self.experiment.rounds,
+            meta={EXPERIMENT: self._job_experiment.to_json()},
+        )
+
+    def _better(self, best: Global | None, candidate: Global) -> Global:
+        """Keep the candidate where it scores higher; a run without validation cases keeps the last."""
+        if not candidate.tensors:
+            return best
+        if best is None or candidate.validation is None or (best.validation or 0.0) <= candidate.validation:
+            self._keep(BEST, candidate)
+            return candidate
+        return best
+
+    def _keep(self, kind: str, payload: Global) -> None:
+        notes = {"round": payload.round, "validation_dice": payload.validation}
+        meta = {"kind": kind, "experiment": self.experiment.to_json(), "notes": notes}
+        self.save_model(FLModel(params_type=ParamsType.FULL, params=payload.tensors, meta=meta))
+
+
+def encoded_size(model: FLModel) -> int:
+    """Bytes of a message's tensors and report in FLARE's encoding."""
+    return len(
+        fobs.dumps({"params": dict(model.params or {}), "meta": {k: model.meta.get(k) for k in (EXPERIMENT, REPORT)}})
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _figure(value: float | None) -> str:
+    return "  -  " if value is None else f"{value:.3f}"
+
+
+def _site_line(number: int, site: str, record: SiteRecord) -> str:
+    return (
+        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {record.loss:.4f}  "
+        f"validation Dice of what it received {_figure(mean_dice(record.validation))}  "
+        f"{record.bytes_up / 1e6:.2f} MB up  {record.seconds:.1f} s"
+    )
+
+
+def _round_line(record: RoundRecord, rounds: int) -> str:
+    kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
+    return (
+        f"round {record.round:3}  of {rounds}: loss {record.loss:.4f}  validation Dice at its start "
+        f"{_figure(record.validation)}{kept}  {record.seconds:.1f} s"
+    )

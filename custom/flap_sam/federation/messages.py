@@ -1,0 +1,104 @@
+"""What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from flap_sam.errors import FlapSamError
+
+TASK_TRAIN = "train"
+TASK_EVALUATE = "evaluate"
+EXPERIMENT = "flap_sam_experiment"
+REPORT = "flap_sam_report"
+REASON = "flap_sam_reason"
+LONGEST_TEXT = 2000
+
+DiceByClass = list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """A site's word on a round.
+
+    Args:
+        experiment: the resolved experiment it ran, as JSON.
+        start_digest: hash of its untrained network, in round 0; empty later.
+        slices: training slices.
+        loss, steps, seconds: of the local epochs.
+        validation: Dice by class of the payload it received, on its validation cases.
+        demo: it trains on the bundled demo.
+    """
+
+    experiment: str
+    start_digest: str
+    slices: int
+    loss: float
+    steps: int
+    seconds: float
+    validation: DiceByClass
+    demo: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """A site's Dice by class of a payload on its validation and test cases, and how many cases these are."""
+
+    validation: DiceByClass
+    validation_cases: int
+    test: DiceByClass
+    test_cases: int
+
+
+def to_meta(report: TrainReport | EvaluationReport) -> dict:
+    """The report as plain values."""
+    return asdict(report)
+
+
+def from_meta(kind: type, found: object, classes: int) -> TrainReport | EvaluationReport:
+    """A report of the wanted kind.
+
+    Raises:
+        FlapSamError: a value is missing, unknown, of another type, or outside its range.
+    """
+    names = {field.name for field in fields(kind)}
+    if not isinstance(found, Mapping) or set(found) != names:
+        raise _refused(
+            "its entries", found if not isinstance(found, Mapping) else sorted(map(str, found)), sorted(names)
+        )
+    for field in fields(kind):
+        _check(field.name, field.type, found[field.name], classes)
+    return kind(**found)
+
+
+def clean_reason(text: object) -> str:
+    """A peer's sentence made fit for a log: printable, one line, not long."""
+    return re.sub(r"[^ -~]+", " ", str(text))[:LONGEST_TEXT]
+
+
+def _check(name: str, kind: object, value: object, classes: int) -> None:
+    if kind is bool:
+        good, expected = isinstance(value, bool), "true or false"
+    elif kind is str:
+        good, expected = isinstance(value, str) and len(value) <= LONGEST_TEXT, "a short text"
+    elif kind is int:
+        good, expected = type(value) is int and value >= 0, "a whole number, 0 or more"
+    elif kind is float:
+        good, expected = type(value) is float and math.isfinite(value), "a finite number"
+    else:
+        good, expected = _is_dice(value, classes), f"{classes} numbers from 0 to 1 or null"
+    if not good:
+        raise _refused(name, value, expected)
+
+
+def _is_dice(value: object, classes: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == classes
+        and all(v is None or (type(v) is float and 0 <= v <= 1) for v in value)
+    )
+
+
+def _refused(name: str, found: object, expected: object) -> FlapSamError:
+    message = clean_reason(f"The report is refused: {name} is {str(found)[:200]}; expected {expected}.")
+    return FlapSamError(message, public=message)

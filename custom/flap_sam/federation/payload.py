@@ -1,0 +1,87 @@
+"""The tensors that travel: which they are, the check before any is used, and their file."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.files import replacing
+from flap_sam.sam.build import build
+from flap_sam.sam.methods import statement
+
+FORMAT = "flap-sam payload 1"
+
+Template = Mapping[str, tuple[int, ...]]
+
+
+def template(experiment: Experiment) -> Template:
+    """Names and shapes of the tensors that a resolved experiment sends, in the network's order."""
+    return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.sent}
+
+
+def check(tensors: object, expected: Template) -> dict[str, Tensor]:
+    """The tensors, once all names, shapes, types and numbers are as expected; nothing is used before.
+
+    Raises:
+        FlapSamError: names the first tensor, in the network's order, that differs.
+    """
+    if not isinstance(tensors, Mapping):
+        raise _refused(f"it is {type(tensors).__name__}", "named tensors")
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise _refused(f"tensor {name} is missing", f"shape {list(shape)}")
+        tensor = tensors[name]
+        if not isinstance(tensor, Tensor):
+            raise _refused(f"{name} is {type(tensor).__name__}", "a tensor")
+        if tuple(tensor.shape) != shape:
+            raise _refused(f"tensor {name} has shape {list(tensor.shape)}", f"{list(shape)}")
+        if tensor.dtype != torch.float32 or tensor.layout != torch.strided:
+            raise _refused(f"tensor {name} is {tensor.dtype}, {tensor.layout}", "dense float32")
+        if not torch.isfinite(tensor).all():
+            raise _refused(f"tensor {name} holds NaN or infinity", "finite numbers")
+    extra = [str(name)[:200] for name in tensors if name not in expected]
+    if extra:
+        raise _refused(f"tensor {extra[0]} is not part of the experiment", f"{len(expected)} tensors")
+    return {name: tensors[name] for name in expected}
+
+
+def _refused(found: str, expected: str) -> FlapSamError:
+    message = f"The payload is refused: {found}; expected {expected}."
+    return FlapSamError(message, public=message)
+
+
+def numbers(expected: Template) -> int:
+    """How many numbers travel."""
+    return sum(math.prod(shape) for shape in expected.values())
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], experiment: Experiment, notes: Mapping[str, object]) -> None:
+    """Write a payload atomically as safetensors, the resolved experiment and `notes` in its metadata."""
+    metadata = {"format": FORMAT, "experiment": experiment.to_json(), "notes": json.dumps(dict(notes))}
+    with replacing(path) as stream:
+        stream.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Experiment]:
+    """Read a payload and check it against the experiment it names.
+
+    Raises:
+        FlapSamError: the file is missing or damaged, is no payload, or differs from its experiment.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FlapSamError(f"Payload {path} cannot be read ({error}); point to a run's .safetensors.") from error
+    if metadata.get("format") != FORMAT:
+        raise FlapSamError(f"Payload {path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
+    experiment = Experiment.from_json(metadata["experiment"])
+    return check(tensors, template(experiment)), experiment

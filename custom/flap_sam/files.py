@@ -1,0 +1,36 @@
+"""Files that are either whole or absent."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from flap_sam.errors import FlapSamError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing; it appears under its name only when the block ends without an error.
+
+    A killed writer leaves at most `<name>.partial`, which the next writer of the same file overwrites.
+
+    Raises:
+        FlapSamError: the file or its folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            yield stream
+        partial.replace(path)
+    except OSError as problem:
+        raise FlapSamError(
+            f"{path} cannot be written ({problem}); make room there or choose another folder."
+        ) from problem
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of the file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

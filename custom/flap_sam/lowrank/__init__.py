@@ -1,0 +1,1 @@
+"""The mathematics of adapters, pure torch: what they do, its weighted sum, its best low-rank form."""

@@ -1,0 +1,1 @@
+"""From the files a run leaves to what a person reads."""

@@ -1,0 +1,1 @@
+"""The network: SAM with adapters and the 16x decoder. Knows neither data nor FLARE."""

@@ -1,0 +1,134 @@
+"""From an experiment to a network, on the meta device: shapes only, no memory, no time."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from torch import nn
+
+from flap_sam.experiment import Experiment
+from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
+from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
+from flap_sam.sam.fact import FacT, SharedFactors, SliceMixingBlock
+from flap_sam.sam.methods import METHODS
+from flap_sam.sam.network import FlapSam, GridPrompt
+
+PATCH = 16
+WINDOW_SLICES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """Sizes of one member of the SAM family.
+
+    Args:
+        width, depth, heads: of the image encoder; global_attention: its layers that see the whole image.
+        window: tokens a side of the other layers' attention windows.
+        image_size: pixels a side it is used at by default.
+        prompt_width, decoder_heads, decoder_mlp: of the mask decoder.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    global_attention: tuple[int, ...]
+    window: int = 14
+    image_size: int = 224
+    prompt_width: int = 256
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+
+
+BACKBONES = {
+    "vit_tiny": Backbone(
+        width=128,
+        depth=4,
+        heads=4,
+        global_attention=(1, 3),
+        window=8,
+        image_size=128,
+        prompt_width=128,
+        decoder_heads=4,
+        decoder_mlp=256,
+    ),
+    "vit_b": Backbone(width=768, depth=12, heads=12, global_attention=(2, 5, 8, 11)),
+    "vit_l": Backbone(width=1024, depth=24, heads=16, global_attention=(5, 11, 17, 23)),
+    "vit_h": Backbone(width=1280, depth=32, heads=16, global_attention=(7, 15, 23, 31)),
+}
+
+
+def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
+    """The experiment's network on the meta device; `checkpoint.load` gives it weights.
+
+    Args:
+        experiment: with its backbone and image size resolved.
+        backbone: sizes in place of the named ones.
+    """
+    backbone = backbone or BACKBONES[experiment.backbone]
+    method = METHODS[experiment.method]
+    image_size = experiment.image_size or backbone.image_size
+    with torch.device("meta"):
+        network = FlapSam(
+            _image_encoder(backbone, image_size, mixes_slices=method.fact),
+            GridPrompt(backbone.prompt_width, image_size // PATCH, image_size, experiment.prompt_grid),
+            MaskDecoder16x(
+                backbone.prompt_width,
+                experiment.classes,
+                two_way_transformer(backbone.prompt_width, backbone.decoder_heads, backbone.decoder_mlp),
+            ),
+        )
+        if method.lora:
+            _attach_low_rank(network, experiment)
+        if method.fact:
+            _attach_fact(network.image_encoder, backbone.width, experiment)
+    return network
+
+
+def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> ImageEncoderViT:
+    tokens = image_size // PATCH
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    encoder = ImageEncoderViT(
+        img_size=image_size,
+        patch_size=PATCH,
+        embed_dim=backbone.width,
+        depth=backbone.depth,
+        num_heads=backbone.heads,
+        out_chans=backbone.prompt_width,
+        norm_layer=norm,
+        use_rel_pos=True,
+        window_size=backbone.window,
+        global_attn_indexes=backbone.global_attention,
+    )
+    for i, block in enumerate(encoder.blocks):
+        side = block.window_size or tokens
+        if mixes_slices:
+            encoder.blocks[i] = block = SliceMixingBlock(
+                width=backbone.width,
+                slices=WINDOW_SLICES,
+                num_heads=backbone.heads,
+                norm_layer=norm,
+                window_size=block.window_size,
+                input_size=(tokens, tokens),
+            )
+        block.attn = EncoderAttention(backbone.width, backbone.heads, (side, side))
+    return encoder
+
+
+def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
+    for attention in [m for m in network.modules() if isinstance(m, AdaptedAttention)]:
+        shape = (*attention.widths(), experiment.rank, experiment.alpha)
+        if experiment.adapter == "mole":
+            gate = Gate(experiment.experts)
+            pair = (MoLE(*shape, gate, experiment.experts) for _ in range(2))
+            attention.attach(*pair, gate)
+        else:
+            layer = {"lora": LoRA, "dora": DoRA}[experiment.adapter]
+            attention.attach(layer(*shape), layer(*shape))
+
+
+def _attach_fact(encoder: ImageEncoderViT, width: int, experiment: Experiment) -> None:
+    encoder.fact = SharedFactors(width, experiment.rank)
+    for block in encoder.blocks:
+        block.attn.attach(FacT(encoder.fact, experiment.alpha), FacT(encoder.fact, experiment.alpha))

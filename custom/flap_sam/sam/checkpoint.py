@@ -1,0 +1,176 @@
+"""SAM's weights from a file: mapped, not read; checked whole; resized where the image size asks for it."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.files import sha256
+from flap_sam.sam.adapters import DoRA
+from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
+from flap_sam.sam.build import BACKBONES, build
+from flap_sam.sam.initial import initial_state
+from flap_sam.sam.methods import rooms_of
+from flap_sam.sam.network import FlapSam
+
+WIDTH_TENSOR = "image_encoder.patch_embed.proj.bias"
+NEVER_LOADED = frozenset({"mask_tokens", "hyp", "decoder_unused"})
+MAY_BE_ABSENT = NEVER_LOADED | {"up", "lora", "magnitude", "gate", "fact", "slice_adapter"}
+
+
+@dataclass
+class LoadReport:
+    """What became of every tensor: names, each in one list."""
+
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    started_anew: list[str] = field(default_factory=list)
+
+
+def network_for(
+    experiment: Experiment, path: Path | None, pin: str | None = None
+) -> tuple[FlapSam, Experiment, LoadReport]:
+    """The experiment's network with its starting weights, and the experiment with backbone and image size resolved.
+
+    Args:
+        experiment: "auto" becomes the checkpoint's backbone, or `vit_tiny` with random weights without one.
+        path: a SAM checkpoint, `.pth` or `.safetensors`; None starts everything from the experiment's seed.
+        pin: SHA-256 that the file must have.
+
+    Raises:
+        FlapSamError: the file is missing, truncated, holds executable pickle content, has another hash,
+            or is not SAM's, or is another backbone than the experiment names.
+    """
+    if path is not None and pin is not None:
+        _check_pin(path, pin)
+    state = read(path) if path is not None else {}
+    backbone = identify(state, path) if path is not None else "vit_tiny"
+    if path is not None and experiment.backbone not in ("auto", backbone):
+        raise FlapSamError(
+            f"Checkpoint {path} holds {backbone}; the experiment wants {experiment.backbone}. Point to that one.",
+            public=f"the site's checkpoint holds {backbone}; the experiment wants {experiment.backbone}",
+        )
+    experiment = experiment.resolved(backbone, BACKBONES[backbone].image_size)
+    network = build(experiment)
+    return network, experiment, fill(network, state, experiment.seed)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, by name, mapped into memory; nothing in the file is executed."""
+    if not path.is_file():
+        raise _refused(path, "there is no such file", "the site's SAM checkpoint is missing")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        elif zipfile.is_zipfile(path):
+            state = torch.load(path, mmap=True, weights_only=True, map_location="cpu")
+        else:
+            raise _refused(path, "it is not a PyTorch file, or it was cut off on the way; download it again")
+    except pickle.UnpicklingError as error:
+        raise _refused(path, "it holds objects other than tensors, which could run code on loading") from error
+    except (RuntimeError, OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
+        raise _refused(path, "it is damaged or was cut off on the way; download it again") from error
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise _refused(path, "it holds something other than named tensors")
+    return dict(state)
+
+
+def identify(state: Mapping[str, Tensor], path: Path) -> str:
+    """Name of the backbone whose weights these are, by width and depth of the image encoder."""
+    if WIDTH_TENSOR not in state:
+        raise _refused(path, f"tensor {WIDTH_TENSOR} is missing, so it is not SAM's")
+    width = state[WIDTH_TENSOR].numel()
+    depth = sum(1 for name in state if name.startswith("image_encoder.") and name.endswith(".attn.qkv.weight"))
+    for name, backbone in BACKBONES.items():
+        if (backbone.width, backbone.depth) == (width, depth):
+            return name
+    raise _refused(path, f"its image encoder has width {width} and depth {depth}, which no SAM backbone has")
+
+
+def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport:
+    """Give a network on the meta device its weights: from `state` where it holds them, else from the seed.
+
+    SAM's prediction heads (mask tokens, hypernetworks, IoU head) always start anew, the rest of UP where
+    name or shape differ. An empty `state` starts everything from the seed.
+
+    Raises:
+        FlapSamError: a tensor that must come from the checkpoint is missing or has another shape.
+    """
+    report = LoadReport()
+    rooms = dict(rooms_of(network))
+    positions = _resizable(network)
+    filled = initial_state(network, seed)
+    for name, start in filled.items() if state else ():
+        room = rooms.get(name)
+        found = state.get(name)
+        if found is not None and name in positions and found.shape != start.shape:
+            found = _resize(name, found, start.shape)
+            report.resized.append(name)
+        elif found is not None and found.shape == start.shape and room not in NEVER_LOADED:
+            report.loaded.append(name)
+        elif room in MAY_BE_ABSENT:
+            continue
+        else:
+            size = "missing" if found is None else f"of shape {list(found.shape)}"
+            message = f"The checkpoint's tensor {name} is {size}; expected {list(start.shape)}, as SAM has it."
+            raise FlapSamError(message, public=message)
+        filled[name] = found.to(torch.float32)
+    report.started_anew = [name for name in filled if name not in {*report.loaded, *report.resized}]
+    network.load_state_dict(filled, assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    _start_magnitudes(network)
+    return report
+
+
+def _check_pin(path: Path, pin: str) -> None:
+    if path.is_file() and (found := sha256(path)) != pin.lower():
+        raise _refused(path, f"its sha256 is {found}, the site pins {pin}", "the SAM checkpoint is not the pinned one")
+
+
+def _refused(path: Path, cause: str, public: str = "the site's SAM checkpoint cannot be used") -> FlapSamError:
+    return FlapSamError(f"Checkpoint {path} cannot be used: {cause}.", public=public)
+
+
+def _resizable(network: FlapSam) -> set[str]:
+    """Position tables whose size follows the image: `pos_embed` and the global layers' relative positions."""
+    names = {"image_encoder.pos_embed"}
+    for i, block in enumerate(network.image_encoder.blocks):
+        if block.window_size == 0:
+            names |= {f"image_encoder.blocks.{i}.attn.{table}" for table in ("rel_pos_h", "rel_pos_w")}
+    return names
+
+
+def _resize(name: str, found: Tensor, shape: torch.Size) -> Tensor:
+    """Bilinear, in float64 so that every machine rounds alike; tables [length, d] along their length."""
+    try:
+        if len(shape) == 4:
+            grid = found.double().permute(0, 3, 1, 2)
+            return F.interpolate(grid, size=shape[1:3], mode="bilinear").permute(0, 2, 3, 1).reshape(shape).float()
+        table = found.double().T.unsqueeze(0)
+        return F.interpolate(table, size=shape[0], mode="linear").squeeze(0).T.reshape(shape).float()
+    except RuntimeError as error:
+        message = f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}."
+        raise FlapSamError(message, public=message) from error
+
+
+def _start_magnitudes(network: FlapSam) -> None:
+    """DoRA's magnitudes start at the norms of the weights beside them."""
+    for attention in network.modules():
+        if not isinstance(attention, AdaptedAttention) or not isinstance(attention.adapter_q, DoRA):
+            continue
+        if isinstance(attention, EncoderAttention):
+            weight_q, _, weight_v = attention.qkv.weight.chunk(3)
+        else:
+            weight_q, weight_v = attention.q_proj.weight, attention.v_proj.weight
+        for adapter, weight in ((attention.adapter_q, weight_q), (attention.adapter_v, weight_v)):
+            adapter.magnitude.data.copy_(adapter.row_norms(weight))

@@ -1,0 +1,92 @@
+"""Fine-tuning methods: which rooms of the network train, and which of those leave the site."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+ATTENTION = frozenset({"encoder_attention", "decoder_attention"})
+HEADS = frozenset({"up", "hyp", "mask_tokens"})
+DECODER = HEADS | {"decoder", "decoder_attention", "decoder_unused"}
+LOW_RANK = frozenset({"lora", "magnitude", "gate"})
+FACT = frozenset({"fact", "slice_adapter"})
+PROMPT = frozenset({"prompt", "prompt_unused"})
+EVERYTHING = DECODER | PROMPT | ATTENTION | {"encoder"}
+
+UNUSED = frozenset({"decoder_unused", "prompt_unused"})
+PERSONAL = frozenset({"gate"})
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the paper's Table 1: the rooms that train; `lora` and `fact` say which adapters exist."""
+
+    rooms: frozenset[str]
+    lora: bool = False
+    fact: bool = False
+
+
+METHODS = {
+    "fullft": Method(EVERYTHING),
+    "attnft": Method(ATTENTION | HEADS),
+    "decft": Method(DECODER),
+    "pdecft": Method(HEADS),
+    "loraft": Method(LOW_RANK, lora=True),
+    "loradecft": Method(LOW_RANK | DECODER, lora=True),
+    "flap_sam": Method(LOW_RANK | HEADS, lora=True),
+    "masam": Method(FACT | DECODER | PROMPT, fact=True),
+}
+
+
+@dataclass(frozen=True)
+class TensorStatement:
+    """What happens to one parameter.
+
+    Args:
+        room: where it lives.
+        trained: counted as trainable, as the paper counts.
+        used: a training step can change it; SAM's IoU head, say, is counted by the paper but never run.
+        sent: it leaves the site.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    room: str
+    trained: bool
+    used: bool
+    sent: bool
+
+
+def statement(network: nn.Module, method: str) -> list[TensorStatement]:
+    """Every parameter of the network, in its order, and what the method does with it."""
+    rooms = METHODS[method].rooms
+    parameters = dict(network.named_parameters())
+    return [
+        TensorStatement(
+            name,
+            tuple(parameters[name].shape),
+            room,
+            trained=room in rooms,
+            used=room in rooms - UNUSED,
+            sent=room in rooms - UNUSED - PERSONAL,
+        )
+        for name, room in rooms_of(network)
+    ]
+
+
+def rooms_of(module: nn.Module, prefix: str = "", room: str | None = None) -> Iterator[tuple[str, str]]:
+    """Name and room of every parameter: the nearest `rooms` declaration above it that names the way to it."""
+    declared = getattr(module, "rooms", {})
+    for name, _ in module.named_parameters(recurse=False):
+        yield prefix + name, declared.get(name, room)
+    for name, child in module.named_children():
+        yield from rooms_of(child, f"{prefix}{name}.", declared.get(name, room))
+
+
+def train_only(network: nn.Module, method: str) -> list[str]:
+    """Freeze all that the method does not train; returns the names of what a step can change."""
+    trained = [tensor.name for tensor in statement(network, method) if tensor.used]
+    wanted = set(trained)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in wanted)
+    return trained

@@ -1,0 +1,75 @@
+"""Where things lie at this site: data, checkpoint, device. The site's own; no server and no job can set it."""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from flap_sam.errors import FlapSamError
+
+FILE_NAME = "flap_site.json"
+ENVIRONMENT = {"data": "FLAP_SAM_DATA", "checkpoint": "FLAP_SAM_CHECKPOINT", "device": "FLAP_SAM_DEVICE"}
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Settings of one site.
+
+    Args:
+        data: the store that `flap-sam prepare` made; None means that nothing is configured.
+        name: the site's folder in the store; None means the name it has in the federation.
+        checkpoint: SAM's weights; None means weights drawn from the experiment's seed.
+        checkpoint_sha256: what the checkpoint's hash must be; None means any.
+        device: a torch device; None means a GPU where there is one, else the CPU.
+        precision: of the network's arithmetic, a name of `PRECISIONS`.
+    """
+
+    data: Path | None = None
+    name: str | None = None
+    checkpoint: Path | None = None
+    checkpoint_sha256: str | None = None
+    device: str | None = None
+    precision: str = "float32"
+
+    @classmethod
+    def read(cls, local: Path | None) -> "Site":
+        """Settings from the environment, then from `flap_site.json` in the folder `local`."""
+        settings = _read_file(local / FILE_NAME) if local is not None else {}
+        settings |= {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
+        for key in ("data", "checkpoint"):
+            if settings.get(key):
+                settings[key] = Path(settings[key]).expanduser()
+        site = cls(**settings)
+        if site.precision not in PRECISIONS:
+            raise FlapSamError(f"The site's precision is {site.precision!r}; expected one of {', '.join(PRECISIONS)}.")
+        return site
+
+    def torch_device(self) -> torch.device:
+        """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
+        wanted = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(wanted)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise FlapSamError(f"The site's device {wanted!r} cannot be used ({reason}); try cpu or cuda:0.") from error
+        return device
+
+
+def _read_file(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise FlapSamError(f"Site settings {path} cannot be read: {error}; expected a JSON object.") from error
+    known = {field.name for field in fields(Site)}
+    wrong = sorted(set(settings) - known) if isinstance(settings, dict) else ["a non-object"]
+    if wrong:
+        raise FlapSamError(f"Site settings {path} hold {wrong}; known are {', '.join(sorted(known))}.")
+    if any(value is not None and not isinstance(value, str) for value in settings.values()):
+        raise FlapSamError(f"Site settings {path} hold a value that is no text; every setting is a text or null.")
+    return settings

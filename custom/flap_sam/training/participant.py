@@ -1,0 +1,118 @@
+"""One site at work: its data, its network, its trainer. What the federation and a run without it both drive."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from flap_sam.data.demo import demo_store
+from flap_sam.data.store import SiteStore, sites
+from flap_sam.data.windows import Windows
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.sam.checkpoint import network_for
+from flap_sam.site import Site
+from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.trainer import LocalResult, Trainer
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The store a participant works on, and whether it is only the bundled demo."""
+
+    store: SiteStore
+    demo: bool
+
+
+def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
+    """The site's own store where one is configured, else the demo that the job names.
+
+    Args:
+        federation_name: what the site is called in the federation; `site-3` of a simulation is the third
+            site of the store.
+        demo: a procedural source, or None where the job has no demo.
+
+    Raises:
+        FlapSamError: no data is configured and there is no demo, or the store cannot be used.
+    """
+    if site.data is not None:
+        return Assignment(SiteStore.open(site.data, site.name or _name_in(sites(site.data), federation_name)), False)
+    if demo is None:
+        raise FlapSamError(
+            "No data is configured; set FLAP_SAM_DATA to a store that `flap-sam prepare` made, or `data` in "
+            "flap_site.json.",
+            public="no data is configured at the site",
+        )
+    store, name = demo_store(demo, lambda known: _name_in(known, federation_name))
+    return Assignment(SiteStore.open(store, name), True)
+
+
+def _name_in(known: list[str], federation_name: str) -> str:
+    simulated = re.fullmatch(r"site-(\d+)", federation_name)
+    if federation_name not in known and simulated and 1 <= int(simulated[1]) <= len(known):
+        return known[int(simulated[1]) - 1]
+    return federation_name
+
+
+class Participant:
+    """A site's part in an experiment.
+
+    Args:
+        experiment: the job's.
+        site: where things lie here.
+        assignment: the data to work on.
+        state_file: where the optimizer is kept between rounds; taken up if it is there.
+
+    Raises:
+        FlapSamError: data, checkpoint, device or state cannot be used for this experiment.
+    """
+
+    def __init__(self, experiment: Experiment, site: Site, assignment: Assignment, state_file: Path) -> None:
+        classes = assignment.store.manifest.classes
+        if len(classes) != experiment.classes:
+            message = (
+                f"The site's store has {len(classes)} classes ({', '.join(classes)}); the experiment has "
+                f"{experiment.classes}. Set `classes` in the job to {len(classes)}."
+            )
+            raise FlapSamError(message, public=message)
+        self.assignment = assignment
+        self.store = assignment.store
+        self._device = site.torch_device()
+        self._precision = site.precision
+        network, self.experiment, self.load_report = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        self._network = network.to(self._device)
+        windows = Windows(self.store, self.experiment.image_size, self.experiment.normalisation)
+        self._trainer = Trainer(self._network, self.experiment, windows, self._device, self._precision)
+        self._state_file = state_file
+        if state_file.exists():
+            self._trainer.restore(state_file)
+
+    @property
+    def slices(self) -> int:
+        """Training slices, the n of the site's weight."""
+        return self.store.training_slices
+
+    def digest(self) -> str:
+        """SHA-256 over the resolved experiment and every tensor of the network as it stands."""
+        digest = hashlib.sha256(self.experiment.digest().encode())
+        for name, tensor in sorted(self._network.state_dict().items()):
+            digest.update(f"{name} {list(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def receive(self, payload: Mapping[str, Tensor]) -> None:
+        """Take the tensors of a payload that has been checked."""
+        self._trainer.receive(payload)
+
+    def train(self, round_number: int) -> tuple[dict[str, Tensor], LocalResult]:
+        """The local epochs of a round: the tensors to send, and how it went. Keeps the optimizer on disk."""
+        result = self._trainer.train(round_number)
+        self._trainer.save(self._state_file)
+        return self._trainer.payload(), result
+
+    def score(self, split: str) -> list[CaseScore]:
+        """Dice of the network as it stands on the cases of a split."""
+        return score(self._network, self.store, split, self.experiment, self._device, self._precision)

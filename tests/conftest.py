@@ -1,0 +1,61 @@
+"""What several tests need: a small experiment, a small store, both odd in shape."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flap_sam.data.intensity import SiteIntensity
+from flap_sam.data.manifest import Case, Manifest
+from flap_sam.data.store import write_case, write_manifest
+from flap_sam.experiment import Experiment
+
+torch.set_num_threads(1)  # the networks are small: more threads only get in each other's way
+
+
+@pytest.fixture
+def small() -> Experiment:
+    """Two classes on 2 x 2 tokens; a step takes milliseconds."""
+    return Experiment(
+        backbone="vit_tiny", image_size=32, rank=4, rounds=2, batch_size=3, learning_rate=2e-3, warmup_steps=0, seed=7
+    )
+
+
+def write_site(store: Path, site: str, splits: dict[str, list[tuple[int, int, int]]], seed: int = 0) -> None:
+    """A site whose organ is a bright box and whose second class is a brighter corner of it."""
+    rng = np.random.default_rng([seed, *site.encode()])
+    cases = []
+    for split, shapes in splits.items():
+        for shape in shapes:
+            label = np.zeros(shape, np.uint8)
+            rows, columns = shape[1] // 4, shape[2] // 4
+            top, left = rng.integers(1, shape[1] // 2), rng.integers(1, shape[2] // 2)
+            label[:, top : top + rows, left : left + columns] = 1
+            label[:, top : top + rows // 2, left : left + columns // 2] = 2
+            image = 0.2 + 0.3 * label + 0.05 * rng.standard_normal(shape)
+            codes = (image.clip(0, 1) * 65535).astype(np.uint16)
+            case = Case(
+                id=f"case_{len(cases)}",
+                split=split,
+                shape=shape,
+                spacing=(3.0, 1.0, 1.0),
+                affine=((0, 0, -1.0, 0), (0, -1.0, 0, 0), (3.0, 0, 0, 0), (0, 0, 0, 1.0)),
+                original_shape=shape,
+                minimum=0.0,
+                maximum=1.0,
+                image_sha256="",
+                label_sha256="",
+            )
+            intensity = SiteIntensity(low=0.0, high=1.0, mean=0.5, std=0.2)
+            cases.append(write_case(store / site, case, codes, label, intensity))
+    write_manifest(store, Manifest("made", site, ("organ", "lesion"), intensity, tuple(cases)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Three sites of unlike size, slice shape and number of slices."""
+    folder = tmp_path / "store"
+    write_site(folder, "A", {"train": [(4, 24, 30)], "validation": [(3, 24, 30)], "test": [(7, 24, 30)]})
+    write_site(folder, "B", {"train": [(6, 40, 28), (1, 20, 36)], "validation": [(5, 33, 20)], "test": [(2, 40, 28)]})
+    write_site(folder, "C", {"train": [(3, 30, 30)], "test": [(6, 30, 30), (1, 17, 19)]})
+    return folder

@@ -1,0 +1,170 @@
+import gzip
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+from flap_sam.data.geometry import read_pair, read_volume, to_original
+from flap_sam.errors import FlapSamError
+from hypothesis import given
+from hypothesis import strategies as st
+from nibabel.affines import apply_affine
+
+from tests.data.volumes import save
+
+ORIENTATIONS = [
+    "".join(axes) for order in itertools.permutations(("RL", "AP", "SI")) for axes in itertools.product(*order)
+]
+SHAPE = (4, 6, 9)
+SIZES = np.array((0.7, 1.1, 5.0))
+
+
+def affine_of(orientation: str, tilt: float = 0.0) -> np.ndarray:
+    """An affine whose array axes run as the three letters say, with the voxel sizes of SIZES."""
+    affine = np.eye(4)
+    for axis, letter in enumerate(orientation):
+        world = next(number for number, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
+        affine[:3, axis] = 0
+        affine[world, axis] = SIZES[axis] * (1 if letter in "RAS" else -1)
+    turn = np.array(((np.cos(tilt), -np.sin(tilt), 0), (np.sin(tilt), np.cos(tilt), 0), (0, 0, 1)))
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = (-20, 11, 300)
+    return affine
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_marker_lies_at_its_patient_coordinates(tmp_path, orientation):
+    affine = affine_of(orientation, tilt=0.2)
+    array = np.zeros(SHAPE, np.int16)
+    array[1, 4, 2] = 1000
+    array[3, 0, 8] = 500
+    volume = read_volume(save(tmp_path / "scan.nii.gz", array, affine))
+
+    step = np.subtract(apply_affine(affine, (3, 0, 8)), apply_affine(affine, (1, 4, 2)))
+    found = np.subtract(np.argwhere(volume.array == 500)[0], np.argwhere(volume.array == 1000)[0]) * volume.spacing
+    turned = np.array(((np.cos(0.2), np.sin(0.2)), (-np.sin(0.2), np.cos(0.2)))) @ step[:2]
+    towards_left, towards_back, towards_head = -turned[0], -turned[1], step[2]
+    np.testing.assert_allclose(found, (towards_head, towards_back, towards_left), atol=1e-4)
+
+
+@given(st.sampled_from(ORIENTATIONS), st.tuples(*[st.integers(1, 5)] * 3), st.floats(-0.7, 0.7))
+def test_round_trip_to_the_original_grid(tmp_path_factory, orientation, shape, tilt):
+    array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    path = save(tmp_path_factory.mktemp("scan") / "scan.nii", array, affine_of(orientation, tilt))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(to_original(volume.array, volume.affine, volume.original_shape), array)
+    assert volume.array.shape == tuple(
+        shape[axis] for letters in ("SI", "AP", "LR") for axis in range(3) if orientation[axis] in letters
+    )
+
+
+def test_kits19_form_is_only_flipped_along_its_slices(tmp_path):
+    affine = np.array(((0, 0, -0.8, 0), (0, -0.8, 0, 0), (-5.0, 0, 0, 0), (0, 0, 0, 1)))
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    volume = read_volume(save(tmp_path / "imaging.nii.gz", array, affine))
+    np.testing.assert_array_equal(volume.array, array[::-1])
+    np.testing.assert_allclose(volume.spacing, (5, 0.8, 0.8), rtol=1e-6)
+
+
+def test_intensities_are_scaled_as_the_header_says(tmp_path):
+    scan = nib.Nifti1Image(np.full((2, 2, 2), 7, np.int16), np.eye(4))
+    scan.header.set_slope_inter(2, -10)
+    nib.save(scan, tmp_path / "scan.nii")
+    stored = nib.load(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan.nii").array, stored.get_fdata())
+
+
+def test_array_of_another_case_does_not_fit_the_original_grid(tmp_path):
+    volume = read_volume(save(tmp_path / "scan.nii", np.zeros(SHAPE, np.int16)))
+    with pytest.raises(FlapSamError, match="another case"):
+        to_original(volume.array[1:], volume.affine, volume.original_shape)
+
+
+def test_labels_are_read_as_bytes_even_from_floats(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.float32)
+    image = save(tmp_path / "image.nii.gz", np.zeros(SHAPE, np.int16))
+    _, label = read_pair(image, save(tmp_path / "label.nii.gz", labels), 2)
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(to_original(label, tuple(map(tuple, np.eye(4))), SHAPE), labels)
+
+
+def bad_value(value):
+    array = np.zeros(SHAPE, np.float32)
+    array[0, 0, 0] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (bad_value(np.nan), "not finite"),
+        (bad_value(np.inf), "not finite"),
+        (np.zeros((2, 3, 4, 5), np.int16), r"shape \(2, 3, 4, 5\), expected one 3D"),
+        (np.zeros((3, 4), np.int16), "expected one 3D"),
+        (np.zeros(SHAPE, np.complex64), "not finite real"),
+    ],
+)
+def test_odd_volumes_are_refused_by_name(tmp_path, array, sentence):
+    path = save(tmp_path / "odd.nii.gz", array)
+    with pytest.raises(FlapSamError, match=rf"odd\.nii\.gz.*{sentence}"):
+        read_volume(path)
+
+
+def test_affine_without_orientation_is_refused(tmp_path):
+    scan = nib.Nifti1Image(np.zeros(SHAPE, np.int16), None)
+    scan.header.set_sform(np.diag((1.0, 1.0, 0.0, 1.0)), code=1)
+    nib.save(scan, tmp_path / "flat.nii.gz")
+    with pytest.raises(FlapSamError, match=r"flat\.nii\.gz.*no orientation"):
+        read_volume(tmp_path / "flat.nii.gz")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FlapSamError, match=r"gone\.nii\.gz does not exist"):
+        read_volume(tmp_path / "gone.nii.gz")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 100, 0.5, 0.98])
+def test_truncated_download_is_named(tmp_path, kept):
+    path = save(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (9, 30, 30)).astype(np.int16))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    with pytest.raises(FlapSamError, match=r"scan\.nii\.gz cannot be read.*truncated"):
+        read_volume(path)
+
+
+def test_truncated_plain_nifti_and_other_files_are_named(tmp_path):
+    path = save(tmp_path / "scan.nii", np.zeros(SHAPE, np.int16))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FlapSamError, match=r"scan\.nii cannot be read"):
+        read_volume(path)
+    (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"no volume"))
+    with pytest.raises(FlapSamError, match=r"text\.nii\.gz cannot be read"):
+        read_volume(tmp_path / "text.nii.gz")
+
+
+def test_label_of_another_shape_is_refused(tmp_path):
+    image = save(tmp_path / "image.nii.gz", np.zeros(SHAPE, np.int16))
+    label = save(tmp_path / "label.nii.gz", np.zeros((4, 6, 8), np.uint8))
+    with pytest.raises(FlapSamError, match=r"label\.nii\.gz has shape \(4, 6, 8\), but its image .*\(4, 6, 9\)"):
+        read_pair(image, label, 2)
+
+
+@pytest.mark.parametrize(("shift", "fits"), [(5e-4, True), (5e-3, False)])
+def test_label_affine_must_agree_within_a_thousandth(tmp_path, shift, fits):
+    moved = np.eye(4)
+    moved[1, 3] += shift
+    image = save(tmp_path / "image.nii.gz", np.zeros(SHAPE, np.int16))
+    label = save(tmp_path / "label.nii.gz", np.ones(SHAPE, np.uint8), moved)
+    if fits:
+        assert read_pair(image, label, 2)[1].all()
+    else:
+        with pytest.raises(FlapSamError, match=r"label\.nii\.gz has an affine"):
+            read_pair(image, label, 2)
+
+
+@pytest.mark.parametrize("value", [3, -1, 0.5])
+def test_labels_outside_the_classes_are_refused(tmp_path, value):
+    image = save(tmp_path / "image.nii.gz", np.zeros(SHAPE, np.int16))
+    label = save(tmp_path / "label.nii.gz", bad_value(value))
+    with pytest.raises(FlapSamError, match=rf"label\.nii\.gz holds the label {value}, expected .* 0 to 2"):
+        read_pair(image, label, 2)

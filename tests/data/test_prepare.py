@@ -1,0 +1,139 @@
+import multiprocessing
+from functools import partial
+
+import numpy as np
+import pytest
+from flap_sam.data import prepare as module
+from flap_sam.data.geometry import read_pair, to_original
+from flap_sam.data.prepare import prepare, with_validation
+from flap_sam.data.sources.kits19 import FED_KITS19, case_files
+from flap_sam.data.sources.phantom import PhantomSize, generate
+from flap_sam.data.sources.source import SourceCase
+from flap_sam.data.store import SiteStore, sites
+from flap_sam.errors import FlapSamError
+
+SMALL = PhantomSize(matrix=32, slices_divisor=100)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    generate(folder, ["A", "D"], size=SMALL)
+    return folder
+
+
+def source_cases(train: int, test: int = 0) -> list[SourceCase]:
+    splits = ["train"] * train + ["test"] * test
+    return [SourceCase(f"case_{n:05d}", split, None, None) for n, split in enumerate(splits)]
+
+
+@pytest.mark.parametrize(("train", "count"), [(0, 0), (1, 0), (2, 1), (5, 1), (9, 2), (12, 2), (24, 5)])
+def test_a_fifth_of_the_training_cases_is_held_back(train, count):
+    cases = source_cases(train, test=3)
+    split = with_validation(cases)
+    assert sum(case.split == "validation" for case in split) == count
+    assert [case.id for case in split if case.split == "test"] == [case.id for case in cases if case.split == "test"]
+    assert sorted(with_validation(cases[::-1]), key=lambda case: case.id) == split
+
+
+def test_a_prepared_site_is_its_raw_volumes(raw, tmp_path):
+    prepare("kits19", raw, tmp_path, ["A"])
+    opened = SiteStore.open(tmp_path, "A")
+    manifest = opened.manifest
+    assert (manifest.source, manifest.classes, sites(tmp_path)) == ("kits19", ("kidney", "tumour"), ["A"])
+    assert [len(opened.cases(split)) for split in ("train", "validation", "test")] == [7, 2, 3]
+    assert {case.id for case in opened.cases("test")} == {f"case_{n:05d}" for n in FED_KITS19["A"]["test"]}
+    for case in manifest.cases:
+        volume, label = read_pair(*case_files(raw, case.id), 2)
+        np.testing.assert_array_equal(opened.label(case), label)
+        clipped = volume.array.clip(manifest.intensity.low, manifest.intensity.high)
+        decoded = case.minimum + opened.image(case) / 65535 * (case.maximum - case.minimum)
+        np.testing.assert_allclose(decoded, clipped, atol=0.01)
+        assert to_original(label, case.affine, case.original_shape).shape == case.original_shape
+
+
+def test_phantom_is_drawn_where_missing(raw, tmp_path):
+    prepare("phantom", raw, tmp_path, ["D"])
+    assert SiteStore.open(tmp_path, "D").manifest.source == "phantom"
+    assert SiteStore.open(tmp_path, "D").manifest.cases[0].shape[1:] == (32, 32)
+    prepare("phantom", tmp_path / "drawn", tmp_path, ["A"])
+    assert SiteStore.open(tmp_path, "A").manifest.cases[0].shape[1:] == (128, 128)
+
+
+def test_a_finished_store_is_left_alone_even_without_its_volumes(raw, tmp_path):
+    prepare("kits19", raw, tmp_path, ["A"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    prepare("kits19", tmp_path / "gone", tmp_path, ["A"])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    with pytest.raises(FlapSamError, match="already prepared from kits19, not from phantom"):
+        prepare("phantom", raw, tmp_path, ["A"])
+
+
+def test_an_interrupted_preparation_is_continued(raw, tmp_path, monkeypatch):
+    write, read = module._prepare_case, []
+
+    def counting(case, *rest, limit):
+        if len(read) == limit:
+            raise KeyboardInterrupt
+        read.append(case.id)
+        return write(case, *rest)
+
+    monkeypatch.setattr(module, "_prepare_case", partial(counting, limit=5))
+    with pytest.raises(KeyboardInterrupt):
+        prepare("kits19", raw, tmp_path, ["A"])
+    assert sites(tmp_path) == []
+    monkeypatch.setattr(module, "_prepare_case", partial(counting, limit=99))
+    prepare("kits19", raw, tmp_path, ["A"])
+    assert len(read) == len(set(read)) == 12
+
+    monkeypatch.setattr(module, "_prepare_case", write)
+    prepare("kits19", raw, tmp_path / "fresh", ["A"])
+    for path in (tmp_path / "fresh").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(tmp_path / "fresh")).read_bytes()
+
+
+def test_two_processes_prepare_two_sites(raw, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=prepare, args=("kits19", raw, tmp_path, [site])) for site in "AD"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert sites(tmp_path) == ["A", "D"]
+    assert SiteStore.open(tmp_path, "D").training_slices > 0
+
+
+def test_a_broken_volume_stops_the_site_and_is_named(raw, tmp_path):
+    image, label = case_files(tmp_path / "raw", "case_00195")
+    for case in (tmp_path / "raw" / "data", image.parent):
+        case.mkdir(parents=True)
+    for source in (raw / "data").iterdir():
+        if source.name != "case_00195":
+            (tmp_path / "raw" / "data" / source.name).symlink_to(source)
+    good_image, good_label = case_files(raw, "case_00195")
+    image.write_bytes(good_image.read_bytes()[:-300])
+    label.write_bytes(good_label.read_bytes())
+    with pytest.raises(FlapSamError, match=r"case_00195/imaging\.nii\.gz cannot be read"):
+        prepare("kits19", tmp_path / "raw", tmp_path / "out", ["A"])
+    assert sites(tmp_path / "out") == []
+
+
+def test_unknown_source_site_and_missing_case(raw, tmp_path):
+    with pytest.raises(FlapSamError, match="no source 'ct', expected one of kits19, decathlon, phantom"):
+        prepare("ct", raw, tmp_path)
+    with pytest.raises(FlapSamError, match="no site 'Z', it has A, B"):
+        prepare("kits19", raw, tmp_path, ["A", "Z"])
+    with pytest.raises(FlapSamError, match="case_00000, site B, does not exist"):
+        prepare("kits19", raw, tmp_path, ["B"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_site_without_training_case(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "organ"}}')
+    (tmp_path / "sites.csv").write_text("case,site,split\none,North,test\n")
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.nii.gz").touch()
+    with pytest.raises(FlapSamError, match="North has no training case"):
+        prepare("decathlon", tmp_path, tmp_path / "out")

@@ -1,0 +1,115 @@
+import zlib
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.federation import payload
+from flap_sam.federation.aggregator import LowRankAggregator, mean_energy
+from flap_sam.sam.adapters import low_rank_pairs
+from flap_sam.sam.build import build
+from nvflare.app_common.abstract.fl_model import FLModel
+
+
+def update(experiment, site: str, slices: int) -> FLModel:
+    generator = torch.Generator().manual_seed(zlib.crc32(site.encode()))
+    params = {name: torch.randn(shape, generator=generator) for name, shape in payload.template(experiment).items()}
+    return FLModel(params=params, meta={"client_name": site, "slices": slices})
+
+
+def aggregate(experiment, updates) -> FLModel:
+    aggregator = LowRankAggregator()
+    aggregator.begin(experiment)
+    for model in updates:
+        aggregator.accept_model(model)
+    return aggregator.aggregate_model()
+
+
+def changes(experiment, tensors) -> dict[str, torch.Tensor]:
+    return {a: tensors[b].double() @ tensors[a].double() for a, b in low_rank_pairs(build(experiment))}
+
+
+@pytest.fixture
+def six(small):
+    slices = {"A": 677, "B": 4093, "C": 3403, "D": 2144, "E": 1047, "F": 10938}
+    return [update(small, site, n) for site, n in slices.items()]
+
+
+def test_six_sites_in_any_order_give_the_same_payload(small, six):
+    first = aggregate(small, six).params
+    for order in list(permutations(range(6)))[100::150]:
+        again = aggregate(small, [six[i] for i in order]).params
+        assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_site_alone_gets_its_own_change_and_tensors_back(small):
+    alone = update(small, "A", 5)
+    merged = aggregate(small, [alone])
+    payload.check(merged.params, payload.template(small))
+    own, back = changes(small, alone.params), changes(small, merged.params)
+    for name in own:
+        torch.testing.assert_close(back[name], own[name], rtol=1e-5, atol=1e-5)
+    pairs = {name for pair in low_rank_pairs(build(small)) for name in pair}
+    for name in set(merged.params) - pairs:
+        assert torch.equal(merged.params[name], alone.params[name])
+    assert mean_energy(merged.meta["energy_kept"]) == pytest.approx(1)
+
+
+def test_the_change_is_averaged_not_the_factors(small):
+    experiment = replace(small, rank=64, alpha=0.5)
+    updates = [update(experiment, site, n) for site, n in (("A", 1), ("B", 3))]
+    for model in updates:
+        for _, b in low_rank_pairs(build(experiment)):
+            model.params[b][:, 16:] = 0  # true rank 16 each, so that rank 64 loses nothing
+    merged = aggregate(experiment, updates)
+    theirs = [changes(experiment, model.params) for model in updates]
+    ours = changes(experiment, merged.params)
+    for name in ours:
+        torch.testing.assert_close(ours[name], 0.25 * theirs[0][name] + 0.75 * theirs[1][name], rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_truncation_dropped_is_reported(small, six):
+    merged = aggregate(small, six)
+    total = sum(model.meta["slices"] for model in six)
+    exact = {}
+    for model in six:
+        for name, change in changes(small, model.params).items():
+            exact[name] = exact.get(name, 0) + model.meta["slices"] / total * change
+    ours = changes(small, merged.params)
+    for name, change in exact.items():
+        layer = name.removesuffix(".A")
+        dropped = torch.linalg.norm(change - ours[name]).item()
+        assert merged.meta["residual"][layer] == pytest.approx(dropped, rel=1e-4)
+        assert merged.meta["energy_kept"][layer] == pytest.approx(
+            1 - dropped**2 / change.square().sum().item(), rel=1e-4
+        )
+
+
+def test_nothing_of_a_bad_update_counts(small, six):
+    aggregator = LowRankAggregator()
+    aggregator.begin(small)
+    bad = update(small, "B", 10)
+    last = list(bad.params)[-1]
+    bad.params[last] = torch.full_like(bad.params[last], float("nan"))
+    aggregator.accept_model(six[0])
+    with pytest.raises(FlapSamError, match="NaN"):
+        aggregator.accept_model(bad)
+    with pytest.raises(FlapSamError, match="second update"):
+        aggregator.accept_model(six[0])
+    with pytest.raises(FlapSamError, match="0 training slices"):
+        aggregator.accept_model(update(small, "C", 0))
+    merged, alone = aggregator.aggregate_model(), aggregate(small, six[:1])
+    assert all(torch.equal(merged.params[name], alone.params[name]) for name in alone.params)
+
+
+def test_methods_without_pairs_are_averaged(small):
+    experiment = replace(small, method="pdecft")
+    merged = aggregate(experiment, [update(experiment, "A", 1), update(experiment, "B", 1)])
+    assert mean_energy(merged.meta["energy_kept"]) is None
+    assert merged.params.keys() == payload.template(experiment).keys()
+
+
+def test_masam_is_refused(small):
+    with pytest.raises(FlapSamError, match="masam cannot be federated"):
+        LowRankAggregator().begin(replace(small, method="masam"))

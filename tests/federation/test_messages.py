@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.messages import EvaluationReport, TrainReport, clean_reason, from_meta, to_meta
+
+REPORT = TrainReport(
+    experiment="{}", start_digest="", slices=7, loss=0.5, steps=3, seconds=1.5, validation=[0.5, None], demo=False
+)
+
+
+def test_round_trip():
+    assert from_meta(TrainReport, to_meta(REPORT), classes=2) == REPORT
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("slices", -1),
+        ("slices", 7.0),
+        ("slices", True),
+        ("loss", float("nan")),
+        ("loss", "0.5"),
+        ("demo", 1),
+        ("experiment", None),
+        ("start_digest", "x" * 5000),
+        ("validation", [0.5]),
+        ("validation", [0.5, 1.5]),
+        ("validation", "ab"),
+    ],
+)
+def test_a_bad_entry_is_named(entry, value):
+    with pytest.raises(FlapSamError, match=f"refused: {entry} is"):
+        from_meta(TrainReport, {**to_meta(REPORT), entry: value}, classes=2)
+
+
+def test_missing_and_unknown_entries_are_refused():
+    whole = to_meta(REPORT)
+    for found in (None, {}, {**whole, "patient": "x"}, whole | {"loss": 1.0, 3: 4}):
+        with pytest.raises(FlapSamError, match="entries"):
+            from_meta(TrainReport, found, classes=2)
+    with pytest.raises(FlapSamError, match="entries"):
+        from_meta(EvaluationReport, whole, classes=2)
+
+
+def test_a_report_of_none_is_a_report():
+    bare = replace(REPORT, validation=[None, None])
+    assert from_meta(TrainReport, to_meta(bare), classes=2) == bare
+
+
+def test_a_peers_sentence_cannot_forge_a_log():
+    reason = clean_reason("fine\n2026 ERROR all lost\x1b[31m" + "y" * 9000)
+    assert "\n" not in reason
+    assert "\x1b" not in reason
+    assert len(reason) <= 2000

@@ -1,0 +1,106 @@
+"""The real job in FLARE's simulator: the plain command, our jobs, small stores."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flap_sam.federation import payload
+from flap_sam.federation.persistor import payload_file
+
+from tests.conftest import write_site
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def staged(job: str, folder: Path, **settings) -> Path:
+    """A copy of a job with some of its settings changed."""
+    copy = shutil.copytree(JOBS / job, folder / job)
+    path = copy / "app/config/config_fed_server.json"
+    config = json.loads(path.read_text())
+    config["experiment"] |= settings
+    path.write_text(json.dumps(config))
+    return copy
+
+
+def simulate(job: Path, work: Path, sites: int, threads: int, **environment: str) -> subprocess.CompletedProcess:
+    command = [Path(sys.executable).parent / "nvflare", "simulator", job, "-w", work, "-n", sites, "-t", threads]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FLAP_SAM_")}
+    return subprocess.run(
+        [str(word) for word in command],
+        env={**clean, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def quick(tmp_path) -> dict:
+    """A store of three sites and the settings of two short rounds on it."""
+    for i, site in enumerate("ABC"):
+        write_site(
+            tmp_path / "store", site, {"train": [(2 + i, 20, 28)], "validation": [(2, 24, 20)], "test": [(3, 20, 20)]}
+        )
+    return {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": "vit_tiny"}
+
+
+def test_the_main_job_runs_with_nothing_held_in_memory_between_tasks(tmp_path, quick):
+    job, work = staged("flap_sam_kits", tmp_path, **quick), tmp_path / "work"
+    run = simulate(job, work, sites=3, threads=1, FLAP_SAM_DATA=str(tmp_path / "store"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = work / "server/simulate_job/results"
+    rounds = [json.loads(line) for line in (results / "rounds.jsonl").read_text().splitlines()]
+    assert [r["round"] for r in rounds] == [0, 1]
+    for record in rounds:
+        assert {site: r["slices"] for site, r in record["sites"].items()} == {"site-1": 2, "site-2": 3, "site-3": 4}
+        assert 0 < record["svd_energy_kept"] <= 1
+    tensors, experiment = payload.read(payload_file(results, "final"))
+    payload.read(payload_file(results, "best"))
+    assert (experiment.rank, experiment.rounds) == (4, 2)
+    numbers = 4 * sum(t.numel() for t in tensors.values())
+    assert all(numbers < r["bytes_up"] for r in rounds[1]["sites"].values())
+    table = json.loads((results / "test_dice.json").read_text())["payloads"]
+    assert table["final"].keys() == table["best"].keys() == rounds[0]["sites"].keys()
+    assert "Dice on the sites' test cases" in run.stdout + run.stderr
+    everything = "".join(p.read_text(errors="replace") for p in (work / "server").rglob("*") if p.is_file())
+    assert str(tmp_path / "store") not in everything, "no path of a site reaches the server"
+    assert "case_0" not in everything, "no case name either"
+
+
+@pytest.mark.parametrize(
+    ("job", "environment", "sentence"),
+    [
+        ("flap_sam_nifti", {}, "no data is configured at the site"),
+        ("flap_sam_nifti", {"FLAP_SAM_DATA": "{tmp}/nowhere"}, "the site's data store does not exist"),
+        (
+            "flap_sam_kits",
+            {"FLAP_SAM_DATA": "{tmp}/store", "FLAP_SAM_CHECKPOINT": "{tmp}/no.pth"},
+            "checkpoint is missing",
+        ),
+    ],
+)
+def test_what_a_site_cannot_do_ends_the_run_with_one_sentence(tmp_path, quick, job, environment, sentence):
+    environment = {name: value.format(tmp=tmp_path) for name, value in environment.items()}
+    run = simulate(staged(job, tmp_path, **quick), tmp_path / "work", sites=2, threads=2, **environment)
+    assert run.returncode != 0
+    assert sentence in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_a_site_that_the_store_lacks_ends_the_run(tmp_path, quick):
+    job = staged("flap_sam_nifti", tmp_path, **quick)
+    run = simulate(job, tmp_path / "work", sites=4, threads=4, FLAP_SAM_DATA=str(tmp_path / "store"))
+    assert run.returncode != 0
+    assert "site-4: the site's data store holds no data for this site" in run.stdout + run.stderr
+
+
+def test_a_bad_setting_ends_the_run_with_one_sentence(tmp_path, quick):
+    job = staged("flap_sam_nifti", tmp_path, **{**quick, "rank": 0})
+    run = simulate(job, tmp_path / "work", sites=2, threads=2, FLAP_SAM_DATA=str(tmp_path / "store"))
+    assert run.returncode != 0
+    assert "The experiment's rank is 0; expected 1 or more." in run.stdout + run.stderr

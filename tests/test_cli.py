@@ -1,0 +1,31 @@
+import pytest
+from flap_sam import cli
+
+
+def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["flap-sam", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    captured = capsys.readouterr()
+    return left.value.code, captured.out, captured.err
+
+
+def test_an_error_is_one_sentence_and_a_status(monkeypatch, capsys, tmp_path):
+    code, _, err = run(
+        monkeypatch, capsys, "prepare", "decathlon", "--source", str(tmp_path), "--out", str(tmp_path / "S")
+    )
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert str(tmp_path) in err
+
+
+def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
+    code, _, err = run(monkeypatch, capsys, "results", str(tmp_path))
+    assert (code, "No finished run" in err) == (1, True)
+
+
+def test_help_names_the_commands(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    assert "prepare" in out
+    assert "results" in out

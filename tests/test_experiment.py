@@ -1,0 +1,55 @@
+import json
+
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+
+
+def test_json_round_trip_keeps_the_digest():
+    experiment = Experiment(classes=3, method="loraft", image_size=96, prompt_grid=4)
+    again = Experiment.from_json(experiment.to_json())
+    assert again == experiment
+    assert again.digest() == experiment.digest() != Experiment().digest()
+
+
+def test_defaults_are_the_papers():
+    experiment = Experiment()
+    assert (experiment.rank, experiment.alpha, experiment.batch_size) == (32, 1.0, 32)
+    assert (experiment.learning_rate, experiment.weight_decay, experiment.warmup_steps) == (8e-4, 0.1, 250)
+    assert (experiment.rounds, experiment.local_epochs, experiment.max_epochs) == (100, 1, 200)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("classes", 0),
+        ("classes", 2.0),
+        ("classes", True),
+        ("rank", "4"),
+        ("image_size", 100),
+        ("image_size", 0),
+        ("method", "sam"),
+        ("learning_rate", float("nan")),
+        ("alpha", 0),
+        ("weight_decay", -0.1),
+        ("seed", None),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(setting, value):
+    with pytest.raises(FlapSamError, match=rf"experiment's {setting} is "):
+        Experiment(**{setting: value})
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(FlapSamError, match="unknown settings \\['ranks'\\]"):
+        Experiment.from_dict({"ranks": 4})
+    with pytest.raises(FlapSamError, match="not JSON"):
+        Experiment.from_json("{")
+    with pytest.raises(FlapSamError, match="expected an object"):
+        Experiment.from_json(json.dumps([1]))
+
+
+def test_resolving_fills_only_what_is_open():
+    assert Experiment().resolved("vit_b", 224).backbone == "vit_b"
+    fixed = Experiment(backbone="vit_l", image_size=96)
+    assert fixed.resolved("vit_b", 224) == fixed

@@ -1,0 +1,36 @@
+import hashlib
+
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.files import replacing, sha256
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with replacing(path) as stream:
+        stream.write(b"first")
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
+    assert path.read_bytes() == b"first"
+    with replacing(path) as stream:
+        stream.write(b"third")
+    assert path.read_bytes() == b"third"
+    assert [file.name for file in path.parent.iterdir()] == ["file"]
+
+
+def _interrupted(path):
+    with replacing(path) as stream:
+        stream.write(b"sec")
+        raise KeyboardInterrupt
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FlapSamError, match="file/below cannot be written"), replacing(tmp_path / "file" / "below"):
+        pass
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()

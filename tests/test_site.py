@@ -1,0 +1,35 @@
+import json
+
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.site import Site
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch):
+    for name in ("FLAP_SAM_DATA", "FLAP_SAM_CHECKPOINT", "FLAP_SAM_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_environment_goes_before_the_file(tmp_path, monkeypatch):
+    (tmp_path / "flap_site.json").write_text(json.dumps({"data": "/from/file", "device": "cpu"}))
+    assert str(Site.read(tmp_path).data) == "/from/file"
+    monkeypatch.setenv("FLAP_SAM_DATA", "/from/environment")
+    site = Site.read(tmp_path)
+    assert (str(site.data), site.device) == ("/from/environment", "cpu")
+
+
+def test_nothing_configured_is_no_error(tmp_path):
+    assert Site.read(tmp_path) == Site.read(None) == Site()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"dta": "x"}', '{"data": 3}', '{"precision": "float16"}'])
+def test_a_bad_file_is_refused(tmp_path, text):
+    (tmp_path / "flap_site.json").write_text(text)
+    with pytest.raises(FlapSamError, match="ite"):
+        Site.read(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(FlapSamError, match="'cuda:99' cannot be used"):
+        Site(device="cuda:99").torch_device()

@@ -1,0 +1,60 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from flap_sam.data.store import SiteStore
+from flap_sam.training.evaluate import CaseScore, dice, mean_by_class, mean_dice, predict_volume, score
+from monai.metrics import compute_dice
+
+CPU = torch.device("cpu")
+
+
+class Threshold(torch.nn.Module):
+    """Class 1 where the image is above 0.4, class 2 above 0.7; knows which windows it saw."""
+
+    def forward(self, windows):
+        self.seen = windows.shape
+        return torch.stack([0.4 - windows, (windows - 0.4).clamp(max=0.15), windows - 0.55], dim=2)
+
+
+def test_dice_is_monais():
+    rng = np.random.default_rng(0)
+    prediction, truth = rng.integers(0, 4, (2, 3, 5, 7)).astype(np.uint8)
+    truth[truth == 2] = 0
+
+    def onehot(labels):
+        return torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 4).movedim(-1, 0)[None]
+
+    expected = compute_dice(onehot(prediction), onehot(truth), include_background=False)[0]
+    found = dice(prediction, truth, classes=3)
+    assert found[1] is None
+    assert expected[1].isnan()
+    assert [found[0], found[2]] == pytest.approx([expected[0].item(), expected[2].item()])
+
+
+@pytest.mark.parametrize("slices", [1, 4, 5, 11])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_volume_is_put_back_together_whatever_its_length(small, slices, batch):
+    labels = np.random.default_rng(slices).integers(0, 3, (slices, 4, 4)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    image = (labels * 0.45 * 65535).astype(np.uint16)
+    network = Threshold()
+    found = predict_volume(network, image, replace(small, batch_size=batch), CPU, "float32")
+    assert np.array_equal(found, labels)
+    assert network.seen[1:] == (5, 32, 32)
+
+
+def test_every_case_of_a_split_is_scored_on_its_own_grid(small, store):
+    site = SiteStore.open(store, "C")
+    scores = score(Threshold(), site, "test", small, CPU, "float32")
+    assert [s.case for s in scores] == [case.id for case in site.cases("test")]
+    assert all(0.5 < value <= 1 for s in scores for value in s.dice if value is not None)
+    assert score(Threshold(), site, "validation", small, CPU, "float32") == []
+
+
+def test_means_leave_out_what_is_not_there():
+    scores = [CaseScore("a", (0.5, None)), CaseScore("b", (1.0, None))]
+    assert mean_by_class(scores, 2) == [0.75, None]
+    assert mean_dice([0.75, None]) == 0.75
+    assert mean_dice([None, None]) is None
+    assert mean_by_class([], 2) == [None, None]

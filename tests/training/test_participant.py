@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.site import Site
+from flap_sam.training.participant import Participant, assign
+
+from tests.conftest import write_site
+
+
+def join(experiment, store, site, tmp_path) -> Participant:
+    settings = Site(data=store, device="cpu")
+    return Participant(experiment, settings, assign(settings, site, None), tmp_path / f"{site}.safetensors")
+
+
+def test_a_simulated_site_takes_the_store_site_of_its_number(small, store, tmp_path):
+    assert join(small, store, "site-2", tmp_path).store.manifest.site == "B"
+    assert join(small, store, "B", tmp_path).slices == 7
+
+
+@pytest.mark.parametrize("name", ["site-4", "site-0", "hospital"])
+def test_a_site_that_the_store_lacks_is_told_which_there_are(small, store, tmp_path, name):
+    with pytest.raises(FlapSamError, match="A, B, C"):
+        join(small, store, name, tmp_path)
+
+
+def test_all_sites_start_alike_and_other_seeds_do_not(small, store, tmp_path):
+    digests = {join(small, store, site, tmp_path).digest() for site in "ABC"}
+    assert len(digests) == 1
+    assert join(replace(small, seed=8), store, "A", tmp_path).digest() not in digests
+
+
+def test_training_changes_the_digest(small, store, tmp_path):
+    participant = join(small, store, "B", tmp_path)
+    before = participant.digest()
+    participant.train(0)
+    assert participant.digest() != before
+
+
+def test_a_round_trains_from_the_payload_received(small, store, tmp_path):
+    participant = join(small, store, "A", tmp_path)
+    tensors, result = participant.train(0)
+    assert result.steps == 2
+    again = join(small, store, "A", tmp_path)
+    again.receive(tensors)
+    assert [s.dice for s in again.score("test")] == [s.dice for s in participant.score("test")]
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_a_store_with_other_classes_is_refused(small, store, tmp_path):
+    with pytest.raises(FlapSamError, match=r"2 classes \(organ, lesion\); the experiment has 3"):
+        join(replace(small, classes=3), store, "A", tmp_path)
+
+
+def test_without_data_and_without_a_demo_the_site_says_what_to_set():
+    with pytest.raises(FlapSamError, match="FLAP_SAM_DATA"):
+        assign(Site(), "site-1", None)
+
+
+def test_a_missing_store_is_named_to_the_site_alone(tmp_path):
+    with pytest.raises(FlapSamError) as caught:
+        assign(Site(data=tmp_path / "nowhere"), "site-1", None)
+    assert str(tmp_path) in str(caught.value)
+    assert str(tmp_path) not in caught.value.public
+
+
+def test_the_demo_is_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAP_SAM_CACHE", str(tmp_path))
+    first = assign(Site(), "site-1", "phantom")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert first.demo
+    assert first.store.manifest.site == "A"
+    assert assign(Site(), "site-1", "phantom").demo
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_site_without_validation_cases_scores_none(small, tmp_path):
+    write_site(tmp_path / "store", "A", {"train": [(3, 20, 20)]})
+    assert join(small, tmp_path / "store", "A", tmp_path).score("validation") == []
