@@ -8,7 +8,6 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	OMP_NUM_THREADS=1 $(BIN)/nvflare simulator jobs/flap_sam_kits -w work -n 6 -t 6
-	$(BIN)/flap-sam results work
 
 test: $(READY)
 	$(BIN)/python -m pytest

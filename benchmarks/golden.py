@@ -21,7 +21,6 @@ from flap_sam.lowrank.aggregate import weighted_sum
 from flap_sam.lowrank.factors import Factors
 from flap_sam.lowrank.refactorise import refactorise
 from flap_sam.sam.build import Backbone, build
-from flap_sam.sam.initial import initial_state
 from flap_sam.sam.network import FlapSam
 from flap_sam.training.loss import segmentation_loss
 from torch import Tensor
@@ -91,7 +90,7 @@ def network(case: dict) -> FlapSam:
     )
     model = build(experiment, backbone)
     state = {our_name(name, case["experts"]): weight(name, shape) for name, shape in case["state"].items()}
-    expected = {name: start.shape for name, start in initial_state(model, seed=0).items()}
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if {name: t.shape for name, t in state.items()} != expected:
         different = sorted(n for n in {*state, *expected} if n not in state or expected.get(n) != state[n].shape)
         raise SystemExit(f"case {case['tag']}: tensors differ in name or shape, first {different[:3]}")

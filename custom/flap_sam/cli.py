@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
 
 app = typer.Typer(
     help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).",
@@ -28,6 +29,31 @@ def prepare(
     from flap_sam.data import prepare as preparation
 
     preparation.prepare(source, folder, out, site)
+
+
+@app.command()
+def params(
+    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
+    adapter: Annotated[str, typer.Option(help="lora, dora or mole")] = "lora",
+    rank: Annotated[int, typer.Option(help="of the adapters")] = 32,
+    classes: Annotated[int, typer.Option(help="without background")] = 2,
+    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+    backbone: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h or vit_tiny")] = "vit_b",
+    paper: Annotated[bool, typer.Option("--paper", help="the paper's whole table beside its own figures")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Count what a method trains and what travels in a round. Needs neither weights nor memory."""
+    from flap_sam.reporting import parameters
+
+    if paper:
+        typer.echo(parameters.paper_json() if as_json else parameters.paper_table())
+        return
+    if backbone == "auto":
+        raise FlapSamError("Nothing says which backbone auto is without a checkpoint; name one.")
+    experiment = Experiment(
+        method=method, adapter=adapter, rank=rank, classes=classes, image_size=image_size, backbone=backbone
+    )
+    typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
 
 
 @app.command()

@@ -2,7 +2,11 @@ from dataclasses import replace
 
 import torch
 from flap_sam.sam.build import build
-from flap_sam.sam.initial import initial_state
+from flap_sam.sam.initial import initial
+
+
+def initial_state(network, seed):
+    return {name: initial(network, name, seed) for name in network.state_dict()}
 
 
 def test_same_seed_same_start_other_seed_other_start(small):

@@ -35,6 +35,11 @@ from flap_sam.federation.round_log import RoundRecord, SiteRecord
 from flap_sam.reporting.results import closing_summary, write_test_dice
 from flap_sam.training.evaluate import mean_dice
 
+DEMO_NOTICE = (
+    "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
+    "bundled phantom. Its volumes are drawn, not scanned; its Dice says nothing about patients."
+)
+
 Accept = Callable[[str, FLModel], None]
 
 
@@ -112,9 +117,12 @@ class FlapSamController(ModelController):
                 steps=report.steps,
                 seconds=report.seconds,
                 validation=report.validation,
+                demo=report.demo,
                 bytes_down=bytes_down,
                 bytes_up=encoded_size(result),
             )
+            if report.demo and not received and not any(r.demo for s, r in records.items() if s != site):
+                say(DEMO_NOTICE)
             say(_site_line(number, site, records[site]))
 
         self._ask(TASK_TRAIN, task, accept)

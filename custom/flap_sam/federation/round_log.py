@@ -9,13 +9,14 @@ FILE_NAME = "rounds.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRecord:
-    """One site in one round; bytes are of the encoded messages, validation is Dice by class of what it received."""
+    """One site in one round; see `messages.TrainReport`. Bytes are those of the encoded messages."""
 
     slices: int
     loss: float
     steps: int
     seconds: float
     validation: list[float | None]
+    demo: bool
     bytes_down: int
     bytes_up: int
 

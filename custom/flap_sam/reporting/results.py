@@ -3,17 +3,22 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
+from flap_sam.reporting.text import as_text, figure
 
 TEST_DICE = "test_dice.json"
+FILES = (
+    ("global_final.safetensors", "the last payload"),
+    ("global_best.safetensors", "the payload with the best validation Dice"),
+    ("rounds.jsonl", "the round log"),
+    (TEST_DICE, "the table above"),
+)
 
 
 def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_round: int) -> None:
@@ -46,20 +51,20 @@ def closing_summary(folder: Path) -> str:
         raise FlapSamError(
             f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
         ) from error
-    out = Console(file=StringIO(), width=100)
-    out.print(_dice_table(content["payloads"]))
     final = _validation(content["payloads"]["final"])
-    out.print(f"mean validation Dice: {_figure(rounds[0]['validation'])} at the start, {_figure(final)} at the end")
-    out.print(f"best payload: the one that round {content['best_round']} started from")
-    out.print(f"results in {folder}:", soft_wrap=True)
-    for name, meaning in (
-        ("global_final.safetensors", "the last payload"),
-        ("global_best.safetensors", "the payload with the best validation Dice"),
-        ("rounds.jsonl", "the round log"),
-        (TEST_DICE, "the table above"),
-    ):
-        out.print(f"  {name:26} {meaning}")
-    return out.file.getvalue()
+    demo = [site for site, record in rounds[0]["sites"].items() if record["demo"]]
+    return as_text(
+        _dice_table(content["payloads"]),
+        f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
+        f"best payload: the one that round {content['best_round']} started from",
+        *(
+            [f"THE DEMO: {', '.join(demo)} worked on drawn volumes; this Dice says nothing about patients"]
+            if demo
+            else []
+        ),
+        f"results in {folder}:",
+        *(f"  {name:26} {meaning}" for name, meaning in FILES),
+    )
 
 
 def _dice_table(payloads: Mapping[str, Mapping[str, dict]]) -> Table:
@@ -73,13 +78,13 @@ def _dice_table(payloads: Mapping[str, Mapping[str, dict]]) -> Table:
         table.add_column(f"{kind}\nmean", justify="right")
     rows = {site: [payloads[kind][site]["test"] for kind in payloads] for site in payloads["final"]}
     for site, by_kind in rows.items():
-        cells = [_figure(v) for dice in by_kind for v in (*dice, _mean(dice))]
+        cells = [figure(v) for dice in by_kind for v in (*dice, _mean(dice))]
         table.add_row(site, str(payloads["final"][site]["test_cases"]), *cells)
     table.add_section()
     means = []
     for kind in range(len(payloads)):
         columns = zip(*((*row[kind], _mean(row[kind])) for row in rows.values()), strict=True)
-        means += [_figure(_mean(column)) for column in columns]
+        means += [figure(_mean(column)) for column in columns]
     table.add_row("mean of sites", "", *means)
     return table
 
@@ -91,7 +96,3 @@ def _validation(reports: Mapping[str, dict]) -> float | None:
 def _mean(values: Any) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -18,7 +18,7 @@ from flap_sam.files import sha256
 from flap_sam.sam.adapters import DoRA
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.build import BACKBONES, build
-from flap_sam.sam.initial import initial_state
+from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import rooms_of
 from flap_sam.sam.network import FlapSam
 
@@ -108,26 +108,23 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
     report = LoadReport()
     rooms = dict(rooms_of(network))
     positions = _resizable(network)
-    filled = initial_state(network, seed)
-    for name, start in filled.items() if state else ():
-        room = rooms.get(name)
-        found = state.get(name)
-        if found is not None and name in positions and found.shape != start.shape:
-            found = _resize(name, found, start.shape)
+    filled = {}
+    for name, expected in network.state_dict().items():
+        room, found = rooms.get(name), state.get(name)
+        if found is not None and name in positions and found.shape != expected.shape:
+            filled[name] = _resize(name, found, expected.shape)
             report.resized.append(name)
-        elif found is not None and found.shape == start.shape and room not in NEVER_LOADED:
+        elif found is not None and found.shape == expected.shape and room not in NEVER_LOADED:
+            filled[name] = found.to(torch.float32)
             report.loaded.append(name)
-        elif room in MAY_BE_ABSENT:
-            continue
+        elif not state or room in MAY_BE_ABSENT:
+            filled[name] = initial(network, name, seed)
+            report.started_anew.append(name)
         else:
             size = "missing" if found is None else f"of shape {list(found.shape)}"
-            message = f"The checkpoint's tensor {name} is {size}; expected {list(start.shape)}, as SAM has it."
+            message = f"The checkpoint's tensor {name} is {size}; expected {list(expected.shape)}, as SAM has it."
             raise FlapSamError(message, public=message)
-        filled[name] = found.to(torch.float32)
-    report.started_anew = [name for name in filled if name not in {*report.loaded, *report.resized}]
     network.load_state_dict(filled, assign=True)
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
     _start_magnitudes(network)
     return report
 

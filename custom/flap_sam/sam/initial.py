@@ -13,23 +13,13 @@ from torch import Tensor, nn
 POSITION_SPREAD = 0.02
 
 
-def initial_state(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """A start for every parameter and buffer of a network that may be on the meta device."""
-    state = {}
-    for path, module in network.named_modules():
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for name, tensor in own:
-            full = f"{path}.{name}" if path else name
-            state[full] = _initial(module, name, tensor.shape, _generator(seed, full))
-    return state
-
-
-def _generator(seed: int, name: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _initial(module: nn.Module, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def initial(network: nn.Module, full_name: str, seed: int) -> Tensor:
+    """The start of a parameter or buffer of a network that may be on the meta device."""
+    path, _, name = full_name.rpartition(".")
+    module = network.get_submodule(path)
+    shape = getattr(module, name).shape
+    digest = hashlib.sha256(f"{seed}/{full_name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     if hasattr(module, "initial"):
         return module.initial(name, generator)
     if isinstance(module, nn.LayerNorm | LayerNorm2d):

@@ -33,7 +33,7 @@ class PhantomSize:
     """
 
     matrix: int = 128
-    slices_divisor: float = 28.0
+    slices_divisor: float = 40.0
     minimum_slices: int = 4
 
 

@@ -1,0 +1,102 @@
+"""How many parameters a method trains and sends, counted on the meta device."""
+
+import math
+from dataclasses import dataclass, replace
+
+from flap_sam.experiment import Experiment
+from flap_sam.sam.build import build
+from flap_sam.sam.methods import statement
+
+BYTES_A_NUMBER = 4
+
+
+@dataclass(frozen=True)
+class Count:
+    """Numbers of parameters: counted as trainable, in all, and sent in one direction of a round."""
+
+    trained: int
+    total: int
+    sent: int
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.trained + other.trained, self.total + other.total, self.sent + other.sent)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Counts by room of the network, in the network's order."""
+
+    rooms: dict[str, Count]
+
+    @property
+    def whole(self) -> Count:
+        return sum(self.rooms.values(), Count(0, 0, 0))
+
+    @property
+    def megabytes(self) -> float:
+        """What travels from a site to the server, or back, in one round: 10^6 bytes of float32, unframed."""
+        return self.whole.sent * BYTES_A_NUMBER / 1e6
+
+
+def inventory(experiment: Experiment) -> Inventory:
+    """Count a resolved experiment's parameters."""
+    rooms: dict[str, Count] = {}
+    for tensor in statement(build(experiment), experiment.method):
+        size = math.prod(tensor.shape)
+        count = Count(size * tensor.trained, size, size * tensor.sent)
+        rooms[tensor.room] = rooms.get(tensor.room, Count(0, 0, 0)) + count
+    return Inventory(rooms)
+
+
+def full_fine_tuning(experiment: Experiment) -> Inventory:
+    """The same network without adapters, all of it trained: what the paper compares with."""
+    return inventory(replace(experiment, method="fullft"))
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One row of the paper's comparison and, where we hold them, the figures it prints.
+
+    Args:
+        settings: of the experiment; trained, total: in millions; reduction: of traffic against full
+            fine-tuning, as in its Figure 1; remark: why a figure differs.
+    """
+
+    label: str
+    settings: dict
+    trained: float | None = None
+    total: float | None = None
+    reduction: float | None = None
+    remark: str = ""
+
+
+_MASAM_TWICE = "its total counts the prompt encoder's 6,220 twice"
+_NO_RULE = "no one rule gives both of its figures"
+_ROUNDED = "its ratio is of rounded gigabytes"
+
+PAPER = (
+    PaperRow("FullFT, 1 class", {"method": "fullft", "classes": 1}),
+    PaperRow("FullFT", {"method": "fullft"}),
+    PaperRow("AttnFT, 1 class", {"method": "attnft", "classes": 1}, trained=29.575, remark=_NO_RULE),
+    PaperRow("AttnFT", {"method": "attnft"}, trained=30.186, reduction=2.8, remark=_NO_RULE),
+    PaperRow("DecFT, 1 class", {"method": "decft", "classes": 1}),
+    PaperRow("DecFT", {"method": "decft"}, reduction=23.2),
+    PaperRow("PDecFT, 1 class", {"method": "pdecft", "classes": 1}),
+    PaperRow("PDecFT", {"method": "pdecft"}, reduction=187.4, remark=_ROUNDED),
+    PaperRow("LoRAFT", {"method": "loraft"}, reduction=66.1, remark=_ROUNDED),
+    PaperRow("LoRADecFT (SAMed), 1 class", {"method": "loradecft", "classes": 1}),
+    PaperRow("LoRADecFT (SAMed)", {"method": "loradecft"}, reduction=17.2),
+    PaperRow("FLAP-SAM, 1 class", {"classes": 1}),
+    PaperRow("FLAP-SAM", {}, trained=1.846, reduction=48.9, remark=_ROUNDED),
+    PaperRow("FLAP-SAM, rank 16", {"rank": 16}),
+    PaperRow("FLAP-SAM, rank 4", {"rank": 4}),
+    PaperRow("FLAP-SAM, DoRA", {"adapter": "dora"}, trained=1.846, remark="it leaves out the 20,736 magnitudes"),
+    PaperRow("FLAP-SAM, MoLE, 3 experts", {"adapter": "mole"}),
+    PaperRow("MA-SAM, 1 class", {"method": "masam", "classes": 1}, trained=28.667, total=115.297, remark=_MASAM_TWICE),
+    PaperRow("MA-SAM", {"method": "masam"}, trained=28.721, total=116.605, remark=_NO_RULE),
+)
+
+
+def paper_experiment(row: PaperRow) -> Experiment:
+    """A row's experiment, on `vit_b` at 224 px."""
+    return Experiment(**{"backbone": "vit_b", "image_size": 224, **row.settings})
