@@ -62,9 +62,7 @@ def paper_table() -> str:
             "-" if row["paper_reduction"] is None else f"{row['paper_reduction']} x",
             row["differs"],
         )
-    return as_text(
-        table, "A dash: the paper's figure is not at hand, or its table has none; ours is the count to the unit."
-    )
+    return as_text(table, "Ours are counts to the unit, the paper's are in millions; a dash where none is at hand.")
 
 
 def paper_json() -> str:

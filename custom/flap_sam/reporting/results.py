@@ -52,16 +52,12 @@ def closing_summary(folder: Path) -> str:
             f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
         ) from error
     final = _validation(content["payloads"]["final"])
-    demo = [site for site, record in rounds[0]["sites"].items() if record["demo"]]
+    demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
     return as_text(
         _dice_table(content["payloads"]),
         f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
         f"best payload: the one that round {content['best_round']} started from",
-        *(
-            [f"THE DEMO: {', '.join(demo)} worked on drawn volumes; this Dice says nothing about patients"]
-            if demo
-            else []
-        ),
+        *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",
         *(f"  {name:26} {meaning}" for name, meaning in FILES),
     )
