@@ -12,6 +12,16 @@ def test_json_round_trip_keeps_the_digest():
     assert again.digest() == experiment.digest() != Experiment().digest()
 
 
+def test_a_whole_number_in_place_of_a_number_is_the_same_experiment():
+    assert Experiment(alpha=2).digest() == Experiment(alpha=2.0).digest()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 5000, None, "3"])
+def test_what_is_no_experiment_is_refused(text):
+    with pytest.raises(FlapSamError, match="The experiment is"):
+        Experiment.from_json(text)
+
+
 def test_defaults_are_the_papers():
     experiment = Experiment()
     assert (experiment.rank, experiment.alpha, experiment.batch_size) == (32, 1.0, 32)
@@ -33,6 +43,10 @@ def test_defaults_are_the_papers():
         ("alpha", 0),
         ("weight_decay", -0.1),
         ("seed", None),
+        ("seed", 2**63),
+        ("decay_power", float("inf")),
+        ("rank", 10**6),
+        ("image_size", 160_000),
     ],
 )
 def test_a_bad_value_is_refused_by_name(setting, value):

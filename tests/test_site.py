@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from flap_sam.errors import FlapSamError
@@ -23,11 +24,25 @@ def test_nothing_configured_is_no_error(tmp_path):
     assert Site.read(tmp_path) == Site.read(None) == Site()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"dta": "x"}', '{"data": 3}', '{"precision": "float16"}'])
-def test_a_bad_file_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "a non-object"),
+        ('{"dta": "x"}', "hold ['dta']; known are"),
+        ('{"data": 3}', "a value that is no text"),
+        ('{"precision": "float16"}', "precision is 'float16'; expected one of float32, bfloat16"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path, text, cause):
     (tmp_path / "flap_site.json").write_text(text)
-    with pytest.raises(FlapSamError, match="ite"):
+    with pytest.raises(FlapSamError, match=re.escape(cause)):
         Site.read(tmp_path)
+
+
+def test_an_empty_setting_is_no_setting(tmp_path):
+    (tmp_path / "flap_site.json").write_text('{"data": "", "checkpoint": null}')
+    assert Site.read(tmp_path) == Site()
 
 
 def test_a_device_that_is_not_there_is_refused():

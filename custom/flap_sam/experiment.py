@@ -10,6 +10,25 @@ BACKBONES = ("vit_tiny", "vit_b", "vit_l", "vit_h")
 METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam")
 ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
+WINDOW_SLICES = 5
+
+LIMITS = {
+    "classes": (1, 255),
+    "rank": (1, 1024),
+    "experts": (1, 64),
+    "prompt_grid": (0, 64),
+    "rounds": (1, 100_000),
+    "local_epochs": (1, 1000),
+    "batch_size": (1, 4096),
+    "max_epochs": (1, 1_000_000),
+    "warmup_steps": (0, 10_000_000),
+    "seed": (0, 2**63 - 1),
+    "weight_decay": (0, 1e3),
+    "decay_power": (0, 1e3),
+    "alpha": (1e-6, 1e6),
+    "learning_rate": (1e-9, 1e3),
+}
+LARGEST_IMAGE = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,36 +86,31 @@ class Experiment:
         ):
             if getattr(self, name) not in choices:
                 _refuse(name, getattr(self, name), "one of " + ", ".join(choices))
-        for name in ("classes", "rank", "experts", "rounds", "local_epochs", "batch_size", "max_epochs"):
-            if getattr(self, name) < 1:
-                _refuse(name, getattr(self, name), "1 or more")
-        for name in ("prompt_grid", "warmup_steps", "weight_decay", "decay_power", "seed"):
-            if not getattr(self, name) >= 0:
-                _refuse(name, getattr(self, name), "0 or more")
-        for name in ("alpha", "learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                _refuse(name, getattr(self, name), "a positive number")
-        if self.image_size is not None and (self.image_size < 16 or self.image_size % 16):
-            _refuse("image_size", self.image_size, "a multiple of 16, or null for the backbone's own")
+        for name, (lowest, highest) in LIMITS.items():
+            if not lowest <= getattr(self, name) <= highest:
+                _refuse(name, getattr(self, name), f"{lowest} to {highest}")
+        if self.image_size is not None and (self.image_size % 16 or not 16 <= self.image_size <= LARGEST_IMAGE):
+            expected = f"a multiple of 16 up to {LARGEST_IMAGE}, or null for the backbone's own"
+            _refuse("image_size", self.image_size, expected)
 
     @classmethod
     def from_dict(cls, settings: dict) -> "Experiment":
         """Read the experiment from a job's settings; an unknown key is an error, not a silent default."""
         if not isinstance(settings, dict):
-            raise FlapSamError(f"The experiment is {type(settings).__name__}; expected an object of named settings.")
+            raise _public(f"The experiment is {type(settings).__name__}; expected an object of named settings.")
         known = [f.name for f in fields(cls)]
         unknown = sorted(set(settings) - set(known))
         if unknown:
-            raise FlapSamError(f"The experiment has unknown settings {unknown}; known are {', '.join(known)}.")
+            raise _public(f"The experiment has unknown settings {unknown}; known are {', '.join(known)}.")
         return cls(**settings)
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
         try:
             settings = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise FlapSamError(
-                f"The experiment is not JSON ({error}); expected an object of named settings."
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _public(
+                f"The experiment is not JSON ({type(error).__name__}); expected an object of named settings."
             ) from error
         return cls.from_dict(settings)
 
@@ -127,8 +141,14 @@ def _check_types(experiment: Experiment) -> None:
         accepted = (int, float) if kind is float else kind
         if isinstance(value, bool) or not isinstance(value, accepted):
             _refuse(field.name, value, expected[kind])
+        if kind is float:
+            object.__setattr__(experiment, field.name, float(value))  # 1 and 1.0 are one experiment, one digest
 
 
 def _refuse(name: str, found: object, expected: str) -> None:
-    message = f"The experiment's {name} is {found!r}; expected {expected}."
-    raise FlapSamError(message, public=message)
+    raise _public(f"The experiment's {name} is {found!r}; expected {expected}.")
+
+
+def _public(message: str) -> FlapSamError:
+    """An experiment holds no secret of a site: the whole sentence may travel."""
+    return FlapSamError(message, public=message)

@@ -40,8 +40,7 @@ class Site:
         settings = _read_file(local / FILE_NAME) if local is not None else {}
         settings |= {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
         for key in ("data", "checkpoint"):
-            if settings.get(key):
-                settings[key] = Path(settings[key]).expanduser()
+            settings[key] = Path(settings[key]).expanduser() if settings.get(key) else None
         site = cls(**settings)
         if site.precision not in PRECISIONS:
             raise FlapSamError(f"The site's precision is {site.precision!r}; expected one of {', '.join(PRECISIONS)}.")

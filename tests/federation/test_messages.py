@@ -5,7 +5,16 @@ from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import EvaluationReport, TrainReport, clean_reason, from_meta, to_meta
 
 REPORT = TrainReport(
-    experiment="{}", start_digest="", slices=7, loss=0.5, steps=3, seconds=1.5, validation=[0.5, None], demo=False
+    experiment="{}",
+    start_digest="",
+    slices=7,
+    loss=0.5,
+    steps=3,
+    seconds=1.5,
+    validation=[0.5, None],
+    demo=False,
+    pretrained=True,
+    labels="ab",
 )
 
 
@@ -19,6 +28,7 @@ def test_round_trip():
         ("slices", -1),
         ("slices", 7.0),
         ("slices", True),
+        ("slices", 10**400),
         ("loss", float("nan")),
         ("loss", "0.5"),
         ("demo", 1),

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from flap_sam.federation import payload
-from flap_sam.federation.persistor import payload_file
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES
 
 from tests.conftest import write_site
 
@@ -59,11 +60,16 @@ def test_the_main_job_runs_with_nothing_held_in_memory_between_tasks(tmp_path, q
     for record in rounds:
         assert {site: r["slices"] for site, r in record["sites"].items()} == {"site-1": 2, "site-2": 3, "site-3": 4}
         assert 0 < record["svd_energy_kept"] <= 1
-    tensors, experiment = payload.read(payload_file(results, "final"))
-    payload.read(payload_file(results, "best"))
+    tensors, experiment = payload.read(results / PAYLOAD_FILES[FINAL])
+    payload.read(results / PAYLOAD_FILES[BEST])
     assert (experiment.rank, experiment.rounds) == (4, 2)
     numbers = 4 * sum(t.numel() for t in tensors.values())
     assert all(numbers < r["bytes_up"] for r in rounds[1]["sites"].values())
+    together = tmp_path / "together"
+    run = simulate(job, together, sites=3, threads=3, FLAP_SAM_DATA=str(tmp_path / "store"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    same, _ = payload.read(together / "server/simulate_job/results" / PAYLOAD_FILES[FINAL])
+    assert all(torch.equal(same[name], tensors[name]) for name in tensors), "processes that stay give the same bits"
     table = json.loads((results / "test_dice.json").read_text())["payloads"]
     assert table["final"].keys() == table["best"].keys() == rounds[0]["sites"].keys()
     assert "Dice on the sites' test cases" in run.stdout + run.stderr
@@ -90,6 +96,9 @@ def test_what_a_site_cannot_do_ends_the_run_with_one_sentence(tmp_path, quick, j
     assert run.returncode != 0
     assert sentence in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
+    at_the_server = "".join(p.read_text(errors="replace") for p in (tmp_path / "work/server").rglob("*") if p.is_file())
+    for path in environment.values():
+        assert path not in at_the_server
 
 
 def test_a_site_that_the_store_lacks_ends_the_run(tmp_path, quick):
@@ -103,4 +112,4 @@ def test_a_bad_setting_ends_the_run_with_one_sentence(tmp_path, quick):
     job = staged("flap_sam_nifti", tmp_path, **{**quick, "rank": 0})
     run = simulate(job, tmp_path / "work", sites=2, threads=2, FLAP_SAM_DATA=str(tmp_path / "store"))
     assert run.returncode != 0
-    assert "The experiment's rank is 0; expected 1 or more." in run.stdout + run.stderr
+    assert "The experiment's rank is 0; expected 1 to 1024." in run.stdout + run.stderr

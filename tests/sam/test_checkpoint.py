@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
 from flap_sam.files import sha256
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for, read
@@ -120,6 +121,12 @@ def test_a_missing_and_a_misshapen_tensor_are_named(small, sam_state, tmp_path):
 def test_another_backbone_than_the_experiments_is_refused(small, sam_file):
     with pytest.raises(FlapSamError, match="holds vit_tiny; the experiment wants vit_b"):
         network_for(replace(small, backbone="vit_b"), sam_file)
+
+
+def test_without_a_checkpoint_a_named_backbone_keeps_its_own_image_size():
+    _, experiment, report = network_for(Experiment(backbone="vit_b", method="pdecft"), None)
+    assert (experiment.backbone, experiment.image_size) == ("vit_b", 224)
+    assert report.loaded == []
 
 
 def test_a_pin_must_match(small, sam_file):

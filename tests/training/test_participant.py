@@ -3,6 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import METHODS
+from flap_sam.federation import payload
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 
@@ -78,3 +80,23 @@ def test_the_demo_is_drawn_once(tmp_path, monkeypatch):
 def test_a_site_without_validation_cases_scores_none(small, tmp_path):
     write_site(tmp_path / "store", "A", {"train": [(3, 20, 20)]})
     assert join(small, tmp_path / "store", "A", tmp_path).score("validation") == []
+
+
+EVERY_KIND = [(method, "lora") for method in METHODS] + [("flap_sam", "dora"), ("flap_sam", "mole"), ("loraft", "mole")]
+
+
+@pytest.mark.parametrize(("method", "adapter"), EVERY_KIND)
+def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_path, method, adapter):
+    """Through its file, in another process's network; the gates of MoLE come from the site's own state."""
+    experiment = replace(small, method=method, adapter=adapter, classes=2)
+    trained = join(experiment, store, "A", tmp_path)
+    tensors, _ = trained.train(0)
+    payload.write(tmp_path / "global.safetensors", tensors, trained.experiment, {})
+    tensors, _ = payload.read(tmp_path / "global.safetensors")
+    again = join(experiment, store, "A", tmp_path)
+    again.receive(tensors)
+    windows = torch.rand(2, 5, 32, 32)
+    for participant in (trained, again):
+        participant.network.eval()
+    with torch.no_grad():
+        assert torch.equal(again.network(windows), trained.network(windows))

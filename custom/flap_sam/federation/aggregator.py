@@ -1,6 +1,5 @@
 """The server's arithmetic: the sites' payloads of a round become one."""
 
-import math
 from dataclasses import dataclass
 
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -25,6 +24,13 @@ class Contribution:
     slices: int
 
 
+def refuse_unfederated(experiment: Experiment) -> None:
+    """Raise a FlapSamError for a method whose effect this server cannot average."""
+    if experiment.method == "masam":
+        message = "Method masam cannot be federated: averaging its shared factors apart is not averaging their effect."
+        raise FlapSamError(message, public=message)
+
+
 class LowRankAggregator(ModelAggregator):
     """Averages what the adapters do and refactorises it; averages everything else that is sent (paper, section 2.3).
 
@@ -33,11 +39,6 @@ class LowRankAggregator(ModelAggregator):
 
     def begin(self, experiment: Experiment) -> None:
         """Expect a round of this resolved experiment."""
-        if experiment.method == "masam":
-            message = (
-                "Method masam cannot be federated: averaging shared FacT factors apart is not averaging their effect."
-            )
-            raise FlapSamError(message, public=message)
         self.experiment = experiment
         self.template = payload.template(experiment)
         self._pairs = low_rank_pairs(build(experiment))
@@ -63,11 +64,15 @@ class LowRankAggregator(ModelAggregator):
         self._contributions[site] = Contribution(payload.check(model.params, self.template), slices)
 
     def aggregate_model(self) -> FLModel:
-        """The new payload in `params`; in `meta`, by layer, `energy_kept` and `residual` of the truncation."""
+        """The new payload in `params`; `meta` holds `energy_kept`, the truncation's share by layer.
+
+        Raises:
+            FlapSamError: the sum left the range of float32.
+        """
         ordered = [self._contributions[site] for site in sorted(self._contributions)]
         total = sum(c.slices for c in ordered)
         weights = [c.slices / total for c in ordered]
-        tensors, energy_kept, residual = {}, {}, {}
+        tensors, energy_kept = {}, {}
         for group in self._groups():
             updates = [
                 stack([Factors(c.tensors[a], c.tensors[b], self.experiment.alpha) for a, b in group]) for c in ordered
@@ -75,16 +80,15 @@ class LowRankAggregator(ModelAggregator):
             result = refactorise(weighted_sum(updates, weights), self.experiment.rank, self.experiment.alpha)
             for i, (a, b) in enumerate(group):
                 tensors[a], tensors[b] = (f[i].float().contiguous() for f in (result.factors.A, result.factors.B))
-                layer = a.removesuffix(".A")
-                energy_kept[layer], residual[layer] = result.kept[i].item(), result.residual[i].item()
+                energy_kept[a.removesuffix(".A")] = result.kept[i].item()
         for name in self.template:
             if name not in tensors:
                 tensors[name] = weighted_average([c.tensors[name] for c in ordered], weights)
         self.reset_stats()
         return FLModel(
             params_type=ParamsType.FULL,
-            params={name: tensors[name] for name in self.template},
-            meta={"energy_kept": energy_kept, "residual": residual},
+            params=payload.check(tensors, self.template),
+            meta={"energy_kept": energy_kept},
         )
 
     def _groups(self) -> list[list[tuple[str, str]]]:
@@ -93,8 +97,3 @@ class LowRankAggregator(ModelAggregator):
         for a, b in self._pairs:
             groups.setdefault((self.template[a], self.template[b]), []).append((a, b))
         return list(groups.values())
-
-
-def mean_energy(energy_kept: dict[str, float]) -> float | None:
-    """Mean over the layers; None where nothing was truncated."""
-    return math.fsum(energy_kept.values()) / len(energy_kept) if energy_kept else None

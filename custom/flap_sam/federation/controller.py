@@ -1,7 +1,6 @@
 """The server's end: rounds of training, then the final and the best payload on every site's test cases."""
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from nvflare.fuel.utils import fobs
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
+from flap_sam.experiment import BACKBONES, Experiment
 from flap_sam.federation import round_log
-from flap_sam.federation.aggregator import LowRankAggregator, mean_energy
+from flap_sam.federation.aggregator import LowRankAggregator, refuse_unfederated
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.messages import (
     EXPERIMENT,
@@ -30,14 +29,20 @@ from flap_sam.federation.messages import (
     clean_reason,
     from_meta,
 )
-from flap_sam.federation.persistor import BEST, FINAL, results_folder
+from flap_sam.federation.persistor import results_folder
 from flap_sam.federation.round_log import RoundRecord, SiteRecord
-from flap_sam.reporting.results import closing_summary, write_test_dice
-from flap_sam.training.evaluate import mean_dice
+from flap_sam.means import mean_of_known
+from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
+from flap_sam.reporting.text import figure
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
     "bundled phantom. Its volumes are drawn, not scanned; its Dice says nothing about patients."
+)
+
+RANDOM_NOTICE = (
+    "NO SAM CHECKPOINT is configured (FLAP_SAM_CHECKPOINT, or flap_site.json at a site): the network starts from "
+    "random weights, which is good for trying the software and for nothing else."
 )
 
 Accept = Callable[[str, FLModel], None]
@@ -69,9 +74,8 @@ class FlapSamController(ModelController):
         quiet()
         self._settings = experiment
         self._aggregator_id = aggregator_id
-        self._lock = threading.Lock()
         self._refused: dict[str, str] = {}
-        self._start_digest: str | None = None
+        self._first: TrainReport | None = None
 
     def run(self) -> None:
         try:
@@ -82,6 +86,7 @@ class FlapSamController(ModelController):
 
     def _run(self) -> None:
         self.experiment = Experiment.from_dict(self._settings)
+        refuse_unfederated(self.experiment)
         self._job_experiment = self.experiment
         self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
         self._folder = results_folder(self.fl_ctx)
@@ -108,7 +113,7 @@ class FlapSamController(ModelController):
             report = from_meta(TrainReport, result.meta.get(REPORT), self.experiment.classes)
             if result.current_round != number:
                 raise FlapSamError(f"it answers round {result.current_round}, not {number}")
-            self._check_start(report, first=not received)
+            self._check_like_the_first(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
             records[site] = SiteRecord(
@@ -121,8 +126,6 @@ class FlapSamController(ModelController):
                 bytes_down=bytes_down,
                 bytes_up=encoded_size(result),
             )
-            if report.demo and not received and not any(r.demo for s, r in records.items() if s != site):
-                say(DEMO_NOTICE)
             say(_site_line(number, site, records[site]))
 
         self._ask(TASK_TRAIN, task, accept)
@@ -131,9 +134,9 @@ class FlapSamController(ModelController):
         end = time.perf_counter()
         record = RoundRecord(
             round=number,
-            validation=_mean([mean_dice(r.validation) for r in records.values()]),
+            validation=mean_of_known([mean_of_known(r.validation) for r in records.values()]),
             loss=math.fsum(r.loss * r.slices for r in records.values()) / sum(r.slices for r in records.values()),
-            svd_energy_kept=mean_energy(merged.meta["energy_kept"]),
+            svd_energy_kept=mean_of_known(merged.meta["energy_kept"].values()),
             seconds=end - start,
             server_seconds=end - server_start,
             sites=dict(sorted(records.items())),
@@ -160,7 +163,7 @@ class FlapSamController(ModelController):
 
         say(f"every site scores the {kind} payload on its test cases")
         self._ask(TASK_EVALUATE, self._task(self.experiment.rounds, tensors), accept)
-        return _mean([mean_dice(r.validation) for r in reports.values()]), dict(sorted(reports.items()))
+        return mean_of_known([mean_of_known(r.validation) for r in reports.values()]), dict(sorted(reports.items()))
 
     def _ask(self, task_name: str, task: FLModel, accept: Accept) -> None:
         """Send a task to all sites and hand each answer on as it arrives.
@@ -172,14 +175,16 @@ class FlapSamController(ModelController):
 
         def on_result(result: FLModel) -> bool:
             site = result.meta["client_name"]
-            with self._lock:
-                try:
-                    accept(site, result)
-                except FlapSamError as error:
-                    self._refuse(site, error.public if error.public in str(error) else str(error))
-                    return False
-                answered.append(site)
-                return True
+            try:
+                accept(site, result)
+            except FlapSamError as error:
+                self._refuse(site, error)
+                return False
+            except Exception as error:  # a peer's answer may break anything; it must not become "no answer"
+                self._refuse(site, f"its answer cannot be used ({type(error).__name__})")
+                return False
+            answered.append(site)
+            return True
 
         self._refused.clear()
         self.broadcast_model(task, task_name=task_name, min_responses=len(self._sites), callback=on_result)
@@ -195,37 +200,49 @@ class FlapSamController(ModelController):
         reason = result.get_header(REASON)
         if reason is None or is_unknown_task:
             return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
-        with self._lock:
-            self._refuse(client_name, clean_reason(reason))
+        self._refuse(client_name, reason)
         return False
 
-    def _refuse(self, site: str, reason: str) -> None:
+    def _refuse(self, site: str, reason: object) -> None:
         """Every site is needed, so the first refusal ends the run."""
-        self._refused[site] = reason
+        self._refused[site] = clean_reason(reason)
         if len(self._refused) == 1:
-            self.panic(f"The run stops: {site}: {reason}")
+            self.panic(f"The run stops: {site}: {self._refused[site]}")
 
-    def _check_start(self, report: TrainReport, first: bool) -> None:
-        """All sites run the same experiment, and began it from the same network."""
-        if self._start_digest is None:
-            self._adopt(Experiment.from_json(report.experiment))
-            self._start_digest = report.start_digest
-        if report.experiment != self.experiment.to_json():
+    def _check_like_the_first(self, report: TrainReport) -> None:
+        """All sites run one experiment on like data, and began it from the same network."""
+        if self._first is None:
+            self._adopt(report)
+        first = self._first
+        if report.experiment != first.experiment:
             theirs = Experiment.from_json(report.experiment)
             raise FlapSamError(
                 f"it runs {theirs.backbone} at {theirs.image_size} px, the others {self.experiment.backbone} at "
                 f"{self.experiment.image_size} px; give every site the same SAM checkpoint"
             )
-        if first and report.start_digest != self._start_digest:
+        if report.labels != first.labels:
+            raise FlapSamError("its classes have other names or another order than the others'; prepare its data alike")
+        if report.demo != first.demo:
+            raise FlapSamError("some sites work on their own data and some on the demo; configure data at every site")
+        if report.start_digest and report.start_digest != first.start_digest:
             raise FlapSamError("it started from other weights than the others; give every site the same SAM checkpoint")
 
-    def _adopt(self, resolved: Experiment) -> None:
+    def _adopt(self, report: TrainReport) -> None:
         """Take the backbone and image size that the first site found, if that is all it changed."""
-        if self._job_experiment.resolved(resolved.backbone, resolved.image_size or 0) != resolved:
+        resolved = Experiment.from_json(report.experiment)
+        if (
+            resolved.backbone not in BACKBONES
+            or resolved.image_size is None
+            or self._job_experiment.resolved(resolved.backbone, resolved.image_size) != resolved
+        ):
             raise FlapSamError("it runs another experiment than the job's")
-        self.experiment = resolved
         self._aggregator.begin(resolved)
+        self.experiment, self._first = resolved, report
         say(f"{resolved.backbone} at {resolved.image_size} px; all sites must start from the same weights")
+        if report.demo:
+            say(DEMO_NOTICE)
+        if not report.pretrained:
+            say(RANDOM_NOTICE)
 
     def _task(self, number: int, tensors: Mapping[str, Tensor]) -> FLModel:
         return FLModel(
@@ -258,19 +275,10 @@ def encoded_size(model: FLModel) -> int:
     )
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
-
-
-def _figure(value: float | None) -> str:
-    return "  -  " if value is None else f"{value:.3f}"
-
-
 def _site_line(number: int, site: str, record: SiteRecord) -> str:
     return (
         f"round {number:3}  {site:12}  {record.slices:5} slices  loss {record.loss:.4f}  "
-        f"validation Dice of what it received {_figure(mean_dice(record.validation))}  "
+        f"validation Dice of what it received {figure(mean_of_known(record.validation))}  "
         f"{record.bytes_up / 1e6:.2f} MB up  {record.seconds:.1f} s"
     )
 
@@ -279,5 +287,5 @@ def _round_line(record: RoundRecord, rounds: int) -> str:
     kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
     return (
         f"round {record.round:3}  of {rounds}: loss {record.loss:.4f}  validation Dice at its start "
-        f"{_figure(record.validation)}{kept}  {record.seconds:.1f} s"
+        f"{figure(record.validation)}{kept}  {record.seconds:.1f} s"
     )

@@ -55,18 +55,19 @@ class FlapSamExecutor(Executor):
         if work is None:
             return make_reply(ReturnCode.TASK_UNKNOWN)
         try:
-            return FLModelUtils.to_shareable(work(FLModelUtils.from_shareable(shareable), fl_ctx))
+            return FLModelUtils.to_shareable(work(FLModelUtils.from_shareable(shareable), fl_ctx, abort_signal))
         except FlapSamError as error:
             self.log_error(fl_ctx, str(error))
-            reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
-            reply.set_header(REASON, error.public)
-            return reply
+            return _failure(error.public)
+        except Exception as error:  # whatever it says may name files: only its kind leaves the site
+            self.log_exception(fl_ctx, "The task failed")
+            return _failure(f"the site failed with {type(error).__name__}; its own log says why")
 
-    def _train(self, task: FLModel, fl_ctx: FLContext) -> FLModel:
+    def _train(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         participant = self._ready(task, fl_ctx)
         start_digest = "" if task.params else participant.digest()
         validation = participant.score("validation")
-        tensors, result = participant.train(task.current_round)
+        tensors, result = participant.train(task.current_round, lambda: abort_signal.triggered)
         report = TrainReport(
             experiment=participant.experiment.to_json(),
             start_digest=start_digest,
@@ -76,6 +77,8 @@ class FlapSamExecutor(Executor):
             seconds=result.seconds,
             validation=mean_by_class(validation, participant.experiment.classes),
             demo=participant.assignment.demo,
+            pretrained=participant.pretrained,
+            labels=participant.labels_digest(),
         )
         return FLModel(
             params_type=ParamsType.FULL,
@@ -84,7 +87,7 @@ class FlapSamExecutor(Executor):
             meta={REPORT: to_meta(report)},
         )
 
-    def _evaluate(self, task: FLModel, fl_ctx: FLContext) -> FLModel:
+    def _evaluate(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         participant = self._ready(task, fl_ctx)
         validation, test = participant.score("validation"), participant.score("test")
         classes = participant.experiment.classes
@@ -116,4 +119,17 @@ class FlapSamExecutor(Executor):
         if assignment.demo:
             self.log_info(fl_ctx, f"No data is configured here; the site works on the demo {assignment.store.folder}.")
         state_file = Path(workspace.get_run_dir(fl_ctx.get_job_id())) / STATE_FILE
-        return Participant(experiment, site, assignment, state_file)
+        participant = Participant(experiment, site, assignment, state_file)
+        fates = participant.load_report
+        self.log_info(
+            fl_ctx,
+            f"{participant.experiment.backbone}: {len(fates.loaded)} tensors loaded from the checkpoint, "
+            f"{len(fates.resized)} resized, {len(fates.started_anew)} started anew.",
+        )
+        return participant
+
+
+def _failure(reason: str) -> Shareable:
+    reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+    reply.set_header(REASON, reason)
+    return reply

@@ -13,6 +13,7 @@ EXPERIMENT = "flap_sam_experiment"
 REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 LONGEST_TEXT = 2000
+LARGEST_COUNT = 10**9
 
 DiceByClass = list[float | None]
 
@@ -28,6 +29,8 @@ class TrainReport:
         loss, steps, seconds: of the local epochs.
         validation: Dice by class of the payload it received, on its validation cases.
         demo: it trains on the bundled demo.
+        pretrained: it has a SAM checkpoint; else the network starts from random weights.
+        labels: hash of its classes' names, in their order.
     """
 
     experiment: str
@@ -38,6 +41,8 @@ class TrainReport:
     seconds: float
     validation: DiceByClass
     demo: bool
+    pretrained: bool
+    labels: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ def _check(name: str, kind: object, value: object, classes: int) -> None:
     elif kind is str:
         good, expected = isinstance(value, str) and len(value) <= LONGEST_TEXT, "a short text"
     elif kind is int:
-        good, expected = type(value) is int and value >= 0, "a whole number, 0 or more"
+        good, expected = type(value) is int and 0 <= value <= LARGEST_COUNT, "a whole number, 0 or more"
     elif kind is float:
         good, expected = type(value) is float and math.isfinite(value), "a finite number"
     else:

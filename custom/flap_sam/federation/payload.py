@@ -1,7 +1,6 @@
 """The tensors that travel: which they are, the check before any is used, and their file."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,11 +54,6 @@ def check(tensors: object, expected: Template) -> dict[str, Tensor]:
 def _refused(found: str, expected: str) -> FlapSamError:
     message = f"The payload is refused: {found}; expected {expected}."
     return FlapSamError(message, public=message)
-
-
-def numbers(expected: Template) -> int:
-    """How many numbers travel."""
-    return sum(math.prod(shape) for shape in expected.values())
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], experiment: Experiment, notes: Mapping[str, object]) -> None:

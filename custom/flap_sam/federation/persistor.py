@@ -8,8 +8,7 @@ from nvflare.app_common.abstract.model_persistor import ModelPersistor
 
 from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
-
-FINAL, BEST = "final", "best"
+from flap_sam.reporting.results import PAYLOAD_FILES
 
 
 def results_folder(fl_ctx: FLContext) -> Path:
@@ -18,10 +17,6 @@ def results_folder(fl_ctx: FLContext) -> Path:
     folder = Path(run) / "results"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def payload_file(folder: Path, kind: str) -> Path:
-    return folder / f"global_{kind}.safetensors"
 
 
 class PayloadPersistor(ModelPersistor):
@@ -34,5 +29,5 @@ class PayloadPersistor(ModelPersistor):
     def save_model(self, model: ModelLearnable, fl_ctx: FLContext) -> None:
         """The learnable's meta holds `kind`, the resolved `experiment` as JSON and `notes`."""
         meta = model[ModelLearnableKey.META]
-        path = payload_file(results_folder(fl_ctx), meta["kind"])
+        path = results_folder(fl_ctx) / PAYLOAD_FILES[meta["kind"]]
         payload.write(path, model[ModelLearnableKey.WEIGHTS], Experiment.from_json(meta["experiment"]), meta["notes"])

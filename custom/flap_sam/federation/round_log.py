@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-FILE_NAME = "rounds.jsonl"
+from flap_sam.reporting.results import ROUND_LOG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +44,5 @@ class RoundRecord:
 
 def append(folder: Path, record: RoundRecord) -> None:
     """Add a round to the log in a results folder."""
-    with (folder / FILE_NAME).open("a") as log:
+    with (folder / ROUND_LOG).open("a") as log:
         log.write(json.dumps(asdict(record)) + "\n")

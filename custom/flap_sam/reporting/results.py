@@ -10,13 +10,17 @@ from rich.table import Table
 
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
+from flap_sam.means import mean_of_known
 from flap_sam.reporting.text import as_text, figure
 
+FINAL, BEST = "final", "best"
+PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
+ROUND_LOG = "rounds.jsonl"
 TEST_DICE = "test_dice.json"
-FILES = (
-    ("global_final.safetensors", "the last payload"),
-    ("global_best.safetensors", "the payload with the best validation Dice"),
-    ("rounds.jsonl", "the round log"),
+MEANINGS = (
+    (PAYLOAD_FILES[FINAL], "the last payload"),
+    (PAYLOAD_FILES[BEST], "the payload with the best validation Dice"),
+    (ROUND_LOG, "the round log"),
     (TEST_DICE, "the table above"),
 )
 
@@ -46,25 +50,29 @@ def closing_summary(folder: Path) -> str:
     """
     try:
         content = json.loads((folder / TEST_DICE).read_text())
-        rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+        rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
     except (OSError, json.JSONDecodeError) as error:
         raise FlapSamError(
             f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
         ) from error
-    final = _validation(content["payloads"]["final"])
+    final = _validation(content["payloads"][FINAL])
     demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
     return as_text(
         _dice_table(content["payloads"]),
         f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
-        f"best payload: the one that round {content['best_round']} started from",
+        _best(content["best_round"], len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",
-        *(f"  {name:26} {meaning}" for name, meaning in FILES),
+        *(f"  {name:26} {meaning}" for name, meaning in MEANINGS),
     )
 
 
+def _best(number: int, rounds: int) -> str:
+    return f"best payload: {'the last one' if number == rounds else f'the one that round {number} started from'}"
+
+
 def _dice_table(payloads: Mapping[str, Mapping[str, dict]]) -> Table:
-    classes = len(next(iter(payloads["final"].values()))["test"])
+    classes = len(next(iter(payloads[FINAL].values()))["test"])
     table = Table(title="Dice on the sites' test cases")
     table.add_column("site")
     table.add_column("cases", justify="right")
@@ -72,23 +80,18 @@ def _dice_table(payloads: Mapping[str, Mapping[str, dict]]) -> Table:
         for k in range(classes):
             table.add_column(f"{kind}\nclass {k + 1}", justify="right")
         table.add_column(f"{kind}\nmean", justify="right")
-    rows = {site: [payloads[kind][site]["test"] for kind in payloads] for site in payloads["final"]}
+    rows = {site: [payloads[kind][site]["test"] for kind in payloads] for site in payloads[FINAL]}
     for site, by_kind in rows.items():
-        cells = [figure(v) for dice in by_kind for v in (*dice, _mean(dice))]
-        table.add_row(site, str(payloads["final"][site]["test_cases"]), *cells)
+        cells = [figure(v) for dice in by_kind for v in (*dice, mean_of_known(dice))]
+        table.add_row(site, str(payloads[FINAL][site]["test_cases"]), *cells)
     table.add_section()
     means = []
     for kind in range(len(payloads)):
-        columns = zip(*((*row[kind], _mean(row[kind])) for row in rows.values()), strict=True)
-        means += [figure(_mean(column)) for column in columns]
+        columns = zip(*((*row[kind], mean_of_known(row[kind])) for row in rows.values()), strict=True)
+        means += [figure(mean_of_known(column)) for column in columns]
     table.add_row("mean of sites", "", *means)
     return table
 
 
 def _validation(reports: Mapping[str, dict]) -> float | None:
-    return _mean([_mean(report["validation"]) for report in reports.values()])
-
-
-def _mean(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return mean_of_known([mean_of_known(report["validation"]) for report in reports.values()])

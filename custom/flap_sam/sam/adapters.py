@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flap_sam.sam.initial import gaussian
+
 
 class LoRA(nn.Module):
     """y + alpha B (A x): Hu et al., "LoRA", arXiv 2106.09685, equation 3; in the paper section 2.2.
@@ -33,7 +35,7 @@ class LoRA(nn.Module):
         shape = getattr(self, name).shape
         if name == "B":
             return torch.zeros(shape)
-        return torch.randn(shape, generator=generator) / math.sqrt(shape[1])
+        return gaussian(shape, 1 / math.sqrt(shape[1]), generator)
 
     def change(self, x: Tensor) -> Tensor:
         """alpha B (A x) for x [..., d_in]: [..., d_out]."""

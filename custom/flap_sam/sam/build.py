@@ -7,7 +7,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
-from flap_sam.experiment import Experiment
+from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
@@ -16,7 +16,6 @@ from flap_sam.sam.methods import METHODS
 from flap_sam.sam.network import FlapSam, GridPrompt
 
 PATCH = 16
-WINDOW_SLICES = 5
 
 
 @dataclass(frozen=True, kw_only=True)

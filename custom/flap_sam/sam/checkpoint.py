@@ -1,5 +1,6 @@
 """SAM's weights from a file: mapped, not read; checked whole; resized where the image size asks for it."""
 
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
@@ -50,15 +50,10 @@ def network_for(
         FlapSamError: the file is missing, truncated, holds executable pickle content, has another hash,
             or is not SAM's, or is another backbone than the experiment names.
     """
+    state = read(path) if path is not None else {}
     if path is not None and pin is not None:
         _check_pin(path, pin)
-    state = read(path) if path is not None else {}
-    backbone = identify(state, path) if path is not None else "vit_tiny"
-    if path is not None and experiment.backbone not in ("auto", backbone):
-        raise FlapSamError(
-            f"Checkpoint {path} holds {backbone}; the experiment wants {experiment.backbone}. Point to that one.",
-            public=f"the site's checkpoint holds {backbone}; the experiment wants {experiment.backbone}",
-        )
+    backbone = _backbone(experiment.backbone, identify(state, path) if path is not None else None, path)
     experiment = experiment.resolved(backbone, BACKBONES[backbone].image_size)
     network = build(experiment)
     return network, experiment, fill(network, state, experiment.seed)
@@ -68,6 +63,8 @@ def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, by name, mapped into memory; nothing in the file is executed."""
     if not path.is_file():
         raise _refused(path, "there is no such file", "the site's SAM checkpoint is missing")
+    if not os.access(path, os.R_OK):
+        raise _refused(path, "this user may not read it")
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
@@ -129,8 +126,19 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
     return report
 
 
+def _backbone(wanted: str, found: str | None, path: Path | None) -> str:
+    if found is None:
+        return "vit_tiny" if wanted == "auto" else wanted
+    if wanted not in ("auto", found):
+        raise FlapSamError(
+            f"Checkpoint {path} holds {found}; the experiment wants {wanted}. Point to that one.",
+            public=f"the site's checkpoint holds {found}; the experiment wants {wanted}",
+        )
+    return found
+
+
 def _check_pin(path: Path, pin: str) -> None:
-    if path.is_file() and (found := sha256(path)) != pin.lower():
+    if (found := sha256(path)) != pin.lower():
         raise _refused(path, f"its sha256 is {found}, the site pins {pin}", "the SAM checkpoint is not the pinned one")
 
 
@@ -148,16 +156,24 @@ def _resizable(network: FlapSam) -> set[str]:
 
 
 def _resize(name: str, found: Tensor, shape: torch.Size) -> Tensor:
-    """Bilinear, in float64 so that every machine rounds alike; tables [length, d] along their length."""
-    try:
-        if len(shape) == 4:
-            grid = found.double().permute(0, 3, 1, 2)
-            return F.interpolate(grid, size=shape[1:3], mode="bilinear").permute(0, 2, 3, 1).reshape(shape).float()
-        table = found.double().T.unsqueeze(0)
-        return F.interpolate(table, size=shape[0], mode="linear").squeeze(0).T.reshape(shape).float()
-    except RuntimeError as error:
+    """Bilinear along every axis whose size differs, the last one, the features, excepted."""
+    if found.dim() != len(shape) or found.shape[-1] != shape[-1]:
         message = f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}."
-        raise FlapSamError(message, public=message) from error
+        raise FlapSamError(message, public=message)
+    resized = found.double()
+    for axis, size in enumerate(shape[:-1]):
+        resized = _resize_axis(resized, axis, size)
+    return resized.float()
+
+
+def _resize_axis(x: Tensor, axis: int, size: int) -> Tensor:
+    """Linear between pixel centres, from plain products and sums in float64: every machine gets the same bits."""
+    length = x.shape[axis]
+    places = ((torch.arange(size, dtype=torch.float64) + 0.5) * (length / size) - 0.5).clamp(0, length - 1)
+    low = places.floor().long()
+    share = (places - low).reshape(-1, *[1] * (x.dim() - axis - 1))
+    high = (low + 1).clamp(max=length - 1)
+    return x.index_select(axis, low) * (1 - share) + x.index_select(axis, high) * share
 
 
 def _start_magnitudes(network: FlapSam) -> None:

@@ -7,6 +7,8 @@ from segment_anything.modeling.image_encoder import Block, window_partition, win
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flap_sam.sam.initial import gaussian
+
 SLICE_ADAPTER_WIDTH = 384
 CORE_DROPOUT = 0.1
 
@@ -25,7 +27,7 @@ class SharedFactors(nn.Module):
         """U ~ N(0, 1 / d); V = 0, so that the start changes nothing."""
         if name == "V":
             return torch.zeros(self.V.shape)
-        return torch.randn(self.U.shape, generator=generator) / math.sqrt(self.U.shape[1])
+        return gaussian(self.U.shape, 1 / math.sqrt(self.U.shape[1]), generator)
 
 
 class FacT(nn.Module):
@@ -45,7 +47,7 @@ class FacT(nn.Module):
         self._shared = [shared]  # in a list: the encoder owns it, it is not a submodule here
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
-        return torch.randn(self.core.shape, generator=generator) / math.sqrt(self.core.shape[1])
+        return gaussian(self.core.shape, 1 / math.sqrt(self.core.shape[1]), generator)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         shared = self._shared[0]

@@ -26,7 +26,12 @@ def initial(network: nn.Module, full_name: str, seed: int) -> Tensor:
         return torch.ones(shape) if name == "weight" else torch.zeros(shape)
     if name == "bias":
         return torch.zeros(shape)
-    return torch.randn(shape, generator=generator) * _spread(module, name, shape)
+    return gaussian(shape, _spread(module, name, shape), generator)
+
+
+def gaussian(shape: torch.Size, spread: float, generator: torch.Generator) -> Tensor:
+    """Numbers of mean 0, drawn in float64: there every machine draws the same bits."""
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) * spread).float()
 
 
 def _spread(module: nn.Module, name: str, shape: torch.Size) -> float:

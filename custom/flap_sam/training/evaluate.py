@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import volume_windows
 from flap_sam.experiment import Experiment
+from flap_sam.means import mean_of_known
 from flap_sam.training.trainer import autocast
 
 
@@ -80,11 +81,4 @@ def score(
 
 def mean_by_class(scores: Sequence[CaseScore], classes: int) -> list[float | None]:
     """Mean Dice of each class over the cases that have it; None for a class that no case has."""
-    columns = [[s.dice[c] for s in scores if s.dice[c] is not None] for c in range(classes)]
-    return [sum(values) / len(values) if values else None for values in columns]
-
-
-def mean_dice(by_class: Sequence[float | None]) -> float | None:
-    """Mean over the classes that have a value."""
-    values = [value for value in by_class if value is not None]
-    return sum(values) / len(values) if values else None
+    return [mean_of_known(s.dice[c] for s in scores) for c in range(classes)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,19 +73,20 @@ class Participant:
     def __init__(self, experiment: Experiment, site: Site, assignment: Assignment, state_file: Path) -> None:
         classes = assignment.store.manifest.classes
         if len(classes) != experiment.classes:
-            message = (
+            raise FlapSamError(
                 f"The site's store has {len(classes)} classes ({', '.join(classes)}); the experiment has "
-                f"{experiment.classes}. Set `classes` in the job to {len(classes)}."
+                f"{experiment.classes}. Set `classes` in the job to {len(classes)}.",
+                public=f"the site's store has {len(classes)} classes; the experiment has {experiment.classes}",
             )
-            raise FlapSamError(message, public=message)
         self.assignment = assignment
         self.store = assignment.store
+        self.pretrained = site.checkpoint is not None
         self._device = site.torch_device()
         self._precision = site.precision
         network, self.experiment, self.load_report = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
-        self._network = network.to(self._device)
+        self.network = network.to(self._device)
         windows = Windows(self.store, self.experiment.image_size, self.experiment.normalisation)
-        self._trainer = Trainer(self._network, self.experiment, windows, self._device, self._precision)
+        self._trainer = Trainer(self.network, self.experiment, windows, self._device, self._precision)
         self._state_file = state_file
         if state_file.exists():
             self._trainer.restore(state_file)
@@ -95,10 +96,14 @@ class Participant:
         """Training slices, the n of the site's weight."""
         return self.store.training_slices
 
+    def labels_digest(self) -> str:
+        """SHA-256 over the names of the classes in their order; the names themselves stay here."""
+        return hashlib.sha256("\n".join(self.store.manifest.classes).encode()).hexdigest()
+
     def digest(self) -> str:
         """SHA-256 over the resolved experiment and every tensor of the network as it stands."""
         digest = hashlib.sha256(self.experiment.digest().encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
+        for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {list(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy())
         return digest.hexdigest()
@@ -107,12 +112,18 @@ class Participant:
         """Take the tensors of a payload that has been checked."""
         self._trainer.receive(payload)
 
-    def train(self, round_number: int) -> tuple[dict[str, Tensor], LocalResult]:
-        """The local epochs of a round: the tensors to send, and how it went. Keeps the optimizer on disk."""
-        result = self._trainer.train(round_number)
+    def train(
+        self, round_number: int, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[dict[str, Tensor], LocalResult]:
+        """The local epochs of a round: the tensors to send, and how it went. Keeps the optimizer on disk.
+
+        Args:
+            stopped: asked before every step; if it says so, the round ends in an error.
+        """
+        result = self._trainer.train(round_number, stopped)
         self._trainer.save(self._state_file)
         return self._trainer.payload(), result
 
     def score(self, split: str) -> list[CaseScore]:
         """Dice of the network as it stands on the cases of a split."""
-        return score(self._network, self.store, split, self.experiment, self._device, self._precision)
+        return score(self.network, self.store, split, self.experiment, self._device, self._precision)

@@ -73,25 +73,25 @@ class Trainer:
         for name in self._sent:
             self._trained[name].copy_(payload[name])
 
-    def train(self, round_number: int, on_step: Callable[[int, int, float], None] | None = None) -> LocalResult:
+    def train(self, round_number: int, stopped: Callable[[], bool] = lambda: False) -> LocalResult:
         """The local epochs of one round.
 
         Args:
-            on_step: told the step within the round, the steps of the round and the loss.
+            stopped: asked before every step whether to give up.
 
         Raises:
-            FlapSamError: the loss is no longer finite.
+            FlapSamError: the loss is no longer finite, or the round was stopped.
         """
         start, losses = time.perf_counter(), []
-        steps = self.steps_an_epoch * self.experiment.local_epochs
-        torch.manual_seed(self.experiment.seed * 1_000_003 + round_number)
+        torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
         for epoch in range(self.experiment.local_epochs):
             order = epoch_order(len(self.windows), self.experiment.seed, round_number, epoch)
             for indices in order.split(self.experiment.batch_size):
+                if stopped():
+                    message = f"Round {round_number} was stopped after {len(losses)} steps."
+                    raise FlapSamError(message, public=message)
                 losses.append(self._update(indices))
-                if on_step:
-                    on_step(len(losses), steps, losses[-1].item())
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             message = f"The training loss of round {round_number} is {loss}; lower the learning rate."

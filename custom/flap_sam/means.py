@@ -1,0 +1,10 @@
+"""The mean of what is known: Dice has no value where the truth has no voxel of a class."""
+
+import math
+from collections.abc import Iterable
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not None; None where there is none."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -1,0 +1,28 @@
+"""What a SAM checkpoint is, and what the network takes from it."""
+
+from pathlib import Path
+
+from flap_sam.experiment import Experiment
+from flap_sam.files import sha256
+from flap_sam.reporting.text import as_text
+from flap_sam.sam.checkpoint import network_for
+
+OFFICIAL = {"ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912": "sam_vit_b_01ec64.pth"}
+
+
+def describe(path: Path, experiment: Experiment) -> str:
+    """Hash, backbone and the fate of every tensor of the experiment's network.
+
+    Raises:
+        FlapSamError: as `network_for`.
+    """
+    _, resolved, report = network_for(experiment, path)
+    digest = sha256(path)
+    known = f", the official {OFFICIAL[digest]}" if digest in OFFICIAL else ""
+    fates = {"loaded": report.loaded, "resized": report.resized, "started anew": report.started_anew}
+    return as_text(
+        f"sha256 {digest}{known}",
+        f"{resolved.backbone} for {resolved.image_size} px, method {resolved.method}: "
+        + ", ".join(f"{len(names)} tensors {fate}" for fate, names in fates.items()),
+        *(f"{fate:12}  {name}" for fate, names in fates.items() for name in names),
+    )

@@ -1,0 +1,136 @@
+"""The executor on a stand-in for FLARE's context: state between processes, and what leaves on failure."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from flap_sam.federation.executor import FlapSamExecutor
+from flap_sam.federation.messages import EXPERIMENT, REASON, REPORT, TASK_EVALUATE, TASK_TRAIN
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+
+
+class Host:
+    """A site's processes: each `ask` may go to a new executor, as the simulator does with one thread."""
+
+    def __init__(self, folder, store, monkeypatch):
+        folder.mkdir()
+        monkeypatch.setenv("FLAP_SAM_DATA", str(store))
+        monkeypatch.setenv("FLAP_SAM_DEVICE", "cpu")
+        monkeypatch.delenv("FLAP_SAM_CHECKPOINT", raising=False)
+        self.lines = []
+        workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
+        self.context = SimpleNamespace(
+            get_engine=lambda: SimpleNamespace(get_workspace=lambda: workspace),
+            get_job_id=lambda: "job",
+            get_identity_name=lambda: "site-2",
+        )
+
+    def executor(self) -> FlapSamExecutor:
+        executor = FlapSamExecutor()
+        for kind in ("log_info", "log_error", "log_exception"):
+            setattr(executor, kind, lambda _, line: self.lines.append(line))
+        return executor
+
+    def ask(self, executor, task_name, experiment, number, tensors, signal=None):
+        model = FLModel(
+            params_type=ParamsType.FULL,
+            params=dict(tensors),
+            current_round=number,
+            meta={EXPERIMENT: experiment.to_json() if hasattr(experiment, "to_json") else experiment},
+        )
+        return executor.execute(task_name, FLModelUtils.to_shareable(model), self.context, signal or Signal())
+
+
+@pytest.fixture
+def host(tmp_path, store, monkeypatch):
+    return Host(tmp_path / "run", store, monkeypatch)
+
+
+def three_rounds(host, experiment, new_process: bool) -> tuple[dict, list]:
+    tensors, losses, executor = {}, [], host.executor()
+    for number in range(3):
+        if new_process:
+            executor = host.executor()
+        reply = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, experiment, number, tensors))
+        tensors = reply.params
+        losses.append(reply.meta[REPORT]["loss"])
+    return tensors, losses
+
+
+def test_a_new_process_every_round_gives_the_same_bits_as_one_for_all(small, tmp_path, store, monkeypatch):
+    once = three_rounds(Host(tmp_path / "one", store, monkeypatch), small, new_process=False)
+    each = three_rounds(Host(tmp_path / "many", store, monkeypatch), small, new_process=True)
+    assert once[1] == each[1]
+    assert all(torch.equal(once[0][name], each[0][name]) for name in once[0])
+
+
+def test_rounds_differ(small, host):
+    """The order of the windows is drawn anew every round."""
+    _, losses = three_rounds(host, small, new_process=False)
+    assert len(set(losses)) == 3
+
+
+def test_the_start_digest_is_told_in_round_0_alone(small, host):
+    executor = host.executor()
+    first = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 0, {}))
+    second = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 1, first.params))
+    assert len(first.meta[REPORT]["start_digest"]) == 64
+    assert second.meta[REPORT]["start_digest"] == ""
+
+
+def test_evaluation_sends_no_tensors(small, host):
+    reply = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_EVALUATE, small, 2, {}))
+    assert reply.params == {}
+    assert reply.meta[REPORT]["test_cases"] == 1
+
+
+def refused(task: Callable[[], Shareable]) -> str:
+    reply = task()
+    assert reply.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    return reply.get_header(REASON)
+
+
+def test_a_payload_is_checked_before_it_is_used(small, host):
+    executor = host.executor()
+    good = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 0, {})).params
+    name = next(iter(good))
+    spoilt = torch.full_like(good[name], float("nan"))
+    for bad in ({**good, name: spoilt}, {name: spoilt}, {**good, "extra": good[name]}):
+        assert "The payload is refused" in refused(lambda bad=bad: host.ask(executor, TASK_TRAIN, small, 1, bad))
+
+
+def test_what_is_no_experiment_is_refused(host):
+    for text in (None, "{", '{"ranks": 3}', '{"rank": 1000000}'):
+        reason = refused(lambda text=text: host.ask(host.executor(), TASK_TRAIN, text, 0, {}))
+        assert "experiment" in reason
+
+
+def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
+    next((store / "B" / "arrays").glob("*.npy")).unlink()
+    reason = refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
+    assert str(store) not in reason
+    assert str(store) in "".join(host.lines), "the site's own log has the whole sentence"
+
+    def broken(*_):
+        raise OSError(f"disk gone: {store}")
+
+    monkeypatch.setattr("flap_sam.federation.executor.Participant", broken)
+    monkeypatch.setattr("flap_sam.federation.executor.assign", lambda *_: SimpleNamespace(demo=False))
+    reason = refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
+    assert reason == "the site failed with OSError; its own log says why"
+
+
+def test_an_aborted_round_stops_before_its_next_step(small, host):
+    signal = Signal()
+    signal.trigger("abort")
+    reason = refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {}, signal))
+    assert reason == "Round 0 was stopped after 0 steps."
+
+
+def test_an_unknown_task_is_not_done(small, host):
+    assert host.ask(host.executor(), "submit_data", small, 0, {}).get_return_code() == ReturnCode.TASK_UNKNOWN
