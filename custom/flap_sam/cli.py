@@ -20,15 +20,46 @@ app = typer.Typer(
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="layout of the volumes: kits19, decathlon or phantom")],
+    source: Annotated[str, typer.Argument(help="layout: kits19, ixi, prostate, decathlon, pairs, bids or phantom")],
     folder: Annotated[Path, typer.Option("--source", help="where the volumes are; the phantom is drawn there")],
     out: Annotated[Path, typer.Option(help="the store to write")],
     site: Annotated[list[str] | None, typer.Option(help="only this site; may be given several times")] = None,
+    workers: Annotated[int | None, typer.Option(help="cases at a time; as many as processors if left out")] = None,
+    published_intensities: Annotated[
+        bool, typer.Option("--published-intensities", help="kits19: the paper's table, not the site's own")
+    ] = False,
 ) -> None:
     """Turn volumes into a store that sites train from. Takes up again what was interrupted."""
     from flap_sam.data import prepare as preparation
 
-    preparation.prepare(source, folder, out, site)
+    preparation.prepare(source, folder, out, site, workers, published_intensities)
+
+
+@app.command()
+def doctor(
+    store: Annotated[Path | None, typer.Argument(help="a prepared store")] = None,
+    folder: Annotated[Path | None, typer.Option("--source", help="volumes as they come, instead of a store")] = None,
+    layout: Annotated[str | None, typer.Option(help="of --source: kits19, ixi, prostate, decathlon, pairs ...")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="only this site of --source; may be repeated")] = None,
+    out: Annotated[Path, typer.Option(help="folder for the JSON and the pictures; they show patients")] = Path(
+        "doctor"
+    ),
+) -> None:
+    """Examine a store or raw volumes before the first round: what is missing, broken, double or odd."""
+    from flap_sam.data import doctor as examination
+    from flap_sam.data.contact_sheet import contact_sheet
+    from flap_sam.files import replacing
+    from flap_sam.reporting.doctor import report_table
+
+    if (store is None) == (folder is None) or (folder is None) != (layout is None):
+        raise FlapSamError("Name either a store, or --source with its --layout.")
+    report = examination.examine_source(layout, folder, site) if folder else examination.examine_store(store)
+    with replacing(out / "doctor.json") as stream:
+        stream.write(report.to_json().encode())
+    sheet = contact_sheet(report.pictures, report.classes, out / "contact_sheet.png")
+    typer.echo(report_table(report) + f"written: {out / 'doctor.json'}, {sheet}")
+    if report.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -54,6 +85,18 @@ def params(
         method=method, adapter=adapter, rank=rank, classes=classes, image_size=image_size, backbone=backbone
     )
     typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
+
+
+@app.command()
+def checkpoint(
+    file: Annotated[Path, typer.Argument(help="SAM's weights, .pth or .safetensors")],
+    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
+    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+) -> None:
+    """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
+    from flap_sam.reporting.checkpoint import describe
+
+    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
 
 
 @app.command()

@@ -10,6 +10,7 @@ BACKBONES = ("vit_tiny", "vit_b", "vit_l", "vit_h")
 METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam")
 ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
+AUGMENTATIONS = ("none", "paper")
 WINDOW_SLICES = 5
 
 LIMITS = {
@@ -23,6 +24,7 @@ LIMITS = {
     "max_epochs": (1, 1_000_000),
     "warmup_steps": (0, 10_000_000),
     "seed": (0, 2**63 - 1),
+    "foreground_share": (0, 1),
     "weight_decay": (0, 1e3),
     "decay_power": (0, 1e3),
     "alpha": (1e-6, 1e6),
@@ -49,6 +51,8 @@ class Experiment:
         experts: adapters a projection holds under `mole`.
         prompt_grid: foreground points a side in a regular grid of prompts; 0 means no prompts.
         normalisation: intensities stretched to [0, 1] over the "volume" or over each "window" of 5 slices.
+        augmentation: "paper" augments every training window (see `data.augment`), "none" leaves them as stored.
+        foreground_share: share of an epoch's windows centred on a slice with an organ; 0 takes every window once.
         rounds: federated rounds; local_epochs: passes over a site's training windows in each.
         batch_size: windows a step; learning_rate, weight_decay: of AdamW.
         warmup_steps: steps of linear warm-up; max_epochs: where the rate's decay ends; decay_power: its exponent.
@@ -66,6 +70,8 @@ class Experiment:
     experts: int = 3
     prompt_grid: int = 0
     normalisation: str = "volume"
+    augmentation: str = "paper"
+    foreground_share: float = 0.0
     rounds: int = 100
     local_epochs: int = 1
     batch_size: int = 32
@@ -83,6 +89,7 @@ class Experiment:
             ("method", METHODS),
             ("adapter", ADAPTERS),
             ("normalisation", NORMALISATIONS),
+            ("augmentation", AUGMENTATIONS),
         ):
             if getattr(self, name) not in choices:
                 _refuse(name, getattr(self, name), "one of " + ", ".join(choices))

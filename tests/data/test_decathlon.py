@@ -60,6 +60,9 @@ def test_site_table_without_its_columns_or_missing(folder):
     (folder / "sites.csv").write_text("name,hospital\none,North\n")
     with pytest.raises(FlapSamError, match=r"sites\.csv has in line 2"):
         Decathlon(folder).sites()
+    (folder / "sites.csv").write_text("case,site,split\n")
+    with pytest.raises(FlapSamError, match=r"sites\.csv lists no case"):
+        Decathlon(folder).sites()
     (folder / "sites.csv").unlink()
     with pytest.raises(FlapSamError, match=r"sites\.csv cannot be read"):
         Decathlon(folder).sites()

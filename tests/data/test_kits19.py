@@ -4,7 +4,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 from flap_sam.data.geometry import read_pair
-from flap_sam.data.sources.kits19 import FED_KITS19, Kits19, case_files, foreground_histogram, table
+from flap_sam.data.intensity import SiteIntensity
+from flap_sam.data.sources.kits19 import (
+    FED_KITS19,
+    PUBLISHED,
+    Kits19,
+    PublishedKits19,
+    case_files,
+    foreground_histogram,
+    table,
+)
+from flap_sam.data.sources.source import SourceCase
 from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save
@@ -61,10 +71,16 @@ def test_table_is_that_of_all_foreground_voxels_of_the_training_cases(folder):
 def test_floating_point_scans_are_counted_by_whole_hu(tmp_path):
     image = save(tmp_path / "i.nii", np.array([[[-40.4, 99.6, 1e9, 7.0]]], np.float32))
     label = save(tmp_path / "l.nii", np.array([[[1, 2, 1, 0]]], np.uint8))
-    counts = foreground_histogram([(image, label)])
+    counts = foreground_histogram(SourceCase("x", "train", image, label))
     assert np.flatnonzero(counts).tolist() == [32768 - 40, 32768 + 100, 65535]
     counts[65535] = 0
     assert table(counts).mean == pytest.approx(30)
+
+
+def test_published_tables_need_no_volumes(tmp_path):
+    assert PublishedKits19(tmp_path).intensity("F") == PUBLISHED["F"]
+    assert PUBLISHED["F"] == SiteIntensity(low=-82, high=288, mean=105.312, std=76.499)
+    assert PUBLISHED.keys() == FED_KITS19.keys()
 
 
 def test_site_without_foreground_is_refused(folder):

@@ -1,16 +1,22 @@
 import multiprocessing
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from flap_sam.data import prepare as module
 from flap_sam.data.geometry import read_pair, to_original
 from flap_sam.data.prepare import prepare, with_validation
-from flap_sam.data.sources.kits19 import FED_KITS19, case_files
+from flap_sam.data.sources.kits19 import FED_KITS19, PUBLISHED, case_files
 from flap_sam.data.sources.phantom import PhantomSize, generate
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.errors import FlapSamError
+
+from tests.data.volumes import save
 
 SMALL = PhantomSize(matrix=32, slices_divisor=100)
 
@@ -20,6 +26,11 @@ def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     generate(folder, ["A", "D"], size=SMALL)
     return folder
+
+
+def assert_same_store(store, other):
+    for path in store.rglob("*.*"):
+        assert path.read_bytes() == (other / path.relative_to(store)).read_bytes()
 
 
 def source_cases(train: int, test: int = 0) -> list[SourceCase]:
@@ -70,26 +81,25 @@ def test_a_finished_store_is_left_alone_even_without_its_volumes(raw, tmp_path):
 
 
 def test_an_interrupted_preparation_is_continued(raw, tmp_path, monkeypatch):
-    write, read = module._prepare_case, []
+    read, done = module.read_pair, []
 
-    def counting(case, *rest, limit):
-        if len(read) == limit:
+    def counting(image, *rest, limit):
+        if len(done) == limit:
             raise KeyboardInterrupt
-        read.append(case.id)
-        return write(case, *rest)
+        done.append(image)
+        return read(image, *rest)
 
-    monkeypatch.setattr(module, "_prepare_case", partial(counting, limit=5))
+    monkeypatch.setattr(module, "read_pair", partial(counting, limit=5))
     with pytest.raises(KeyboardInterrupt):
-        prepare("kits19", raw, tmp_path, ["A"])
+        prepare("kits19", raw, tmp_path, ["A"], workers=1)
     assert sites(tmp_path) == []
-    monkeypatch.setattr(module, "_prepare_case", partial(counting, limit=99))
-    prepare("kits19", raw, tmp_path, ["A"])
-    assert len(read) == len(set(read)) == 12
+    monkeypatch.setattr(module, "read_pair", partial(counting, limit=99))
+    prepare("kits19", raw, tmp_path, ["A"], workers=1)
+    assert len(done) == len(set(done)) == 12
 
-    monkeypatch.setattr(module, "_prepare_case", write)
-    prepare("kits19", raw, tmp_path / "fresh", ["A"])
-    for path in (tmp_path / "fresh").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / path.relative_to(tmp_path / "fresh")).read_bytes()
+    monkeypatch.setattr(module, "read_pair", read)
+    prepare("kits19", raw, tmp_path / "fresh", ["A"], workers=2)
+    assert_same_store(tmp_path / "fresh", tmp_path)
 
 
 def test_two_processes_prepare_two_sites(raw, tmp_path):
@@ -120,7 +130,9 @@ def test_a_broken_volume_stops_the_site_and_is_named(raw, tmp_path):
 
 
 def test_unknown_source_site_and_missing_case(raw, tmp_path):
-    with pytest.raises(FlapSamError, match="no source 'ct', expected one of kits19, decathlon, phantom"):
+    with pytest.raises(
+        FlapSamError, match="no source 'ct', expected one of kits19, ixi, prostate, decathlon, pairs, bids, phantom"
+    ):
         prepare("ct", raw, tmp_path)
     with pytest.raises(FlapSamError, match="no site 'Z', it has A, B"):
         prepare("kits19", raw, tmp_path, ["A", "Z"])
@@ -137,3 +149,65 @@ def test_site_without_training_case(tmp_path):
         (tmp_path / folder / "one.nii.gz").touch()
     with pytest.raises(FlapSamError, match="North has no training case"):
         prepare("decathlon", tmp_path, tmp_path / "out")
+
+
+def test_published_intensities(raw, tmp_path):
+    prepare("kits19", raw, tmp_path, ["A"], published_intensities=True)
+    opened = SiteStore.open(tmp_path, "A")
+    assert opened.manifest.intensity == PUBLISHED["A"]
+    assert all(-66 <= case.minimum < case.maximum <= 208 for case in opened.manifest.cases)
+    with pytest.raises(FlapSamError, match="already prepared from kits19-published, not from kits19"):
+        prepare("kits19", raw, tmp_path, ["A"])
+    with pytest.raises(FlapSamError, match="No intensities are published for ixi, only for kits19"):
+        prepare("ixi", raw, tmp_path, published_intensities=True)
+
+
+def test_one_worker_or_more_write_the_same(raw, tmp_path):
+    prepare("kits19", raw, tmp_path / "one", ["D"], workers=1)
+    prepare("kits19", raw, tmp_path / "two", ["D"], workers=2)
+    assert_same_store(tmp_path / "one", tmp_path / "two")
+    assert_same_store(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_is_continued(tmp_path, workers):
+    """A real process, killed as soon as its first case is whole."""
+    folder, store = tmp_path / "raw", tmp_path / "store"
+    ramp = np.broadcast_to(np.arange(60, dtype=np.int16), (200, 200, 60))
+    names = [f"case_{number}" for number in range(8)]
+    for name in names:
+        save(folder / "images" / f"{name}.nii.gz", ramp)
+        save(folder / "labels" / f"{name}.nii.gz", (ramp > 30).astype(np.uint8))
+    (folder / "classes.txt").write_text("organ\n")
+    (folder / "sites.csv").write_text("case,site,split\n" + "".join(f"{name},A,train\n" for name in names))
+    call = f"from pathlib import Path; prepare('pairs', Path({str(folder)!r}), Path({str(store)!r}), workers={workers})"
+    script = f"from flap_sam.data.prepare import prepare\nif __name__ == '__main__':\n    {call}"
+    run = subprocess.Popen([sys.executable, "-c", script])
+    wait_for(lambda: list(store.glob("A/arrays/*.json")))
+    started = children(run.pid)
+    run.kill()
+    run.wait()
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
+
+    assert sites(store) == []
+    whole = {note.stem for note in store.glob("A/arrays/*.json")}
+    assert 1 <= len(whole) < len(names)
+    before = {name: store.joinpath("A", "arrays", f"{name}.image.npy").stat().st_mtime_ns for name in whole}
+    prepare("pairs", folder, store, workers=1)
+    assert all(store.joinpath("A", "arrays", f"{name}.image.npy").stat().st_mtime_ns == before[name] for name in whole)
+    assert not list(store.rglob("*.partial"))
+    prepare("pairs", folder, tmp_path / "fresh", workers=1)
+    assert_same_store(tmp_path / "fresh", store)
+    assert_same_store(store, tmp_path / "fresh")
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return list(map(int, listed.read_text().split())) if listed.exists() else []
+
+
+def wait_for(condition) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)

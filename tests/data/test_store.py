@@ -112,7 +112,8 @@ def test_arrays_are_checked_on_opening(store, kind):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda m: m.update(version=2), "format version is 2, expected 1"),
+        (lambda m: m.update(version=1), "format version is 1, expected 2"),
+        (lambda m: m.update(minimum_side=1.5), "minimum_side is 1.5, expected a whole number"),
         (lambda m: m.pop("version"), "format version is None"),
         (lambda m: m.update(colour="red"), "unknown key colour"),
         (lambda m: m.pop("classes"), "lacks classes"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from flap_sam.data.windows import Windows, epoch_order, volume_windows
+from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order, volume_windows
 from flap_sam.errors import FlapSamError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def expected(store, name, centre, normalisation):
         image = (image - image.min()) / (image.max() - image.min())
     image = interpolate(image[:, None], (SIDE, SIDE), mode="bilinear", antialias=True)[:, 0]
     label = torch.from_numpy(store.label(case)[slices].astype(np.float64))
-    return image, interpolate(label[:, None], (SIDE, SIDE), mode="nearest-exact")[:, 0].long()
+    return image, interpolate(label[:, None], (SIDE, SIDE), mode="nearest-exact")[:, 0]
 
 
 @pytest.mark.parametrize("normalisation", ["volume", "window"])
@@ -45,9 +45,9 @@ def test_a_mixed_batch_holds_each_slice_with_its_neighbours(store, normalisation
     for image, label, (name, centre) in zip(images, labels, [places[n] for n in order], strict=True):
         wanted_image, wanted_label = expected(store, name, centre, normalisation)
         torch.testing.assert_close(image.double(), wanted_image, atol=2e-6, rtol=0)
-        torch.testing.assert_close(label, wanted_label)
+        assert torch.equal(label.double(), wanted_label.double())
     assert images.dtype == torch.float32
-    assert labels.dtype == torch.int64
+    assert labels.dtype == torch.uint8
     assert images.shape == labels.shape == (8, 5, SIDE, SIDE)
 
 
@@ -144,3 +144,42 @@ def test_epoch_order_is_a_permutation_that_its_arguments_fix(n, seed, round, epo
 def test_epoch_orders_differ():
     orders = {tuple(epoch_order(30, *key).tolist()) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]}
     assert len(orders) == 5
+
+
+def test_foreground_says_which_central_slices_hold_an_organ(tmp_path):
+    store = make_store(tmp_path, "A", {"one": ("train", (3, 6, 6)), "two": ("train", (2, 5, 4))})
+    for name, shape, planes in (("one", (3, 6, 6), [1]), ("two", (2, 5, 4), [0])):
+        label = np.zeros(shape, np.uint8)
+        label[planes, 2, 1] = 2
+        np.save(tmp_path / "A" / "arrays" / f"{name}.label.npy", label)
+    assert Windows(store, SIDE).foreground.tolist() == [False, True, False, True, False]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 2**40), st.integers(0, 1000))
+def test_a_foreground_order_keeps_its_length_its_share_and_its_arguments_word(foreground, share, seed, round):
+    foreground = torch.tensor(foreground)
+    n = len(foreground)
+    order = foreground_order(foreground, share, seed, round, 0)
+    assert order.dtype == torch.int64
+    assert len(order) == n
+    assert torch.equal(order, foreground_order(foreground, share, seed, round, 0))
+    if foreground.all() or not foreground.any():
+        assert sorted(order.tolist()) == list(range(n))
+        return
+    assert abs(foreground[order].sum() - share * n) <= 0.5
+    times = order.bincount(minlength=n)
+    for kind in (times[foreground], times[~foreground]):
+        assert kind.max() - kind.min() <= 1
+
+
+def test_foreground_orders_differ_and_are_mixed():
+    foreground = torch.arange(100) < 20
+    orders = [foreground_order(foreground, 0.5, *key) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+    assert all(10 < foreground[order[:50]].sum() < 40 for order in orders)
+
+
+@given(st.lists(st.integers(0, 9), max_size=40))
+def test_earlier_visits_count_what_stood_before(order):
+    visits = earlier_visits(torch.tensor(order, dtype=torch.int64))
+    assert visits.tolist() == [order[:place].count(index) for place, index in enumerate(order)]

@@ -83,3 +83,10 @@ def test_the_optimizer_holds_only_what_trains(small, store):
     subject.train(0)
     kept = sum(state["exp_avg"].numel() for state in subject._optimizer.state.values())
     assert kept == sum(t.numel() for t in subject.payload().values())
+
+
+@pytest.mark.parametrize("change", [{"augmentation": "paper"}, {"foreground_share": 1.0}])
+def test_what_the_experiment_asks_of_an_epoch_is_done(small, store, change):
+    plain, changed = trainer(small, store), trainer(replace(small, **change), store)
+    again = trainer(replace(small, **change), store)
+    assert changed.train(0).loss == again.train(0).loss != plain.train(0).loss

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flap_sam.data.prepare import SOURCES, prepare
 
-REVISION = 1
+REVISION = 2
 
 
 def cache_folder() -> Path:
@@ -27,5 +27,5 @@ def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, s
     """
     folder = cache_folder() / source
     name = choose(SOURCES[source](folder / "volumes").sites())
-    prepare(source, folder / "volumes", folder / "store", [name])
+    prepare(source, folder / "volumes", folder / "store", [name], workers=1)
     return folder / "store", name

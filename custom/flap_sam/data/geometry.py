@@ -5,17 +5,19 @@ rows from anterior to posterior, columns from patient right to patient left. It 
 never from the order of the array's axes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
+from flap_sam.data.nifti import read_nifti
 from flap_sam.errors import FlapSamError
 
 STORE_AXES = ("S", "P", "L")
 AFFINE_TOLERANCE = 1e-3
+FLAT = 1e-3
 
 Affine = tuple[tuple[float, ...], ...]
 
@@ -26,7 +28,7 @@ class Volume:
 
     Attributes:
         path: the file it came from.
-        array: [slices, rows, columns], finite numbers in the file's own unit.
+        array: [slices, rows, columns], finite numbers in the file's own unit; a view, in the file's own order.
         spacing: millimetres between voxel centres, in store axis order.
         affine: 4x4, voxel to patient millimetres of the file's own array.
         original_shape: the shape of the file's own array.
@@ -43,21 +45,13 @@ def read_volume(path: Path) -> Volume:
     """Read one NIfTI file whole and turn it to store orientation.
 
     Raises:
-        FlapSamError: the file is missing, cannot be read to its end, is not 3D, holds values that are not
-            finite real numbers, or has an affine without an orientation.
+        FlapSamError: as `read_nifti`; or its affine has no orientation.
     """
-    array, affine = _read(path)
-    if array.ndim != 3 or array.size == 0:
-        raise FlapSamError(f"{path} has shape {array.shape}, expected one 3D volume; split or replace it.")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise FlapSamError(f"{path} holds values that are not finite real numbers; export it again.")
-    orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
-    if np.isnan(orientation).any():
-        raise FlapSamError(f"{path} has the affine {affine.tolist()}, which gives no orientation; export it again.")
-    to_store = ornt_transform(orientation, axcodes2ornt(STORE_AXES))
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    array, affine = read_nifti(path)
+    _check_affine(path, affine)
+    to_store = ornt_transform(io_orientation(affine), axcodes2ornt(STORE_AXES))
     spacing = np.empty(3)
-    spacing[to_store[:, 0].astype(int)] = sizes
+    spacing[to_store[:, 0].astype(int)] = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(
         path=path,
         array=apply_orientation(array, to_store),
@@ -67,43 +61,54 @@ def read_volume(path: Path) -> Volume:
     )
 
 
-def read_pair(image_path: Path, label_path: Path, classes: int) -> tuple[Volume, np.ndarray]:
+def read_pair(image_path: Path, label_path: Path, classes: int, any_label: bool = False) -> tuple[Volume, np.ndarray]:
     """Read an image and its label map.
 
     Args:
         classes: the number of classes without background.
+        any_label: whatever is above 0 in the label map is class 1.
 
     Returns:
         The image, and the labels as uint8 [slices, rows, columns] with values 0 to `classes`.
 
     Raises:
         FlapSamError: as `read_volume`; or the label lies on another grid than the image; or it holds
-            anything but the whole numbers 0 to `classes`.
+            anything but the whole numbers 0 to `classes`, unless `any_label`.
     """
     image, label = read_volume(image_path), read_volume(label_path)
-    if label.original_shape != image.original_shape:
-        raise FlapSamError(
-            f"{label_path} has shape {label.original_shape}, but its image {image_path} has shape "
-            f"{image.original_shape}; every label must lie on its image's grid."
-        )
-    distance = np.abs(np.subtract(label.affine, image.affine)).max()
-    if distance > AFFINE_TOLERANCE:
-        raise FlapSamError(
-            f"{label_path} has an affine up to {distance:g} away from that of its image {image_path}, expected "
-            f"at most {AFFINE_TOLERANCE:g}; every label must lie on its image's grid."
-        )
-    values = np.unique(label.array)
-    strange = values[~np.isin(values, np.arange(classes + 1))]
-    if strange.size:
-        raise FlapSamError(
-            f"{label_path} holds the label {strange[0]:g}, expected only the whole numbers 0 to {classes}; "
-            "correct the label map."
-        )
-    return image, label.array.astype(np.uint8)
+    _check_same_grid(image, label)
+    if any_label:
+        return image, by_rows(label.array, np.uint8, lambda row: row > 0)
+    _check_labels(label, classes)
+    return image, by_rows(label.array, np.uint8, lambda row: row)
+
+
+def by_rows(array: np.ndarray, dtype: type, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply `change` to the plane [slices, columns] of every row; the result lies slice after slice in memory.
+
+    Files often keep a voxel beside its neighbours in other slices. Slice by slice, the processor would fetch the
+    whole volume once a slice; row by row it fetches it once.
+
+    Args:
+        array: [slices, rows, columns] in any memory order.
+        dtype: of the result.
+    """
+    changed = np.empty(array.shape, dtype)
+    for row in range(array.shape[1]):
+        changed[:, row] = change(array[:, row])
+    return changed
+
+
+def pad_in_plane(array: np.ndarray, side: int) -> np.ndarray:
+    """Centre every slice of [slices, rows, columns] in zeros, to at least `side` rows and columns."""
+    margins = [((size - own) // 2, (size - own + 1) // 2) for own, size in _padded(array.shape, side)]
+    return np.pad(array, margins) if np.any(margins) else array
 
 
 def to_original(array: np.ndarray, affine: Affine, original_shape: tuple[int, int, int]) -> np.ndarray:
     """Turn an array [slices, rows, columns] in store orientation back to the grid of the original file.
+
+    What `pad_in_plane` added is cut off again.
 
     Args:
         affine, original_shape: those of the original file, as a `Volume` or a store's `Case` keeps them.
@@ -111,24 +116,53 @@ def to_original(array: np.ndarray, affine: Affine, original_shape: tuple[int, in
     Raises:
         FlapSamError: the array does not cover that grid.
     """
-    orientation = io_orientation(np.asarray(affine))
-    original = apply_orientation(array, ornt_transform(axcodes2ornt(STORE_AXES), orientation))
-    if original.shape != tuple(original_shape):
+    back = ornt_transform(axcodes2ornt(STORE_AXES), io_orientation(np.asarray(affine)))
+    own_shape = tuple(original_shape[int(axis)] for axis in back[:, 0])
+    padded = _padded(own_shape, min(array.shape[1:]))
+    if array.shape != tuple(size for _, size in padded):
         raise FlapSamError(
-            f"An array of shape {array.shape} becomes {original.shape} on the original grid, expected "
-            f"{tuple(original_shape)}; it belongs to another case."
+            f"An array of shape {array.shape} does not fit the original grid {tuple(original_shape)}, expected "
+            f"{own_shape}; it belongs to another case."
         )
-    return original
+    inside = tuple(slice((size - own) // 2, (size - own) // 2 + own) for own, size in padded)
+    return apply_orientation(array[inside], back)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The file's own array and affine."""
-    if not path.is_file():
-        raise FlapSamError(f"{path} does not exist, expected a NIfTI file there.")
-    try:
-        image = nib.load(path)
-        return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=float)
-    except Exception as problem:  # nibabel, gzip and zlib each have their own errors for a damaged file
+def _padded(shape: tuple[int, int, int], side: int) -> list[tuple[int, int]]:
+    """Every axis' own size, and its size once the slices are padded."""
+    slices, rows, columns = shape
+    return [(slices, slices), (rows, max(rows, side)), (columns, max(columns, side))]
+
+
+def _check_affine(path: Path, affine: np.ndarray) -> None:
+    """Three axes of some length that span a space: 1 is a right angle between them, 0 is flat."""
+    axes = affine[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    if not (np.isfinite(affine).all() and lengths.all() and abs(np.linalg.det(axes / lengths)) > FLAT):
+        raise FlapSamError(f"{path} has the affine {affine.tolist()}, which gives no orientation; export it again.")
+
+
+def _check_same_grid(image: Volume, label: Volume) -> None:
+    if label.original_shape != image.original_shape:
         raise FlapSamError(
-            f"{path} cannot be read as NIfTI ({problem}); it is damaged or truncated, fetch it again."
-        ) from problem
+            f"{label.path} has shape {label.original_shape}, but its image {image.path} has shape "
+            f"{image.original_shape}; every label must lie on its image's grid."
+        )
+    distance = np.abs(np.subtract(label.affine, image.affine)).max()
+    if distance > AFFINE_TOLERANCE:
+        raise FlapSamError(
+            f"{label.path} has an affine up to {distance:g} away from that of its image {image.path}, expected "
+            f"at most {AFFINE_TOLERANCE:g}; every label must lie on its image's grid."
+        )
+
+
+def _check_labels(label: Volume, classes: int) -> None:
+    values = label.array
+    strange = [value for value in (values.min(), values.max()) if not 0 <= value <= classes]
+    if not strange and values.dtype.kind == "f":
+        strange = next((row[row % 1 != 0] for row in values.swapaxes(0, 1) if np.any(row % 1)), [])
+    if len(strange):
+        raise FlapSamError(
+            f"{label.path} holds the label {strange[0]:g}, expected only the whole numbers 0 to {classes}; "
+            "correct the label map."
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flap_sam.data.geometry import Volume
+from flap_sam.data.geometry import Volume, by_rows
 from flap_sam.errors import FlapSamError
 
 CODE_MAXIMUM = 65535
@@ -66,8 +66,13 @@ def encode(volume: Volume, intensity: Intensity) -> Encoded:
             f"{volume.path} has the one intensity {minimum:g} everywhere after clipping to {low:g}..{high:g}, "
             "expected a scan; check its unit and the site's intensity table."
         )
-    codes = np.empty(volume.array.shape, np.uint16)
     scale = CODE_MAXIMUM / (maximum - minimum)
-    for code, image in zip(codes, volume.array, strict=True):  # a slice at a time keeps the floats small
-        code[:] = np.rint((np.clip(image, minimum, maximum) - minimum) * scale)
-    return Encoded(codes, float(minimum), float(maximum))
+
+    def code(row: np.ndarray) -> np.ndarray:
+        values = row.astype(np.float64)
+        np.clip(values, minimum, maximum, out=values)
+        values -= minimum
+        values *= scale
+        return np.rint(values, out=values)
+
+    return Encoded(by_rows(volume.array, np.uint16, code), float(minimum), float(maximum))

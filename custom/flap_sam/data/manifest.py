@@ -11,7 +11,7 @@ from flap_sam.data.geometry import Affine
 from flap_sam.data.intensity import Intensity, SiteIntensity, VolumeIntensity
 from flap_sam.errors import FlapSamError
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "validation", "test")
 
 
@@ -71,6 +71,7 @@ class Manifest:
         source: the layout it was prepared from, for example "kits19".
         classes: class names without background; label k is `classes[k - 1]`.
         intensity: how its scans were clipped, and how a new scan of this site must be.
+        minimum_side: to how many rows and columns at least its slices were zero-padded, and a new scan's must be.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Manifest:
     classes: tuple[str, ...]
     intensity: Intensity
     cases: tuple[Case, ...]
+    minimum_side: int = 0
     version: int = VERSION
 
     @classmethod
@@ -100,6 +102,7 @@ class Manifest:
             classes=tuple(classes),
             intensity=intensity_from_json(found["intensity"]),
             cases=cases,
+            minimum_side=_whole(found["minimum_side"], "minimum_side"),
         )
 
     def to_json(self) -> str:
@@ -162,6 +165,12 @@ def _numbers(values: Any, count: int, key: str) -> tuple[float, ...]:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"{key} is {values!r}, expected {count} numbers")
     return tuple(_number(value, key) for value in values)
+
+
+def _whole(value: Any, key: str) -> int:
+    if not _number(value, key).is_integer():
+        raise ValueError(f"{key} is {value!r}, expected a whole number")
+    return int(value)
 
 
 def _sizes(found: dict, key: str) -> tuple[int, int, int]:

@@ -2,58 +2,78 @@
 
 import hashlib
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flap_sam.data import store
-from flap_sam.data.geometry import read_pair
+from flap_sam.data.geometry import pad_in_plane, read_pair
 from flap_sam.data.intensity import Intensity, encode
 from flap_sam.data.manifest import Case, Manifest
 from flap_sam.data.sources import phantom
+from flap_sam.data.sources.bids import Bids
 from flap_sam.data.sources.decathlon import Decathlon
-from flap_sam.data.sources.kits19 import Kits19
+from flap_sam.data.sources.ixi import Ixi
+from flap_sam.data.sources.kits19 import Kits19, PublishedKits19
+from flap_sam.data.sources.pairs import Pairs
+from flap_sam.data.sources.prostate import Prostate
 from flap_sam.data.sources.source import Source, SourceCase
+from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
 
 VALIDATION_SHARE = 0.2
 
 SOURCES = {
     "kits19": Kits19,
+    "ixi": Ixi,
+    "prostate": Prostate,
     "decathlon": Decathlon,
+    "pairs": Pairs,
+    "bids": Bids,
     "phantom": lambda folder: Kits19(folder, name="phantom"),
 }
 
 
-def prepare(source: str, source_dir: Path, out: Path, sites: list[str] | None = None) -> None:
+def prepare(
+    source: str,
+    source_dir: Path,
+    out: Path,
+    sites: list[str] | None = None,
+    workers: int | None = None,
+    published_intensities: bool = False,
+) -> None:
     """Write the stores of some or all sites; what is finished is left alone, what is half done is continued.
 
-    Different processes may prepare different sites of one store at the same time.
+    Different processes may prepare different sites of one store at the same time. A script that calls this with
+    several workers must do so below `if __name__ == "__main__"`, as they start anew.
 
     Args:
         source: the layout of `source_dir`, one of `SOURCES`; "phantom" first draws what is missing there.
         out: the store's folder.
         sites: all of the source's sites if left out.
+        workers: at most so many cases are prepared at a time, each by a process that holds one scan; as many as
+            there are processors if left out.
+        published_intensities: of KiTS19 take the paper's intensity table of each site, rather than compute it.
 
     Raises:
-        FlapSamError: an unknown source or site, or a case that is missing or broken.
+        FlapSamError: an unknown source or site, a case that is missing or broken, or a file that cannot be
+            written. Cases that were finished before stay, and are not prepared again by the next call.
     """
-    if source not in SOURCES:
-        raise FlapSamError(f"There is no source {source!r}, expected one of {', '.join(SOURCES)}.")
-    opened = SOURCES[source](source_dir)
+    opened = _open(source, source_dir, published_intensities)
     known = opened.sites()
     chosen = known if sites is None else sites
     unknown = [site for site in chosen if site not in known]
     if unknown:
         raise FlapSamError(f"{source_dir} has no site {unknown[0]!r}, it has {', '.join(known)}; name one of these.")
-    with _progress() as progress:
+    with Workers(cores() if workers is None else workers) as crew, _progress() as progress:
         for site in chosen:
             if not _is_finished(opened, out, site):
                 if source == "phantom":
                     phantom.generate(source_dir, [site], progress=progress)
-                _prepare_site(opened, out, site, progress)
+                _prepare_site(opened, out, site, crew, progress)
 
 
 def with_validation(cases: list[SourceCase]) -> list[SourceCase]:
@@ -65,6 +85,14 @@ def with_validation(cases: list[SourceCase]) -> list[SourceCase]:
     count = max(1, round(VALIDATION_SHARE * len(training))) if len(training) > 1 else 0
     chosen = set(training[:count])
     return [replace(case, split="validation") if case.id in chosen else case for case in cases]
+
+
+def _open(source: str, folder: Path, published_intensities: bool) -> Source:
+    if source not in SOURCES:
+        raise FlapSamError(f"There is no source {source!r}, expected one of {', '.join(SOURCES)}.")
+    if published_intensities and source != "kits19":
+        raise FlapSamError(f"No intensities are published for {source}, only for kits19; let them be computed.")
+    return PublishedKits19(folder) if published_intensities else SOURCES[source](folder)
 
 
 def _is_finished(source: Source, out: Path, site: str) -> bool:
@@ -79,25 +107,41 @@ def _is_finished(source: Source, out: Path, site: str) -> bool:
     return True
 
 
-def _prepare_site(source: Source, out: Path, site: str, progress: Progress) -> None:
+def _prepare_site(source: Source, out: Path, site: str, crew: Workers, progress: Progress) -> None:
     cases = with_validation(source.cases(site))
     if all(case.split != "train" for case in cases):
         raise FlapSamError(f"Site {site} has no training case, expected at least one; correct the site table.")
     task = progress.add_task(f"site {site}: intensities", total=None)
-    intensity = source.intensity(site)
-    progress.update(task, description=f"site {site}: cases", total=len(cases))
-    prepared = []
-    for case in cases:
-        found = store.written_case(out / site, case.id, case.split, intensity)
-        prepared.append(found or _prepare_case(case, out / site, len(source.classes), intensity))
-        progress.advance(task)
-    manifest = Manifest(source.name, site, source.classes, intensity, tuple(prepared))
-    store.write_manifest(out, manifest)
+    each = partial(crew.each, done=lambda: progress.advance(task))
+    recipe = _Recipe(
+        out / site, len(source.classes), source.any_label, source.intensity(site, each), source.minimum_side
+    )
+    progress.reset(task, description=f"site {site}: cases", total=len(cases))
+    prepared = each(partial(_prepare_case, recipe), cases)
+    store.write_manifest(
+        out, Manifest(source.name, site, source.classes, recipe.intensity, tuple(prepared), source.minimum_side)
+    )
 
 
-def _prepare_case(case: SourceCase, folder: Path, classes: int, intensity: Intensity) -> Case:
-    volume, label = read_pair(case.image, case.label, classes)
-    encoded = encode(volume, intensity)
+@dataclass(frozen=True)
+class _Recipe:
+    """How all cases of a site are prepared; see `Source`."""
+
+    folder: Path
+    classes: int
+    any_label: bool
+    intensity: Intensity
+    minimum_side: int
+
+
+def _prepare_case(recipe: _Recipe, case: SourceCase) -> Case:
+    """Prepare a case, unless an earlier run has."""
+    written = store.written_case(recipe.folder, case.id, case.split, recipe.intensity)
+    if written:
+        return written
+    volume, label = read_pair(case.image, case.label, recipe.classes, recipe.any_label)
+    encoded = encode(volume, recipe.intensity)
+    image, label = (pad_in_plane(array, recipe.minimum_side) for array in (encoded.codes, label))
     draft = Case(
         id=case.id,
         split=case.split,
@@ -110,7 +154,7 @@ def _prepare_case(case: SourceCase, folder: Path, classes: int, intensity: Inten
         image_sha256="",
         label_sha256="",
     )
-    return store.write_case(folder, draft, encoded.codes, label, intensity)
+    return store.write_case(recipe.folder, draft, image, label, recipe.intensity)
 
 
 def _progress() -> Progress:

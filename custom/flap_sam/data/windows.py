@@ -4,8 +4,8 @@ One window is centred on every slice of a training case; beyond the first and la
 repeated. For prediction a volume is cut into windows side by side.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
+from flap_sam.data.augment import Augmentation, Parameters, adjust, reduced, sample, stable_number
 from flap_sam.data.intensity import CODE_MAXIMUM
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import NORMALISATIONS, WINDOW_SLICES
 
-WINDOW = 5
-NORMALISATIONS = ("volume", "window")
+TOGETHER = 8  # windows sampled at once: memory of this size is kept and used again, larger is fetched anew each time
 
 
 class Windows(Dataset):
@@ -28,14 +29,20 @@ class Windows(Dataset):
         image_size: S, the side of the square that every slice is resized to, in pixels.
         normalisation: "volume" keeps a slice's intensities as stored; "window" lays the range of the
             window's 5 slices on 0..1 again.
+        device: where slices are resized and augmented, and where the windows then lie.
     """
 
-    def __init__(self, store: SiteStore, image_size: int, normalisation: str = "volume") -> None:
+    def __init__(
+        self, store: SiteStore, image_size: int, normalisation: str = "volume", device: torch.device | str = "cpu"
+    ) -> None:
         _check_normalisation(normalisation)
         self.store = store
         self.image_size = image_size
         self.normalisation = normalisation
+        self.device = torch.device(device)
         self._cases = store.cases("train")
+        self._codes = [store.image(case) for case in self._cases]
+        self._labels = [store.label(case) for case in self._cases]
         # Slices are numbered through all training cases; here each case's first one, and their count.
         self._first = np.cumsum([0, *(case.shape[0] for case in self._cases)])
 
@@ -46,11 +53,22 @@ class Windows(Dataset):
         images, labels = self.batch([index])
         return images[0], labels[0]
 
-    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def foreground(self) -> Tensor:
+        """Whether the central slice of each window holds any organ, bool [len]; reads every label once."""
+        return torch.tensor([bool(plane.any()) for label in self._labels for plane in label])
+
+    def batch(
+        self, indices: Sequence[int] | Tensor, augmentation: Augmentation | None = None, visits: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Windows by the number of their central slice.
 
+        Args:
+            augmentation: what to augment them by, if at all.
+            visits: int64 [b], how often each was seen in the augmentation's epoch before; by default never.
+
         Returns:
-            Images float32 [b, 5, S, S] in 0..1 and labels int64 [b, 5, S, S].
+            Images float32 [b, 5, S, S] in 0..1 and labels uint8 [b, 5, S, S].
 
         Raises:
             IndexError: an index is not in 0..len - 1.
@@ -60,27 +78,66 @@ class Windows(Dataset):
             raise IndexError(f"window indices must lie in 0..{len(self) - 1}")
         owners = self._owners(centres)
         edges = self._first[owners][:, None], self._first[owners + 1][:, None] - 1
-        slices = np.clip(centres[:, None] + np.arange(WINDOW) - WINDOW // 2, *edges)
+        slices = np.clip(centres[:, None] + np.arange(WINDOW_SLICES) - WINDOW_SLICES // 2, *edges)
+        if augmentation is None:
+            return self._resized(slices)
+        cases = [self._cases[owner] for owner in owners]
+        within = torch.from_numpy(centres - self._first[owners])
+        visits = torch.zeros_like(within) if visits is None else visits
+        parameters = augmentation.draw([case.id for case in cases], within, visits)
+        return self._augmented(slices, [case.shape[1:] for case in cases], parameters)
 
-        wanted, places = np.unique(slices, return_inverse=True)
-        places = places.reshape(slices.shape)
-        codes, classes = self._read(wanted)
+    def _resized(self, slices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images and labels (uint8) of windows, given each one's slices [b, 5]."""
+        codes, classes, places = self._read(slices)
         images = _windows_of(codes, places, self.image_size, self.normalisation)
         labels = torch.cat([_resize_labels(stack, self.image_size) for stack in classes])
-        return images, _gather(labels, places).long()
+        return images, _gather(labels, places)
+
+    def _augmented(
+        self, slices: np.ndarray, shapes: list[tuple[int, int]], parameters: Parameters
+    ) -> tuple[Tensor, Tensor]:
+        """Images and labels (uint8) of windows of slices [b, 5] in planes of a shape each [b]."""
+        affine = parameters.affine()
+        still = (affine == torch.eye(2, 3)).flatten(1).all(1)
+        images = torch.empty(*slices.shape, self.image_size, self.image_size, device=self.device)
+        labels = torch.empty_like(images, dtype=torch.uint8)
+        kinds = [None if stays else shape for stays, shape in zip(still.tolist(), shapes, strict=True)]
+        for rows in _alike(kinds, slices[:, 0]):
+            if still[rows[0]]:
+                made = self._resized(slices[rows])
+            else:
+                made = self._sampled(slices[rows], affine[rows].to(self.device))
+            adjust(*made, parameters[rows])
+            images[rows], labels[rows] = made
+        return images, labels
+
+    def _sampled(self, slices: np.ndarray, affine: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels (uint8) of windows in planes of one shape, taken through an affine [b, 2, 3]."""
+        codes, classes, places = self._read(slices)
+        small = torch.cat([reduced(stack.float(), self.image_size) for stack in codes]).div_(CODE_MAXIMUM)
+        whole = torch.cat(classes)
+        images, labels = sample(_gather(small, places), _gather(whole, places), affine, self.image_size)
+        if self.normalisation == "window":
+            _stretch(images, codes, places)
+        return images, labels
 
     def _owners(self, slices: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first, slices, side="right") - 1
 
-    def _read(self, slices: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Codes and labels of ascending slice numbers: a stack [n, rows, columns] for every case among them."""
-        owners = self._owners(slices)
+    def _read(self, slices: np.ndarray) -> tuple[list[Tensor], list[Tensor], np.ndarray]:
+        """Codes and labels of some slices, each read once: a stack [n, rows, columns] for every case among them.
+
+        The last of the three says where the slices are found in the stacks behind one another.
+        """
+        wanted, places = np.unique(slices, return_inverse=True)
+        owners = self._owners(wanted)
         codes, classes = [], []
         for owner in np.unique(owners):
-            inside = slices[owners == owner] - self._first[owner]
-            codes.append(self.store.image(self._cases[owner])[inside])
-            classes.append(self.store.label(self._cases[owner])[inside])
-        return codes, classes
+            inside = wanted[owners == owner] - self._first[owner]
+            codes.append(torch.from_numpy(self._codes[owner][inside]).to(self.device))
+            classes.append(torch.from_numpy(self._labels[owner][inside]).to(self.device))
+        return codes, classes, places.reshape(slices.shape)
 
 
 def volume_windows(
@@ -97,17 +154,51 @@ def volume_windows(
         repeat the last one), and the images float32 [5, S, S] in 0..1.
     """
     _check_normalisation(normalisation)
-    for start in range(0, len(image), WINDOW):
-        codes = np.asarray(image[start : start + WINDOW])
-        places = np.minimum(np.arange(WINDOW), len(codes) - 1)[None]
+    for start in range(0, len(image), WINDOW_SLICES):
+        codes = torch.from_numpy(np.array(image[start : start + WINDOW_SLICES]))
+        places = np.minimum(np.arange(WINDOW_SLICES), len(codes) - 1)[None]
         yield start, len(codes), _windows_of([codes], places, image_size, normalisation)[0]
 
 
 def epoch_order(n: int, seed: int, round: int, epoch: int) -> Tensor:
     """A permutation of 0..n - 1 (int64 [n]) that depends on the arguments alone."""
-    digest = hashlib.sha256(f"{seed} {round} {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randperm(n, generator=generator)
+    return torch.randperm(n, generator=_generator(seed, round, epoch))
+
+
+def foreground_order(foreground: Tensor, share: float, seed: int, round: int, epoch: int) -> Tensor:
+    """An epoch of n windows (int64 [n]) of which a given share has foreground in its central slice.
+
+    Within either kind windows are left out, or taken again, as evenly as can be; all by the arguments alone.
+
+    Args:
+        foreground: bool [n], see `Windows.foreground`. Where it is all true or all false there is nothing to
+            choose from: every window comes once.
+        share: from 0 to 1.
+    """
+    n, generator = len(foreground), _generator(seed, round, epoch)
+    if foreground.all() or not foreground.any():
+        return torch.randperm(n, generator=generator)
+    count = int(share * n + 0.5)
+    order = torch.cat([_take(foreground, count, generator), _take(~foreground, n - count, generator)])
+    return order[torch.randperm(n, generator=generator)]
+
+
+def earlier_visits(order: Tensor) -> Tensor:
+    """How often each entry of an order [n] stands there before, int64 [n]."""
+    ascending, places = order.sort(stable=True)
+    earlier = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
+    return torch.empty_like(order).scatter_(0, places, earlier)
+
+
+def _generator(*key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(stable_number(*key))
+
+
+def _take(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """That many of the true places of a mask, all of them before any again."""
+    places = members.nonzero()[:, 0]
+    turns = [places[torch.randperm(len(places), generator=generator)] for _ in range(-(-count // len(places)))]
+    return torch.cat(turns)[:count] if turns else places[:0]
 
 
 def _check_normalisation(normalisation: str) -> None:
@@ -115,28 +206,46 @@ def _check_normalisation(normalisation: str) -> None:
         raise FlapSamError(f"The normalisation is {normalisation!r}, expected one of {', '.join(NORMALISATIONS)}.")
 
 
-def _windows_of(stacks: list[np.ndarray], places: np.ndarray, side: int, normalisation: str) -> Tensor:
+def _alike(kinds: list, order: np.ndarray) -> Iterator[list[int]]:
+    """The places of equal entries, up to `TOGETHER` at once, ascending in an order [b]."""
+    for kind in set(kinds):
+        places = sorted((place for place, other in enumerate(kinds) if other == kind), key=order.__getitem__)
+        yield from (places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER))
+
+
+def _windows_of(stacks: list[Tensor], places: np.ndarray, side: int, normalisation: str) -> Tensor:
     """Windows float32 [b, 5, S, S] out of stacks of codes, given each window's slices [b, 5] among them all."""
     images = _gather(torch.cat([_resize_images(codes, side) for codes in stacks]), places)
     if normalisation == "window":
-        # Resizing averages with weights of sum 1, so the range of the stored slices may be taken off afterwards.
-        low = np.concatenate([codes.min((1, 2)) for codes in stacks])[places].min(1)
-        high = np.concatenate([codes.max((1, 2)) for codes in stacks])[places].max(1)
-        low, high = (torch.from_numpy(code / np.float32(CODE_MAXIMUM))[:, None, None, None] for code in (low, high))
-        images.sub_(low).div_(torch.where(high > low, high - low, 1.0)).clamp_(0, 1)
+        _stretch(images, stacks, places)
     return images
 
 
+def _stretch(images: Tensor, stacks: list[Tensor], places: np.ndarray) -> None:
+    """Lay the range of each window's stored slices on 0..1, in place.
+
+    Resizing averages with weights of sum 1, so the range may be taken off afterwards.
+    """
+    places = torch.from_numpy(places).to(images.device)
+    low = torch.cat([_intensities(codes).amin((1, 2)) for codes in stacks])[places].amin(1)[:, None, None, None]
+    high = torch.cat([_intensities(codes).amax((1, 2)) for codes in stacks])[places].amax(1)[:, None, None, None]
+    images.sub_(low).div_(torch.where(high > low, high - low, 1.0)).clamp_(0, 1)
+
+
 def _gather(slices: Tensor, places: np.ndarray) -> Tensor:
-    """Windows [b, 5, S, S] out of slices [n, S, S], given each window's slices [b, 5]."""
-    chosen = slices.index_select(0, torch.from_numpy(places.ravel()))
+    """Windows [b, 5, rows, columns] out of slices [n, rows, columns], given each window's slices [b, 5]."""
+    in_order = np.array_equal(places.ravel(), np.arange(len(slices)))  # no two windows share a slice: nothing to copy
+    chosen = slices if in_order else slices.index_select(0, torch.from_numpy(places.ravel()).to(slices.device))
     return chosen.view(*places.shape, *slices.shape[1:])
 
 
-def _resize_images(codes: np.ndarray, side: int) -> Tensor:
-    images = torch.from_numpy(codes.astype(np.float32)).div_(CODE_MAXIMUM)
-    return interpolate(images[None], (side, side), mode="bilinear", antialias=True)[0].clamp_(0, 1)
+def _intensities(codes: Tensor) -> Tensor:
+    return codes.float().div_(CODE_MAXIMUM)
 
 
-def _resize_labels(labels: np.ndarray, side: int) -> Tensor:
-    return interpolate(torch.from_numpy(labels)[None], (side, side), mode="nearest-exact")[0]
+def _resize_images(codes: Tensor, side: int) -> Tensor:
+    return interpolate(_intensities(codes)[None], (side, side), mode="bilinear", antialias=True)[0].clamp_(0, 1)
+
+
+def _resize_labels(labels: Tensor, side: int) -> Tensor:
+    return interpolate(labels[None], (side, side), mode="nearest-exact")[0]

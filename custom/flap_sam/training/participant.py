@@ -85,7 +85,7 @@ class Participant:
         self._precision = site.precision
         network, self.experiment, self.load_report = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
         self.network = network.to(self._device)
-        windows = Windows(self.store, self.experiment.image_size, self.experiment.normalisation)
+        windows = Windows(self.store, self.experiment.image_size, self.experiment.normalisation, self._device)
         self._trainer = Trainer(self.network, self.experiment, windows, self._device, self._precision)
         self._state_file = state_file
         if state_file.exists():

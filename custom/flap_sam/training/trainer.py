@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from flap_sam.data.windows import Windows, epoch_order
+from flap_sam.data.augment import Augmentation
+from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
@@ -85,27 +86,35 @@ class Trainer:
         start, losses = time.perf_counter(), []
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
+        size = self.experiment.batch_size
         for epoch in range(self.experiment.local_epochs):
-            order = epoch_order(len(self.windows), self.experiment.seed, round_number, epoch)
-            for indices in order.split(self.experiment.batch_size):
+            augmentation, order = self._epoch(round_number, epoch)
+            for indices, visits in zip(order.split(size), earlier_visits(order).split(size), strict=True):
                 if stopped():
                     message = f"Round {round_number} was stopped after {len(losses)} steps."
                     raise FlapSamError(message, public=message)
-                losses.append(self._update(indices))
+                losses.append(self._update(*self.windows.batch(indices, augmentation, visits)))
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             message = f"The training loss of round {round_number} is {loss}; lower the learning rate."
             raise FlapSamError(message, public=message)
         return LocalResult(loss, len(losses), time.perf_counter() - start)
 
-    def _update(self, indices: Tensor) -> Tensor:
-        images, labels = self.windows.batch(indices)
+    def _epoch(self, round_number: int, epoch: int) -> tuple[Augmentation | None, Tensor]:
+        """How the windows of a local epoch are augmented, and their order."""
+        key = self.experiment.seed, round_number, epoch
+        augmentation = Augmentation(*key) if self.experiment.augmentation == "paper" else None
+        if self.experiment.foreground_share:
+            return augmentation, foreground_order(self.windows.foreground, self.experiment.foreground_share, *key)
+        return augmentation, epoch_order(len(self.windows), *key)
+
+    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         rate = learning_rate(self.experiment, self._step, self.steps_an_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.device, self.precision):
             logits = self.network(images.to(self.device))
-        loss = segmentation_loss(logits.float(), labels.to(self.device)).total
+        loss = segmentation_loss(logits.float(), labels.to(self.device).long()).total
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()

@@ -7,22 +7,19 @@
 Source: Antonelli et al., The Medical Segmentation Decathlon (arXiv 2106.05735); `sites.csv` is our addition.
 """
 
-import csv
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from flap_sam.data.intensity import VolumeIntensity
-from flap_sam.data.manifest import is_name
-from flap_sam.data.sources.source import SourceCase, present
+from flap_sam.data.sources.source import SourceCase
+from flap_sam.data.sources.tabled import Tabled
+from flap_sam.data.sources.tables import COLUMNS, read_table
 from flap_sam.errors import FlapSamError
-
-COLUMNS = ("case", "site", "split")
 
 
 @dataclass
-class Decathlon:
+class Decathlon(Tabled):
     """A folder in the Decathlon layout; every scan is clipped at its own 0.5 and 99.5 percentile.
 
     Raises:
@@ -44,36 +41,10 @@ class Decathlon:
                 "numbered without a gap; correct it."
             ) from problem
 
-    def sites(self) -> list[str]:
-        return sorted({row["site"] for row in self._rows})
-
-    def cases(self, site: str) -> list[SourceCase]:
-        return present([self._case(row) for row in self._rows if row["site"] == site], site)
-
-    def intensity(self, site: str) -> VolumeIntensity:
-        return VolumeIntensity(low_percentile=0.5, high_percentile=99.5)
-
-    def _case(self, row: dict[str, str]) -> SourceCase:
+    def located(self, row: dict[str, str]) -> SourceCase:
         file = f"{row['case']}.nii.gz"
         return SourceCase(row["case"], row["split"], self.folder / "imagesTr" / file, self.folder / "labelsTr" / file)
 
     @cached_property
-    def _rows(self) -> list[dict[str, str]]:
-        path = self.folder / "sites.csv"
-        try:
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-        except (OSError, ValueError, csv.Error) as problem:
-            raise FlapSamError(
-                f"{path} cannot be read ({problem}), expected a table with the columns {', '.join(COLUMNS)}."
-            ) from problem
-        seen = set()
-        for line, row in enumerate(rows, start=2):
-            case, site, split = map(row.get, COLUMNS)
-            if not is_name(case) or not is_name(site) or split not in ("train", "test") or case in seen:
-                raise FlapSamError(
-                    f"{path} has in line {line} the case {case!r}, site {site!r} and split {split!r}, expected a "
-                    "case not listed before, a site name, and train or test; correct the line."
-                )
-            seen.add(case)
-        return rows
+    def rows(self) -> list[dict[str, str]]:
+        return read_table(self.folder / "sites.csv", COLUMNS)

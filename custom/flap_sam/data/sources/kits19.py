@@ -5,7 +5,6 @@
 Source: Heller et al., KiTS19 (arXiv 1904.00445); the split is FLamby's Fed-KiTS19 (arXiv 2210.04620).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import SiteIntensity
-from flap_sam.data.sources.source import SourceCase, present
+from flap_sam.data.sources.source import Source, SourceCase, checked
+from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
 
 CLASSES = ("kidney", "tumour")
@@ -31,6 +31,15 @@ FED_KITS19 = {
     },
 }
 
+PUBLISHED = {  # in HU, what FLAP-SAM's authors used (arXiv 2407.21739)
+    "A": SiteIntensity(low=-66, high=208, mean=100.545, std=61.677),
+    "B": SiteIntensity(low=-77, high=341, mean=110.722, std=84.011),
+    "C": SiteIntensity(low=-89, high=325, mean=123.673, std=97.306),
+    "D": SiteIntensity(low=-64, high=202, mean=71.069, std=52.988),
+    "E": SiteIntensity(low=-64, high=236, mean=91.367, std=60.980),
+    "F": SiteIntensity(low=-82, high=288, mean=105.312, std=76.499),
+}
+
 _HU_LOWEST, _HU_HIGHEST = -32768, 32767
 
 
@@ -45,7 +54,7 @@ def case_files(folder: Path, case: str) -> tuple[Path, Path]:
 
 
 @dataclass(frozen=True)
-class Kits19:
+class Kits19(Source):
     """A folder in the KiTS19 layout; it need hold only the cases of the sites that are asked for."""
 
     folder: Path
@@ -56,7 +65,7 @@ class Kits19:
         return list(FED_KITS19)
 
     def cases(self, site: str) -> list[SourceCase]:
-        return present(
+        return checked(
             [
                 SourceCase(case_id(number), split, *case_files(self.folder, case_id(number)))
                 for split, numbers in FED_KITS19[site].items()
@@ -65,10 +74,10 @@ class Kits19:
             site,
         )
 
-    def intensity(self, site: str) -> SiteIntensity:
+    def intensity(self, site: str, each: Each = in_turn) -> SiteIntensity:
         """The site's table over the foreground voxels of its training cases, in HU."""
         training = [case for case in self.cases(site) if case.split == "train"]
-        counts = foreground_histogram((case.image, case.label) for case in training)
+        counts = sum(each(foreground_histogram, training))
         if not counts.any():
             raise FlapSamError(
                 f"The training cases of site {site} in {self.folder} have no labelled voxel, expected kidneys; "
@@ -77,14 +86,23 @@ class Kits19:
         return table(counts)
 
 
-def foreground_histogram(files: Iterable[tuple[Path, Path]]) -> np.ndarray:
-    """Count the labelled voxels at every whole HU of 16 bits, lowest first, holding one case at a time."""
-    counts = np.zeros(_HU_HIGHEST - _HU_LOWEST + 1, np.int64)
-    for image_path, label_path in files:
-        image, label = read_pair(image_path, label_path, len(CLASSES))
-        foreground = np.rint(image.array[label > 0]).clip(_HU_LOWEST, _HU_HIGHEST).astype(np.int64)
-        counts += np.bincount(foreground - _HU_LOWEST, minlength=len(counts))
-    return counts
+@dataclass(frozen=True)
+class PublishedKits19(Kits19):
+    """The same with the intensity tables that the paper's authors used."""
+
+    name: str = "kits19-published"
+
+    def intensity(self, site: str, each: Each = in_turn) -> SiteIntensity:
+        return PUBLISHED[site]
+
+
+def foreground_histogram(case: SourceCase) -> np.ndarray:
+    """Count a case's labelled voxels at every whole HU of 16 bits, int64 [65536], lowest first."""
+    image, label = read_pair(case.image, case.label, len(CLASSES))
+    rows = range(label.shape[1])
+    foreground = np.concatenate([image.array[:, row][label[:, row] > 0] for row in rows])
+    whole = np.rint(foreground).clip(_HU_LOWEST, _HU_HIGHEST).astype(np.int64)
+    return np.bincount(whole - _HU_LOWEST, minlength=_HU_HIGHEST - _HU_LOWEST + 1)
 
 
 def table(counts: np.ndarray) -> SiteIntensity:
