@@ -26,8 +26,7 @@ from flap_sam.training.loss import segmentation_loss
 from torch import Tensor
 
 TOLERANCE = {"logits": 2e-4, "loss": 1e-5, "gradients": 1e-3, "aggregation": 1e-9}
-LARGEST_STORED = 400_000
-STORED_STRIDE = 4
+STORED_STRIDE = 4  # of the pixels of cases whose logits are too many to keep
 
 RENAMED = [
     (r"^sam\.", ""),
@@ -110,7 +109,7 @@ def check_case(case: dict, stored: np.ndarray) -> dict[str, float]:
     loss.total.backward()
 
     ours = logits.detach().flatten(0, 1).numpy()
-    if ours.size > LARGEST_STORED:
+    if ours.size != stored.size:
         ours = ours[..., ::STORED_STRIDE, ::STORED_STRIDE]
     stored = stored.reshape(ours.shape)
     losses = {"ce": loss.cross_entropy, "dice": loss.dice, "loss": loss.total}
