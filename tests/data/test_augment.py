@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from flap_sam.data.augment import CHOICES, Augmentation, Parameters, _unit, adjust, reduced, sample
+from flap_sam.data.augment import CHOICES, Augmentation, Parameters, adjust, reduced, sample
 from flap_sam.data.windows import Windows
 from torch.nn.functional import interpolate
 
@@ -84,12 +84,6 @@ def test_every_part_of_the_key_draws_anew(augmentation, case, slice, visit):
     first = drawn(6)[[5]]
     other = augmentation.draw([case], torch.tensor([slice]), torch.tensor([visit]))
     assert first.noise != other.noise
-
-
-def test_uniform_numbers_are_splitmix64s():
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    numbers = _unit(torch.tensor([1234567]), torch.arange(4))
-    assert numbers.tolist() == [(number >> 11) * 2.0**-53 for number in published]
 
 
 def test_each_is_drawn_as_often_and_within_the_range_it_should():

@@ -6,12 +6,11 @@ probability 0.5: one of the seven flips and quarter turns; a rotation of up to 1
 identity. All 5 slices of a window get the same transform. The source leaves the range of gamma open: here it
 is nnU-Net's, 0.7 to 1.5.
 
-A window's draw is a function of seed, round, epoch, case, slice and visit alone: the stream of SplitMix64
-(Steele, Lea & Flood 2014) that begins at their hash. All geometry is one affine, composed in the frame of the
+A window's draw is a function of seed, round, epoch, case, slice and visit alone: the stream that begins at
+their hash (see `stream`). All geometry is one affine, composed in the frame of the
 S x S image, x and y from -1 to 1, and it samples the stored grid directly: there is one resampling.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from flap_sam.data.stream import Stream, mixed, stable_number, uniform
+
 PROBABILITY = 0.5
 CHOICES = ("shear", "scale", "translate", "posterize", "contrast", "brightness", "sharpness", "identity")
 CHOSEN = 2
-
-
-def stable_number(*parts: object) -> int:
-    """63 bits that depend on the texts of the parts alone, in every process and on every machine."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,10 @@ class Augmentation:
         """
         streams = {case: stable_number(self.seed, self.round, self.epoch, case) for case in set(cases)}
         keys = torch.tensor([streams[case] for case in cases], dtype=torch.int64)
-        return _drawn(_Stream(_mix(_mix(keys + slices) + visits)))
+        return _drawn(Stream(mixed(mixed(keys + slices) + visits)))
 
 
-def _drawn(draw: "_Stream") -> Parameters:
+def _drawn(draw: Stream) -> Parameters:
     neutral = Parameters.none(len(draw.keys))
     turned, rotated, gamma, erased = (draw.unit(4) < PROBABILITY).unbind(1)
     rank = draw.unit(len(CHOICES)).argsort(1).argsort(1)
@@ -150,48 +145,11 @@ def _drawn(draw: "_Stream") -> Parameters:
     )
 
 
-def _box(draw: "_Stream") -> Tensor:
+def _box(draw: Stream) -> Tensor:
     """2 to 5 % of the area; height to width from 0.3 to 1 / 0.3 (Zhong et al. 2020); anywhere inside."""
     area, ratio = draw.between(0.02, 0.05), draw.between(math.log(0.3), -math.log(0.3)).exp()
     size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1)
     return torch.cat([draw.unit(2) * (1 - size), size], 1)
-
-
-class _Stream:
-    """Uniform numbers, a stream for each key: the same calls give each key the same numbers in any company."""
-
-    def __init__(self, keys: Tensor) -> None:
-        self.keys = keys
-        self._drawn = 0
-
-    def unit(self, n: int) -> Tensor:
-        """float64 [b, n] in [0, 1)."""
-        counters = torch.arange(self._drawn, self._drawn + n)
-        self._drawn += n
-        return _unit(self.keys[:, None], counters)
-
-    def between(self, low: float, high: float, n: int | None = None) -> Tensor:
-        """float64 [b, n], or [b], in [low, high)."""
-        values = low + (high - low) * self.unit(n or 1)
-        return values if n else values[:, 0]
-
-
-def _unit(keys: Tensor, counters: Tensor) -> Tensor:
-    """Numbers of SplitMix64 by their place in the stream, as float64 in [0, 1)."""
-    bits = _mix(keys + (counters + 1) * (0x9E3779B97F4A7C15 - 2**64))
-    return _shifted(bits, 11).double() * 2.0**-53
-
-
-def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser: int64 bits that all depend on all of the argument's; products wrap around."""
-    x = (x ^ _shifted(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    x = (x ^ _shifted(x, 27)) * (0x94D049BB133111EB - 2**64)
-    return x ^ _shifted(x, 31)
-
-
-def _shifted(x: Tensor, n: int) -> Tensor:
-    """Bits shifted right, zeros from the left."""
-    return (x >> n) & (2 ** (64 - n) - 1)
 
 
 def reduced(images: Tensor, side: int) -> Tensor:
@@ -303,7 +261,7 @@ def _erase(images: Tensor, labels: Tensor, parameters: Parameters) -> None:
     inside = (centres >= start) & (centres < start + size)
     chosen, y, x = (inside[:, 0, :, None] & inside[:, 1, None, :]).nonzero(as_tuple=True)
     # The draws of the parameters take the stream's first numbers; the pixels' places begin far behind them.
-    noise = _unit(parameters.noise[rows][chosen], 2**20 + y * side + x).float()
+    noise = uniform(parameters.noise[rows][chosen], 2**20 + y * side + x).float()
     window, y, x, noise = (part.to(images.device) for part in (rows[chosen], y, x, noise))
     images[window, :, y, x] = noise[:, None]
     labels[window, :, y, x] = 0

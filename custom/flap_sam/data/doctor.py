@@ -17,7 +17,7 @@ from rich.progress import track
 from flap_sam.data.findings import ERROR, WARNING, Finding, Report, Scan, SiteRecord, WholeCase
 from flap_sam.data.geometry import read_pair, read_volume
 from flap_sam.data.manifest import Case, read_manifest
-from flap_sam.data.prepare import SOURCES
+from flap_sam.data.prepare import chosen_sites, open_source
 from flap_sam.data.sources.source import MissingFilesError, Source, SourceCase
 from flap_sam.data.store import MANIFEST, SiteStore, array_path
 from flap_sam.errors import FlapSamError
@@ -46,16 +46,10 @@ def examine_source(layout: str, folder: Path, sites: list[str] | None = None) ->
     Raises:
         FlapSamError: an unknown layout or site, no such folder, or its sites or classes cannot be told.
     """
-    if layout not in SOURCES:
-        raise FlapSamError(f"There is no source {layout!r}, expected one of {', '.join(SOURCES)}.")
+    source = open_source(layout, folder)
     if not folder.is_dir():
         raise FlapSamError(f"{folder} does not exist, expected a folder of {layout} volumes; correct the path.")
-    source = SOURCES[layout](folder)
-    known = source.sites()
-    unknown = [site for site in sites or () if site not in known]
-    if unknown:
-        raise FlapSamError(f"{folder} has no site {unknown[0]!r}, it has {', '.join(known)}; name one of these.")
-    return _report(folder, [_examine_raw(source, site) for site in sites or known])
+    return _report(folder, [_examine_raw(source, site) for site in chosen_sites(source, folder, sites or None)])
 
 
 def _examine_prepared(store: Path, site: str) -> SiteRecord:

@@ -62,12 +62,8 @@ def prepare(
         FlapSamError: an unknown source or site, a case that is missing or broken, or a file that cannot be
             written. Cases that were finished before stay, and are not prepared again by the next call.
     """
-    opened = _open(source, source_dir, published_intensities)
-    known = opened.sites()
-    chosen = known if sites is None else sites
-    unknown = [site for site in chosen if site not in known]
-    if unknown:
-        raise FlapSamError(f"{source_dir} has no site {unknown[0]!r}, it has {', '.join(known)}; name one of these.")
+    opened = open_source(source, source_dir, published_intensities)
+    chosen = chosen_sites(opened, source_dir, sites)
     with Workers(cores() if workers is None else workers) as crew, _progress() as progress:
         for site in chosen:
             if not _is_finished(opened, out, site):
@@ -87,12 +83,22 @@ def with_validation(cases: list[SourceCase]) -> list[SourceCase]:
     return [replace(case, split="validation") if case.id in chosen else case for case in cases]
 
 
-def _open(source: str, folder: Path, published_intensities: bool) -> Source:
+def open_source(source: str, folder: Path, published_intensities: bool = False) -> Source:
+    """A folder as one of `SOURCES`; raises FlapSamError where there is no such layout."""
     if source not in SOURCES:
         raise FlapSamError(f"There is no source {source!r}, expected one of {', '.join(SOURCES)}.")
     if published_intensities and source != "kits19":
         raise FlapSamError(f"No intensities are published for {source}, only for kits19; let them be computed.")
     return PublishedKits19(folder) if published_intensities else SOURCES[source](folder)
+
+
+def chosen_sites(source: Source, folder: Path, wanted: list[str] | None) -> list[str]:
+    """The wanted sites, or all; raises FlapSamError for one that the source does not know."""
+    known = source.sites()
+    unknown = [site for site in wanted or () if site not in known]
+    if unknown:
+        raise FlapSamError(f"{folder} has no site {unknown[0]!r}, it has {', '.join(known)}; name one of these.")
+    return known if wanted is None else wanted
 
 
 def _is_finished(source: Source, out: Path, site: str) -> bool:

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from flap_sam.data.augment import Augmentation, Parameters, adjust, reduced, sample, stable_number
+from flap_sam.data.augment import Augmentation, Parameters, adjust, reduced, sample
 from flap_sam.data.intensity import CODE_MAXIMUM
 from flap_sam.data.store import SiteStore
+from flap_sam.data.stream import stable_number
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import NORMALISATIONS, WINDOW_SLICES
 

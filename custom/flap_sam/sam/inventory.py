@@ -1,7 +1,8 @@
 """How many parameters a method trains and sends, counted on the meta device."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 
 from flap_sam.experiment import Experiment
 from flap_sam.sam.build import build
@@ -38,6 +39,7 @@ class Inventory:
         return self.whole.sent * BYTES_A_NUMBER / 1e6
 
 
+@cache
 def inventory(experiment: Experiment) -> Inventory:
     """Count a resolved experiment's parameters."""
     rooms: dict[str, Count] = {}
@@ -50,7 +52,8 @@ def inventory(experiment: Experiment) -> Inventory:
 
 def full_fine_tuning(experiment: Experiment) -> Inventory:
     """The same network without adapters, all of it trained: what the paper compares with."""
-    return inventory(replace(experiment, method="fullft"))
+    sizes = {name: getattr(experiment, name) for name in ("backbone", "image_size", "classes", "prompt_grid")}
+    return inventory(Experiment(method="fullft", **sizes))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Trainer:
     Args:
         network: with its weights, on `device`.
         experiment: resolved.
-        windows: the site's training windows.
+        windows: the site's training windows, made on `device`.
         precision: "float32", or "bfloat16" for autocast.
     """
 
@@ -113,8 +113,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.device, self.precision):
-            logits = self.network(images.to(self.device))
-        loss = segmentation_loss(logits.float(), labels.to(self.device).long()).total
+            logits = self.network(images)
+        loss = segmentation_loss(logits.float(), labels.long()).total
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
