@@ -47,6 +47,15 @@ def test_defaults_are_the_papers():
         ("decay_power", float("inf")),
         ("rank", 10**6),
         ("image_size", 160_000),
+        ("strategy", "mean"),
+        ("energy", 0),
+        ("ranks", {"site-1": 33}),
+        ("ranks", {"site-1": True}),
+        ("ranks", [4]),
+        ("server_learning_rate", 0),
+        ("server_learning_rate", "1"),
+        ("hostile_share", 0.5),
+        ("payload_dtype", "float64"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(setting, value):
@@ -55,8 +64,8 @@ def test_a_bad_value_is_refused_by_name(setting, value):
 
 
 def test_an_unknown_setting_is_refused():
-    with pytest.raises(FlapSamError, match="unknown settings \\['ranks'\\]"):
-        Experiment.from_dict({"ranks": 4})
+    with pytest.raises(FlapSamError, match="unknown settings \\['depth'\\]"):
+        Experiment.from_dict({"depth": 4})
     with pytest.raises(FlapSamError, match="not JSON"):
         Experiment.from_json("{")
     with pytest.raises(FlapSamError, match="expected an object"):
@@ -67,3 +76,25 @@ def test_resolving_fills_only_what_is_open():
     assert Experiment().resolved("vit_b", 224).backbone == "vit_b"
     fixed = Experiment(backbone="vit_l", image_size=96)
     assert fixed.resolved("vit_b", 224) == fixed
+
+
+@pytest.mark.parametrize(
+    ("setting", "settings"),
+    [
+        ("strategy", {"strategy": "stack", "method": "masam"}),
+        ("strategy", {"strategy": "stack", "adapter": "dora"}),
+        ("ranks", {"ranks": {"site-1": 4}, "strategy": "freeze-a"}),
+        ("energy", {"energy": 0.9, "strategy": "stack"}),
+        ("split", {"split": "gauge", "strategy": "factor-average"}),
+    ],
+)
+def test_what_has_no_meaning_together_is_refused(setting, settings):
+    with pytest.raises(FlapSamError, match=rf"experiment's {setting} is "):
+        Experiment(**settings)
+
+
+def test_a_site_may_have_its_own_rank():
+    experiment = Experiment(ranks={"site-2": 8})
+    assert (experiment.at("site-1").rank, experiment.at("site-2").rank) == (32, 8)
+    assert Experiment.from_json(experiment.to_json()) == experiment
+    assert hash(experiment) == hash(Experiment.from_json(experiment.to_json()))

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import NoneType, UnionType
+from typing import get_args, get_origin
 
 from flap_sam.errors import FlapSamError
 
@@ -11,6 +13,11 @@ METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_s
 ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
 AUGMENTATIONS = ("none", "paper")
+STRATEGIES = ("svd", "factor-average", "freeze-a", "stack", "residual")
+SPLITS = ("balanced", "paper", "gauge")
+ROBUST_RULES = ("none", "clip", "trimmed-mean", "median", "krum")
+SERVER_OPTIMIZERS = ("none", "momentum", "adam", "yogi")
+PAYLOAD_DTYPES = ("float32", "float16", "bfloat16", "int8")
 WINDOW_SLICES = 5
 
 LIMITS = {
@@ -29,7 +36,12 @@ LIMITS = {
     "decay_power": (0, 1e3),
     "alpha": (1e-6, 1e6),
     "learning_rate": (1e-9, 1e3),
+    "energy": (0.01, 1),
+    "hostile_share": (0, 0.49),
+    "proximal": (0, 1e3),
+    "surface_tolerance": (0, 100),
 }
+LARGEST_SERVER_RATE = 1e3
 LARGEST_IMAGE = 2048
 
 
@@ -56,6 +68,15 @@ class Experiment:
         rounds: federated rounds; local_epochs: passes over a site's training windows in each.
         batch_size: windows a step; learning_rate, weight_decay: of AdamW.
         warmup_steps: steps of linear warm-up; max_epochs: where the rate's decay ends; decay_power: its exponent.
+        proximal: FedProx's mu, the pull towards the payload a round started from; 0 means none.
+        strategy: what the server makes of the sites' adapters, a name of `STRATEGIES` (see `lowrank.strategies`).
+        split: how the SVD becomes two factors, a name of `SPLITS` (see `lowrank.refactorise`).
+        energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
+        ranks: rank of the sites that do not have `rank`, by the site's name in the federation.
+        robust: rule against hostile or broken sites, a name of `ROBUST_RULES`; hostile_share: how many it withstands.
+        server_optimizer: a name of `SERVER_OPTIMIZERS`; server_learning_rate: its rate, None means the rule's own.
+        payload_dtype: type of the numbers on the wire, a name of `PAYLOAD_DTYPES`.
+        surface_tolerance: in mm; more than 0 adds Hausdorff 95 and the surface Dice at it to the final evaluation.
         seed: start of every random number of the run.
     """
 
@@ -80,6 +101,17 @@ class Experiment:
     warmup_steps: int = 250
     max_epochs: int = 200
     decay_power: float = 7.0
+    proximal: float = 0.0
+    strategy: str = "svd"
+    split: str = "balanced"
+    energy: float = 1.0
+    ranks: dict[str, int] = field(default_factory=dict, hash=False)
+    robust: str = "none"
+    hostile_share: float = 0.2
+    server_optimizer: str = "none"
+    server_learning_rate: float | None = None
+    payload_dtype: str = "float32"
+    surface_tolerance: float = 0.0
     seed: int = 1234
 
     def __post_init__(self) -> None:
@@ -90,6 +122,11 @@ class Experiment:
             ("adapter", ADAPTERS),
             ("normalisation", NORMALISATIONS),
             ("augmentation", AUGMENTATIONS),
+            ("strategy", STRATEGIES),
+            ("split", SPLITS),
+            ("robust", ROBUST_RULES),
+            ("server_optimizer", SERVER_OPTIMIZERS),
+            ("payload_dtype", PAYLOAD_DTYPES),
         ):
             if getattr(self, name) not in choices:
                 _refuse(name, getattr(self, name), "one of " + ", ".join(choices))
@@ -99,6 +136,12 @@ class Experiment:
         if self.image_size is not None and (self.image_size % 16 or not 16 <= self.image_size <= LARGEST_IMAGE):
             expected = f"a multiple of 16 up to {LARGEST_IMAGE}, or null for the backbone's own"
             _refuse("image_size", self.image_size, expected)
+        rate = self.server_learning_rate
+        if rate is not None and not 0 < rate <= LARGEST_SERVER_RATE:
+            _refuse("server_learning_rate", rate, f"above 0, up to {LARGEST_SERVER_RATE:g}, or null for the rule's own")
+        if any(type(rank) is not int or not 1 <= rank <= self.rank for rank in self.ranks.values()):
+            _refuse("ranks", self.ranks, f"whole numbers from 1 to the experiment's rank, {self.rank}")
+        _check_combination(self)
 
     @classmethod
     def from_dict(cls, settings: dict) -> "Experiment":
@@ -129,6 +172,10 @@ class Experiment:
         """SHA-256 of the canonical JSON, as hexadecimal."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    def at(self, site: str) -> "Experiment":
+        """This experiment as the named site runs it: with its own rank."""
+        return replace(self, rank=self.ranks.get(site, self.rank), ranks={}) if self.ranks else self
+
     def resolved(self, backbone: str, image_size: int) -> "Experiment":
         """This experiment with "auto" and None replaced by what a site found."""
         return replace(
@@ -139,17 +186,32 @@ class Experiment:
 
 
 def _check_types(experiment: Experiment) -> None:
-    expected = {int: "a whole number", float: "a number", str: "a text"}
-    for field in fields(experiment):
-        value = getattr(experiment, field.name)
-        kind = field.type if field.type in expected else int
-        if field.type not in expected and value is None:
+    expected = {int: "a whole number", float: "a number", str: "a text", dict: "an object of numbers by name"}
+    for entry in fields(experiment):
+        value = getattr(experiment, entry.name)
+        kinds = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+        if value is None and NoneType in kinds:
             continue
+        kind = get_origin(kinds[0]) or kinds[0]
         accepted = (int, float) if kind is float else kind
         if isinstance(value, bool) or not isinstance(value, accepted):
-            _refuse(field.name, value, expected[kind])
+            _refuse(entry.name, value, expected[kind])
         if kind is float:
-            object.__setattr__(experiment, field.name, float(value))  # 1 and 1.0 are one experiment, one digest
+            object.__setattr__(experiment, entry.name, float(value))  # 1 and 1.0 are one experiment, one digest
+
+
+def _check_combination(experiment: Experiment) -> None:
+    """Refuse what has no meaning together, rather than pass over one of the two in silence."""
+    apart = experiment.strategy in ("factor-average", "freeze-a")
+    for name, value, reason in (
+        ("strategy", experiment.strategy != "svd" and experiment.method == "masam", "svd with method masam"),
+        ("strategy", experiment.strategy == "stack" and experiment.adapter != "lora", "another with this adapter"),
+        ("ranks", experiment.ranks and (apart or experiment.method == "masam"), "none with this strategy or method"),
+        ("energy", experiment.energy < 1 and experiment.strategy not in ("svd", "residual"), "1 with this strategy"),
+        ("split", experiment.split != "balanced" and (apart or experiment.method == "masam"), "balanced with these"),
+    ):
+        if value:
+            _refuse(name, getattr(experiment, name), reason)
 
 
 def _refuse(name: str, found: object, expected: str) -> None:

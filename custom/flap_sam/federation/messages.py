@@ -10,6 +10,7 @@ from flap_sam.errors import FlapSamError
 TASK_TRAIN = "train"
 TASK_EVALUATE = "evaluate"
 EXPERIMENT = "flap_sam_experiment"
+RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 LONGEST_TEXT = 2000
@@ -74,6 +75,13 @@ def from_meta(kind: type, found: object, classes: int) -> TrainReport | Evaluati
     for field in fields(kind):
         _check(field.name, field.type, found[field.name], classes)
     return kind(**found)
+
+
+def run_name(found: object) -> str:
+    """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
+    if not isinstance(found, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found):
+        raise _refused("the name of the run", repr(found), "small letters, digits and dashes")
+    return found
 
 
 def clean_reason(text: object) -> str:
