@@ -10,7 +10,13 @@ import torch
 from flap_sam.errors import FlapSamError
 
 FILE_NAME = "flap_site.json"
-ENVIRONMENT = {"data": "FLAP_SAM_DATA", "checkpoint": "FLAP_SAM_CHECKPOINT", "device": "FLAP_SAM_DEVICE"}
+ENVIRONMENT = {
+    "data": "FLAP_SAM_DATA",
+    "checkpoint": "FLAP_SAM_CHECKPOINT",
+    "device": "FLAP_SAM_DEVICE",
+    "state": "FLAP_SAM_STATE",
+}
+PATHS = ("data", "checkpoint", "state")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -25,6 +31,8 @@ class Site:
         checkpoint_sha256: what the checkpoint's hash must be; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
         precision: of the network's arithmetic, a name of `PRECISIONS`.
+        state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
+            user's folder for state (XDG_STATE_HOME, or ~/.local/state).
     """
 
     data: Path | None = None
@@ -33,18 +41,25 @@ class Site:
     checkpoint_sha256: str | None = None
     device: str | None = None
     precision: str = "float32"
+    state: Path | None = None
 
     @classmethod
     def read(cls, local: Path | None) -> "Site":
         """Settings from the environment, then from `flap_site.json` in the folder `local`."""
         settings = _read_file(local / FILE_NAME) if local is not None else {}
         settings |= {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
-        for key in ("data", "checkpoint"):
+        for key in PATHS:
             settings[key] = Path(settings[key]).expanduser() if settings.get(key) else None
         site = cls(**settings)
         if site.precision not in PRECISIONS:
             raise FlapSamError(f"The site's precision is {site.precision!r}; expected one of {', '.join(PRECISIONS)}.")
         return site
+
+    @property
+    def state_root(self) -> Path:
+        """The folder that holds a folder for every run."""
+        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return self.state or Path(home) / "flap-sam"
 
     def torch_device(self) -> torch.device:
         """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""

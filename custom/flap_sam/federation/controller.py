@@ -1,39 +1,43 @@
 """The server's end: rounds of training, then the final and the best payload on every site's test cases."""
 
 import math
+import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
-from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable
+import numpy as np
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
-from torch import Tensor
 
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import BACKBONES, Experiment
+from flap_sam.experiment import Experiment
 from flap_sam.federation import round_log
-from flap_sam.federation.aggregator import LowRankAggregator, refuse_unfederated
+from flap_sam.federation.aggregator import LowRankAggregator
+from flap_sam.federation.asking import AskingController
+from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.console import quiet, say
+from flap_sam.federation.likeness import Likeness
 from flap_sam.federation.messages import (
     EXPERIMENT,
-    REASON,
     REPORT,
+    RUN,
     TASK_EVALUATE,
     TASK_TRAIN,
     EvaluationReport,
     TrainReport,
-    clean_reason,
     from_meta,
 )
 from flap_sam.federation.persistor import results_folder
-from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.federation.run_state import Global, RunState, RunStore, find
+from flap_sam.federation.tracking import track
 from flap_sam.means import mean_of_known
-from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
-from flap_sam.reporting.text import figure
+from flap_sam.reporting.results import BEST, FINAL, ROUND_LOG, closing_summary, write_test_dice
+from flap_sam.site import Site
+from flap_sam.training import quantise
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
@@ -45,37 +49,33 @@ RANDOM_NOTICE = (
     "random weights, which is good for trying the software and for nothing else."
 )
 
-Accept = Callable[[str, FLModel], None]
 
-
-@dataclass(frozen=True)
-class Global:
-    """A global payload, the round that started from it and its mean validation Dice there."""
-
-    tensors: dict[str, Tensor]
-    round: int
-    validation: float | None
-
-
-class FlapSamController(ModelController):
-    """Runs an experiment over all connected sites; every site must take part in every round.
+class FlapSamController(AskingController):
+    """Runs an experiment over the connected sites.
 
     In round 0 there is no payload: each site starts the trained tensors from the experiment's seed and its own
-    checkpoint, and the server stops the run unless all started from the same digest.
+    checkpoint, and the server refuses whoever started from another network than the first to answer. A site that
+    is refused or silent is named in the round log, and the round goes on while enough sites remain.
 
     Args:
         experiment: settings as `Experiment` names them.
+        conduct: settings as `Conduct` names them.
         aggregator_id, persistor_id: components of the job.
     """
 
-    def __init__(self, experiment: dict, aggregator_id: str = "aggregator", persistor_id: str = "persistor") -> None:
+    def __init__(
+        self,
+        experiment: dict,
+        conduct: dict | None = None,
+        aggregator_id: str = "aggregator",
+        persistor_id: str = "persistor",
+    ) -> None:
         super().__init__(persistor_id=persistor_id, allow_empty_global_weights=True)
         fobs.register(TensorDecomposer)
         quiet()
         self._settings = experiment
+        self._conduct_settings = conduct
         self._aggregator_id = aggregator_id
-        self._refused: dict[str, str] = {}
-        self._first: TrainReport | None = None
 
     def run(self) -> None:
         try:
@@ -85,175 +85,165 @@ class FlapSamController(ModelController):
                 self.panic(str(error))
 
     def _run(self) -> None:
-        self.experiment = Experiment.from_dict(self._settings)
-        refuse_unfederated(self.experiment)
-        self._job_experiment = self.experiment
+        job = Experiment.from_dict(self._settings)
+        self.conduct = Conduct.from_dict(self._conduct_settings)
+        self._likeness = Likeness(job)
         self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
         self._folder = results_folder(self.fl_ctx)
         self._sites = sorted(client.name for client in self.engine.get_clients())
-        say(f"{self.experiment.method} on {len(self._sites)} sites, {self.experiment.rounds} rounds")
+        wanted = self.conduct.min_sites or 1
+        if len(self._sites) < wanted:
+            raise FlapSamError(f"{len(self._sites)} sites are connected; the job's min_sites is {wanted}.")
+        current, best = self._begin_or_resume(job)
+        say(f"run {self._store.run}: {job.method} on {len(self._sites)} sites, {job.rounds} rounds")
 
-        tensors: dict[str, Tensor] = {}
-        best: Global | None = None
-        for number in range(self.experiment.rounds):
-            received, tensors = tensors, {}
-            tensors, validation = self._round(number, received)
-            self._keep(FINAL, Global(tensors, number + 1, None))
-            best = self._better(best, Global(received, number, validation))
-        self._finish(tensors, best)
+        while current.round < job.rounds and not self._stale(current, best):
+            record, following = self._round(current)
+            best = self._better(best, replace(current, validation=record.validation))
+            current = following
+            self._keep(FINAL, current)
+            self._store.save(self._state(current, best))
+        self._finish(current, best)
+        self._store.remove()
 
-    def _round(self, number: int, received: dict[str, Tensor]) -> tuple[dict[str, Tensor], float | None]:
-        """Send a payload, gather and aggregate the updates; the new payload and the old one's validation Dice."""
-        start = time.perf_counter()
-        task = self._task(number, received)
+    def _begin_or_resume(self, job: Experiment) -> tuple[Global, Global | None]:
+        """The payload that the first round of this job starts from, and the best so far."""
+        root = Site.read(Path(self.engine.get_workspace().get_site_config_dir())).state_root
+        if self.conduct.resume is None:
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
+            return Global({}, 0, None), None
+        self._store = find(root, self.conduct.resume, job.digest())
+        state = self._store.load()
+        if state.experiment != job.digest():
+            raise FlapSamError(f"Run {self._store.run} is of another experiment than this job; resume it with its own.")
+        self._adopt("the run resumed", state.first)
+        self._aggregator.restore(state.memory)
+        (self._folder / ROUND_LOG).write_text(state.log)
+        self._keep(FINAL, state.current)
+        if state.best:
+            self._keep(BEST, state.best)
+        say(f"run {self._store.run} goes on from round {state.current.round}")
+        return state.current, state.best
+
+    def _state(self, current: Global, best: Global | None) -> RunState:
+        return RunState(
+            experiment=self._likeness.job.digest(),
+            first=self._likeness.first,
+            current=current,
+            best=best,
+            memory=self._aggregator.memory(),
+            log=(self._folder / ROUND_LOG).read_text(),
+        )
+
+    def _stale(self, current: Global, best: Global | None) -> bool:
+        """Whether the validation Dice has not grown for as many rounds as the operator's patience."""
+        patience = self.conduct.patience
+        if patience is None or best is None or current.round - 1 - best.round < patience:
+            return False
+        say(f"no better validation Dice for {patience} rounds: the run stops early")
+        return True
+
+    def _drawn(self, number: int) -> list[str]:
+        """The sites of a round, the same for the same seed and the same sites."""
+        wanted = self.conduct.sites_a_round or len(self._sites)
+        if wanted >= len(self._sites):
+            return self._sites
+        drawn = np.random.default_rng([self._likeness.job.seed, number]).choice(self._sites, wanted, replace=False)
+        return sorted(drawn.tolist())
+
+    def _round(self, current: Global) -> tuple[RoundRecord, Global]:
+        """Send a payload, gather and aggregate the updates; what happened, and the new payload."""
+        start, number = time.perf_counter(), current.round
+        task = self._task(current)
         bytes_down = encoded_size(task)
         records: dict[str, SiteRecord] = {}
+        if self._likeness.first:
+            self._aggregator.start_round(current.tensors)
 
         def accept(site: str, result: FLModel) -> None:
-            report = from_meta(TrainReport, result.meta.get(REPORT), self.experiment.classes)
+            report = from_meta(TrainReport, result.meta.get(REPORT), self._likeness.job.classes)
             if result.current_round != number:
                 raise FlapSamError(f"it answers round {result.current_round}, not {number}")
-            self._check_like_the_first(report)
+            if self._likeness.first is None:
+                self._adopt(site, report)
+            self._likeness.check(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
-            records[site] = SiteRecord(
-                slices=report.slices,
-                loss=report.loss,
-                steps=report.steps,
-                seconds=report.seconds,
-                validation=report.validation,
-                demo=report.demo,
-                bytes_down=bytes_down,
-                bytes_up=encoded_size(result),
-            )
-            say(_site_line(number, site, records[site]))
+            records[site] = round_log.site_record(report, bytes_down, encoded_size(result))
+            say(round_log.site_line(number, site, records[site]))
 
-        self._ask(TASK_TRAIN, task, accept)
+        asked = self._drawn(number)
+        self.ask(TASK_TRAIN, task, asked, accept)
         server_start = time.perf_counter()
         merged = self._aggregator.aggregate_model()
+        for site, reason in merged.meta["refused"].items():
+            self.refuse(site, reason)
+        self.require_enough(asked)
         end = time.perf_counter()
+        counted = {s: replace(r, norm=merged.meta["norms"][s]) for s, r in sorted(records.items()) if s in self.counted}
         record = RoundRecord(
+            run=self._store.run,
             round=number,
-            validation=mean_of_known([mean_of_known(r.validation) for r in records.values()]),
-            loss=math.fsum(r.loss * r.slices for r in records.values()) / sum(r.slices for r in records.values()),
-            svd_energy_kept=mean_of_known(merged.meta["energy_kept"].values()),
+            validation=mean_of_known([mean_of_known(r.validation) for r in counted.values()]),
+            loss=math.fsum(r.loss * r.slices for r in counted.values()) / sum(r.slices for r in counted.values()),
+            svd_energy_kept=mean_of_known(merged.meta["kept"].values()),
+            layers={
+                layer: LayerRecord(kept=kept, residual=merged.meta["residual"][layer])
+                for layer, kept in merged.meta["kept"].items()
+            },
             seconds=end - start,
             server_seconds=end - server_start,
-            sites=dict(sorted(records.items())),
-            refused=dict(self._refused),
+            sites=counted,
+            refused=dict(sorted(self.refused.items())),
+            missing=self.missing(asked),
+            late=sorted(self.late),
         )
+        self.late.clear()
         round_log.append(self._folder, record)
-        say(_round_line(record, self.experiment.rounds))
-        return merged.params, record.validation
+        track(self, self.fl_ctx, record)
+        say(round_log.round_line(record, self._likeness.job.rounds))
+        return record, Global(merged.params, number + 1, None)
 
-    def _finish(self, tensors: dict[str, Tensor], best: Global | None) -> None:
+    def _finish(self, final: Global, best: Global | None) -> None:
         """Score the last payload, and the best one where that is another, at every site."""
-        final, reports = self._evaluate(FINAL, tensors)
-        tables = {FINAL: reports}
-        best = self._better(best, Global(tensors, self.experiment.rounds, final))
-        tables[BEST] = reports if best.tensors is tensors else self._evaluate(BEST, best.tensors)[1]
+        tables = {FINAL: self._evaluate(FINAL, final)}
+        best = self._better(best, replace(final, validation=_validation(tables[FINAL])))
+        tables[BEST] = tables[FINAL] if best.round == final.round else self._evaluate(BEST, best)
         write_test_dice(self._folder, tables, best.round)
         say("\n" + closing_summary(self._folder))
 
-    def _evaluate(self, kind: str, tensors: dict[str, Tensor]) -> tuple[float | None, dict[str, EvaluationReport]]:
+    def _evaluate(self, kind: str, scored: Global) -> dict[str, EvaluationReport]:
         reports: dict[str, EvaluationReport] = {}
 
         def accept(site: str, result: FLModel) -> None:
-            reports[site] = from_meta(EvaluationReport, result.meta.get(REPORT), self.experiment.classes)
+            reports[site] = from_meta(EvaluationReport, result.meta.get(REPORT), self._likeness.job.classes)
 
         say(f"every site scores the {kind} payload on its test cases")
-        self._ask(TASK_EVALUATE, self._task(self.experiment.rounds, tensors), accept)
-        return mean_of_known([mean_of_known(r.validation) for r in reports.values()]), dict(sorted(reports.items()))
+        self.ask(TASK_EVALUATE, self._task(scored), self._sites, accept)
+        return dict(sorted(reports.items()))
 
-    def _ask(self, task_name: str, task: FLModel, accept: Accept) -> None:
-        """Send a task to all sites and hand each answer on as it arrives.
-
-        Raises:
-            FlapSamError: a site failed or was refused.
-        """
-        answered: list[str] = []
-
-        def on_result(result: FLModel) -> bool:
-            site = result.meta["client_name"]
-            try:
-                accept(site, result)
-            except FlapSamError as error:
-                self._refuse(site, error)
-                return False
-            except Exception as error:  # a peer's answer may break anything; it must not become "no answer"
-                self._refuse(site, f"its answer cannot be used ({type(error).__name__})")
-                return False
-            answered.append(site)
-            return True
-
-        self._refused.clear()
-        self.broadcast_model(task, task_name=task_name, min_responses=len(self._sites), callback=on_result)
-        missing = [site for site in self._sites if site not in answered]
-        if missing:
-            reasons = "; ".join(f"{site}: {self._refused.get(site, 'no answer')}" for site in missing)
-            raise FlapSamError(f"The run stops: {reasons}.")
-
-    def _accept_train_result(
-        self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
-    ) -> bool:
-        """A site that failed says why in a header, which FLARE's own message would drop."""
-        reason = result.get_header(REASON)
-        if reason is None or is_unknown_task:
-            return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
-        self._refuse(client_name, reason)
-        return False
-
-    def _refuse(self, site: str, reason: object) -> None:
-        """Every site is needed, so the first refusal ends the run."""
-        self._refused[site] = clean_reason(reason)
-        if len(self._refused) == 1:
-            self.panic(f"The run stops: {site}: {self._refused[site]}")
-
-    def _check_like_the_first(self, report: TrainReport) -> None:
-        """All sites run one experiment on like data, and began it from the same network."""
-        if self._first is None:
-            self._adopt(report)
-        first = self._first
-        if report.experiment != first.experiment:
-            theirs = Experiment.from_json(report.experiment)
-            raise FlapSamError(
-                f"it runs {theirs.backbone} at {theirs.image_size} px, the others {self.experiment.backbone} at "
-                f"{self.experiment.image_size} px; give every site the same SAM checkpoint"
-            )
-        if report.labels != first.labels:
-            raise FlapSamError("its classes have other names or another order than the others'; prepare its data alike")
-        if report.demo != first.demo:
-            raise FlapSamError("some sites work on their own data and some on the demo; configure data at every site")
-        if report.start_digest and report.start_digest != first.start_digest:
-            raise FlapSamError("it started from other weights than the others; give every site the same SAM checkpoint")
-
-    def _adopt(self, report: TrainReport) -> None:
-        """Take the backbone and image size that the first site found, if that is all it changed."""
-        resolved = Experiment.from_json(report.experiment)
-        if (
-            resolved.backbone not in BACKBONES
-            or resolved.image_size is None
-            or self._job_experiment.resolved(resolved.backbone, resolved.image_size) != resolved
-        ):
-            raise FlapSamError("it runs another experiment than the job's")
-        self._aggregator.begin(resolved)
-        self.experiment, self._first = resolved, report
-        say(f"{resolved.backbone} at {resolved.image_size} px; all sites must start from the same weights")
+    def _adopt(self, site: str, report: TrainReport) -> None:
+        self._likeness.adopt(site, report)
+        experiment = self._likeness.experiment
+        self._aggregator.begin(experiment, self.conduct)
+        say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
         if report.demo:
             say(DEMO_NOTICE)
         if not report.pretrained:
             say(RANDOM_NOTICE)
 
-    def _task(self, number: int, tensors: Mapping[str, Tensor]) -> FLModel:
+    def _task(self, sent: Global) -> FLModel:
+        experiment = self._likeness.experiment
         return FLModel(
             params_type=ParamsType.FULL,
-            params=dict(tensors),
-            current_round=number,
-            total_rounds=self.experiment.rounds,
-            meta={EXPERIMENT: self._job_experiment.to_json()},
+            params=quantise.down(sent.tensors, experiment.payload_dtype),
+            current_round=sent.round,
+            total_rounds=experiment.rounds,
+            meta={EXPERIMENT: self._likeness.job.to_json(), RUN: self._store.run},
         )
 
-    def _better(self, best: Global | None, candidate: Global) -> Global:
+    def _better(self, best: Global | None, candidate: Global) -> Global | None:
         """Keep the candidate where it scores higher; a run without validation cases keeps the last."""
         if not candidate.tensors:
             return best
@@ -262,10 +252,10 @@ class FlapSamController(ModelController):
             return candidate
         return best
 
-    def _keep(self, kind: str, payload: Global) -> None:
-        notes = {"round": payload.round, "validation_dice": payload.validation}
-        meta = {"kind": kind, "experiment": self.experiment.to_json(), "notes": notes}
-        self.save_model(FLModel(params_type=ParamsType.FULL, params=payload.tensors, meta=meta))
+    def _keep(self, kind: str, kept: Global) -> None:
+        notes = {"round": kept.round, "validation_dice": kept.validation, "run": self._store.run}
+        meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
+        self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
 
 
 def encoded_size(model: FLModel) -> int:
@@ -275,17 +265,5 @@ def encoded_size(model: FLModel) -> int:
     )
 
 
-def _site_line(number: int, site: str, record: SiteRecord) -> str:
-    return (
-        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {record.loss:.4f}  "
-        f"validation Dice of what it received {figure(mean_of_known(record.validation))}  "
-        f"{record.bytes_up / 1e6:.2f} MB up  {record.seconds:.1f} s"
-    )
-
-
-def _round_line(record: RoundRecord, rounds: int) -> str:
-    kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
-    return (
-        f"round {record.round:3}  of {rounds}: loss {record.loss:.4f}  validation Dice at its start "
-        f"{figure(record.validation)}{kept}  {record.seconds:.1f} s"
-    )
+def _validation(reports: dict[str, EvaluationReport]) -> float | None:
+    return mean_of_known([mean_of_known(report.validation) for report in reports.values()])

@@ -20,23 +20,24 @@ from flap_sam.federation.messages import (
     EXPERIMENT,
     REASON,
     REPORT,
+    RUN,
     TASK_EVALUATE,
     TASK_TRAIN,
     EvaluationReport,
     TrainReport,
+    clean_reason,
+    run_name,
     to_meta,
 )
 from flap_sam.site import Site
 from flap_sam.training.evaluate import mean_by_class
 from flap_sam.training.participant import Participant, assign
 
-STATE_FILE = "training_state.safetensors"
-
 
 class FlapSamExecutor(Executor):
     """Scores and trains the payloads that the server sends.
 
-    Nothing is needed in memory between two tasks: the optimizer is kept in the run folder.
+    Nothing is needed in memory between two tasks: the site keeps its state on disk (see `training.site_state`).
 
     Args:
         demo: a procedural source to work on where the site has no data configured; None means that is an error.
@@ -48,7 +49,7 @@ class FlapSamExecutor(Executor):
         quiet()
         self._demo = demo
         self._participant: Participant | None = None
-        self._job_experiment: Experiment | None = None
+        self._joined: tuple[Experiment, str] | None = None
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         work = {TASK_TRAIN: self._train, TASK_EVALUATE: self._evaluate}.get(task_name)
@@ -57,20 +58,22 @@ class FlapSamExecutor(Executor):
         try:
             return FLModelUtils.to_shareable(work(FLModelUtils.from_shareable(shareable), fl_ctx, abort_signal))
         except FlapSamError as error:
+            self._joined = None  # whatever stands half done: the next task starts from the site's state
             self.log_error(fl_ctx, str(error))
             return _failure(error.public)
         except Exception as error:  # whatever it says may name files: only its kind leaves the site
+            self._joined = None
             self.log_exception(fl_ctx, "The task failed")
             return _failure(f"the site failed with {type(error).__name__}; its own log says why")
 
     def _train(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        participant = self._ready(task, fl_ctx)
-        start_digest = "" if task.params else participant.digest()
+        participant = self._ready(task, fl_ctx, training=True)
+        participant.stand_before(task.current_round)
         validation = participant.score("validation")
         tensors, result = participant.train(task.current_round, lambda: abort_signal.triggered)
         report = TrainReport(
             experiment=participant.experiment.to_json(),
-            start_digest=start_digest,
+            start_digest=participant.start_digest,
             slices=participant.slices,
             loss=result.loss,
             steps=result.steps,
@@ -88,7 +91,8 @@ class FlapSamExecutor(Executor):
         )
 
     def _evaluate(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        participant = self._ready(task, fl_ctx)
+        participant = self._ready(task, fl_ctx, training=False)
+        participant.stand_to_score(task.current_round)
         validation, test = participant.score("validation"), participant.score("test")
         classes = participant.experiment.classes
         report = EvaluationReport(
@@ -101,25 +105,29 @@ class FlapSamExecutor(Executor):
             params_type=ParamsType.FULL, params={}, current_round=task.current_round, meta={REPORT: to_meta(report)}
         )
 
-    def _ready(self, task: FLModel, fl_ctx: FLContext) -> Participant:
-        """The participant for the task's experiment, with the task's payload in its network."""
+    def _ready(self, task: FLModel, fl_ctx: FLContext, training: bool) -> Participant:
+        """The participant for the task's run, with the task's payload in its network.
+
+        One that has trained a round cannot train it again: a new one takes up the state from before it.
+        """
         experiment = Experiment.from_json(task.meta.get(EXPERIMENT))
-        if self._participant is None or experiment != self._job_experiment:
-            self._participant = self._join(experiment, fl_ctx)
-            self._job_experiment = experiment
+        _check_round(task.current_round, experiment)
+        run = run_name(task.meta.get(RUN))
+        done_before = self._participant is not None and self._participant.has_trained(task.current_round)
+        if (experiment, run) != self._joined or (training and done_before):
+            self._participant, self._joined = self._join(experiment, run, fl_ctx), (experiment, run)
         if task.params:
-            expected = payload.template(self._participant.experiment)
+            expected = payload.types_down(self._participant.experiment)
             self._participant.receive(payload.check(task.params, expected))
         return self._participant
 
-    def _join(self, experiment: Experiment, fl_ctx: FLContext) -> Participant:
-        workspace = fl_ctx.get_engine().get_workspace()
-        site = Site.read(Path(workspace.get_site_config_dir()))
-        assignment = assign(site, fl_ctx.get_identity_name(), self._demo)
+    def _join(self, experiment: Experiment, run: str, fl_ctx: FLContext) -> Participant:
+        site = Site.read(Path(fl_ctx.get_engine().get_workspace().get_site_config_dir()))
+        name = fl_ctx.get_identity_name()
+        assignment = assign(site, name, self._demo)
         if assignment.demo:
             self.log_info(fl_ctx, f"No data is configured here; the site works on the demo {assignment.store.folder}.")
-        state_file = Path(workspace.get_run_dir(fl_ctx.get_job_id())) / STATE_FILE
-        participant = Participant(experiment, site, assignment, state_file)
+        participant = Participant(experiment, site, assignment, name, run)
         fates = participant.load_report
         self.log_info(
             fl_ctx,
@@ -127,6 +135,12 @@ class FlapSamExecutor(Executor):
             f"{len(fates.resized)} resized, {len(fates.started_anew)} started anew.",
         )
         return participant
+
+
+def _check_round(number: object, experiment: Experiment) -> None:
+    if type(number) is not int or not 0 <= number <= experiment.rounds:
+        message = f"The task's round is {clean_reason(repr(number))}; expected 0 to {experiment.rounds}."
+        raise FlapSamError(message, public=message)
 
 
 def _failure(reason: str) -> Shareable:

@@ -14,18 +14,40 @@ from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import statement
+from flap_sam.training import quantise
+from flap_sam.training.quantise import WireType
 
 FORMAT = "flap-sam payload 1"
 
-Template = Mapping[str, tuple[int, ...]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def template(experiment: Experiment) -> Template:
-    """Names and shapes of the tensors that a resolved experiment sends, in the network's order."""
+def sent(experiment: Experiment) -> Shapes:
+    """Names and shapes of the tensors that a site of a resolved experiment sends, in the network's order."""
     return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.sent}
 
 
-def check(tensors: object, expected: Template) -> dict[str, Tensor]:
+def received(experiment: Experiment) -> Shapes:
+    """The same of what it receives, which is what a payload is on the server and in its file."""
+    return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.received}
+
+
+def types_up(experiment: Experiment) -> Mapping[str, WireType]:
+    """Shapes and types of a site's tensors on the wire."""
+    return quantise.types_up(sent(experiment), experiment.payload_dtype)
+
+
+def types_down(experiment: Experiment) -> Mapping[str, WireType]:
+    """Shapes and types of the server's tensors on the wire."""
+    return quantise.types_down(received(experiment), experiment.payload_dtype)
+
+
+def types_kept(experiment: Experiment) -> Mapping[str, WireType]:
+    """Shapes and types of a payload on the server and in its file: float32."""
+    return quantise.types_down(received(experiment), "float32")
+
+
+def check(tensors: object, expected: Mapping[str, WireType]) -> dict[str, Tensor]:
     """The tensors, once all names, shapes, types and numbers are as expected; nothing is used before.
 
     Raises:
@@ -33,7 +55,7 @@ def check(tensors: object, expected: Template) -> dict[str, Tensor]:
     """
     if not isinstance(tensors, Mapping):
         raise _refused(f"it is {type(tensors).__name__}", "named tensors")
-    for name, shape in expected.items():
+    for name, (shape, dtype) in expected.items():
         if name not in tensors:
             raise _refused(f"tensor {name} is missing", f"shape {list(shape)}")
         tensor = tensors[name]
@@ -41,8 +63,8 @@ def check(tensors: object, expected: Template) -> dict[str, Tensor]:
             raise _refused(f"{name} is {type(tensor).__name__}", "a tensor")
         if tuple(tensor.shape) != shape:
             raise _refused(f"tensor {name} has shape {list(tensor.shape)}", f"{list(shape)}")
-        if tensor.dtype != torch.float32 or tensor.layout != torch.strided:
-            raise _refused(f"tensor {name} is {tensor.dtype}, {tensor.layout}", "dense float32")
+        if tensor.dtype != dtype or tensor.layout != torch.strided:
+            raise _refused(f"tensor {name} is {tensor.dtype}, {tensor.layout}", f"dense {dtype}")
         if not torch.isfinite(tensor).all():
             raise _refused(f"tensor {name} holds NaN or infinity", "finite numbers")
     extra = [str(name)[:200] for name in tensors if name not in expected]
@@ -78,4 +100,4 @@ def read(path: Path) -> tuple[dict[str, Tensor], Experiment]:
     if metadata.get("format") != FORMAT:
         raise FlapSamError(f"Payload {path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
     experiment = Experiment.from_json(metadata["experiment"])
-    return check(tensors, template(experiment)), experiment
+    return check(tensors, types_kept(experiment)), experiment

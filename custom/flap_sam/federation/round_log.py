@@ -4,12 +4,20 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flap_sam.federation.messages import TrainReport
+from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import ROUND_LOG
+from flap_sam.reporting.text import figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRecord:
-    """One site in one round; see `messages.TrainReport`. Bytes are those of the encoded messages."""
+    """One site in one round; see `messages.TrainReport`.
+
+    Args:
+        norm: Frobenius norm of the site's B A over all layers; None where the method has no adapters.
+        bytes_down, bytes_up: of the encoded messages.
+    """
 
     slices: int
     loss: float
@@ -17,8 +25,17 @@ class SiteRecord:
     seconds: float
     validation: list[float | None]
     demo: bool
+    norm: float | None
     bytes_down: int
     bytes_up: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """What the truncation kept of a layer's averaged change, as share of the squared norm, and the norm it dropped."""
+
+    kept: float
+    residual: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,23 +43,64 @@ class RoundRecord:
     """One round.
 
     Args:
+        run: the run's name, the same over all jobs that continue it.
         validation: mean Dice of the payload the round started from, over sites and classes.
         svd_energy_kept: mean over the layers of the share the truncation kept.
-        seconds: of the whole round; server_seconds: of it, spent aggregating.
-        sites: who took part; refused: who was refused, and why.
+        layers: by the adapter's path.
+        seconds: of the whole round; server_seconds: of it, spent after the last answer.
+        sites: who was counted; refused: who was refused, and why; missing: who was asked and gave no usable
+            answer before the round closed; late: whose answer to an earlier round came since the last record.
     """
 
+    run: str
     round: int
     validation: float | None
     loss: float
     svd_energy_kept: float | None
+    layers: dict[str, LayerRecord]
     seconds: float
     server_seconds: float
     sites: dict[str, SiteRecord]
     refused: dict[str, str]
+    missing: list[str]
+    late: list[str]
 
 
 def append(folder: Path, record: RoundRecord) -> None:
     """Add a round to the log in a results folder."""
     with (folder / ROUND_LOG).open("a") as log:
         log.write(json.dumps(asdict(record)) + "\n")
+
+
+def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:
+    """The record of a report; the norm comes when the round closes."""
+    return SiteRecord(
+        slices=report.slices,
+        loss=report.loss,
+        steps=report.steps,
+        seconds=report.seconds,
+        validation=report.validation,
+        demo=report.demo,
+        norm=None,
+        bytes_down=bytes_down,
+        bytes_up=bytes_up,
+    )
+
+
+def site_line(number: int, site: str, record: SiteRecord) -> str:
+    """A site's answer, for the console."""
+    return (
+        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {record.loss:.4f}  "
+        f"validation Dice of what it received {figure(mean_of_known(record.validation))}  "
+        f"{record.bytes_up / 1e6:.2f} MB up  {record.seconds:.1f} s"
+    )
+
+
+def round_line(record: RoundRecord, rounds: int) -> str:
+    """A round, for the console."""
+    kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
+    absent = len(record.refused) + len(record.missing)
+    return (
+        f"round {record.round:3}  of {rounds}: loss {record.loss:.4f}  validation Dice at its start "
+        f"{figure(record.validation)}{kept}  {record.seconds:.1f} s" + (f"  {absent} sites left out" if absent else "")
+    )

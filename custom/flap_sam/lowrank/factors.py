@@ -33,6 +33,11 @@ class Factors:
         return self.scale * (self.B.double() @ self.A.double())
 
 
+def leading(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The leading part of a tensor: of A the first rows, of B the first columns, what a site of lower rank takes."""
+    return tensor[tuple(slice(size) for size in shape)]
+
+
 def stack(factors: list[Factors]) -> Factors:
     """Several layers' factors of one shape and scale as one batch."""
     return Factors(torch.stack([f.A for f in factors]), torch.stack([f.B for f in factors]), factors[0].scale)

@@ -20,26 +20,35 @@ class LoRA(nn.Module):
         d_in, d_out: widths of the projection.
         rank: r; A is [r, d_in], Gaussian; B is [d_out, r], zero.
         alpha: scale of the weight change.
+        strategy: of the experiment. Under "freeze-a" A is no one's to train; under "stack" the change that the
+            server has accumulated is held beside the adapter as `base` [d_out, d_in] and added to it.
     """
 
     rooms = {"A": "lora", "B": "lora"}
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float) -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str = "svd") -> None:
         super().__init__()
         self.alpha = alpha
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
+        self.base = None
+        if strategy == "freeze-a":
+            self.rooms = {**self.rooms, "A": "lora_frozen"}
+        if strategy == "stack":
+            self.base = nn.Parameter(torch.empty(d_out, d_in), requires_grad=False)
+            self.rooms = {"A": "lora_anew", "B": "lora_anew", "base": "base"}
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
-        """Start of the parameter `name`: A ~ N(0, 1 / d_in), B = 0."""
+        """Start of the parameter `name`: A ~ N(0, 1 / d_in), B and the base 0."""
         shape = getattr(self, name).shape
-        if name == "B":
+        if name != "A":
             return torch.zeros(shape)
         return gaussian(shape, 1 / math.sqrt(shape[1]), generator)
 
     def change(self, x: Tensor) -> Tensor:
-        """alpha B (A x) for x [..., d_in]: [..., d_out]."""
-        return self.alpha * F.linear(F.linear(x, self.A), self.B)
+        """alpha B (A x), and the base's part where there is one, for x [..., d_in]: [..., d_out]."""
+        change = self.alpha * F.linear(F.linear(x, self.A), self.B)
+        return change if self.base is None else change + F.linear(x, self.base)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return y + self.change(x)
@@ -52,10 +61,9 @@ class DoRA(LoRA):
     The magnitude m [d_out] starts as ||W||, so that the start changes nothing.
     """
 
-    rooms = {**LoRA.rooms, "magnitude": "magnitude"}
-
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float) -> None:
-        super().__init__(d_in, d_out, rank, alpha)
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str = "svd") -> None:
+        super().__init__(d_in, d_out, rank, alpha, strategy)
+        self.rooms = {**self.rooms, "magnitude": "magnitude"}
         self.magnitude = nn.Parameter(torch.empty(d_out))
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
@@ -95,9 +103,9 @@ class MoLE(nn.Module):
     The gate belongs to the attention layer: its query and value projections share one.
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, gate: Gate, experts: int) -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str, gate: Gate, experts: int) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha) for _ in range(experts))
+        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, strategy) for _ in range(experts))
         self._gate = [gate]  # in a list: the attention layer owns it, it is not a submodule here
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> I
 
 def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
     for attention in [m for m in network.modules() if isinstance(m, AdaptedAttention)]:
-        shape = (*attention.widths(), experiment.rank, experiment.alpha)
+        shape = (*attention.widths(), experiment.rank, experiment.alpha, experiment.strategy)
         if experiment.adapter == "mole":
             gate = Gate(experiment.experts)
             pair = (MoLE(*shape, gate, experiment.experts) for _ in range(2))

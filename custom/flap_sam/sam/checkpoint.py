@@ -19,12 +19,12 @@ from flap_sam.sam.adapters import DoRA
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import rooms_of
+from flap_sam.sam.methods import ADAPTERS, rooms_of
 from flap_sam.sam.network import FlapSam
 
 WIDTH_TENSOR = "image_encoder.patch_embed.proj.bias"
 NEVER_LOADED = frozenset({"mask_tokens", "hyp", "decoder_unused"})
-MAY_BE_ABSENT = NEVER_LOADED | {"up", "lora", "magnitude", "gate", "fact", "slice_adapter"}
+MAY_BE_ABSENT = NEVER_LOADED | ADAPTERS | {"up"}
 
 
 @dataclass

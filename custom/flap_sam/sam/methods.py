@@ -8,13 +8,16 @@ from torch import nn
 ATTENTION = frozenset({"encoder_attention", "decoder_attention"})
 HEADS = frozenset({"up", "hyp", "mask_tokens"})
 DECODER = HEADS | {"decoder", "decoder_attention", "decoder_unused"}
-LOW_RANK = frozenset({"lora", "magnitude", "gate"})
+LOW_RANK = frozenset({"lora", "lora_anew", "magnitude", "gate"})
 FACT = frozenset({"fact", "slice_adapter"})
 PROMPT = frozenset({"prompt", "prompt_unused"})
 EVERYTHING = DECODER | PROMPT | ATTENTION | {"encoder"}
 
 UNUSED = frozenset({"decoder_unused", "prompt_unused"})
 PERSONAL = frozenset({"gate"})
+ANEW = frozenset({"lora_anew"})
+BASE = frozenset({"base"})
+ADAPTERS = LOW_RANK | FACT | BASE | {"lora_frozen"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class TensorStatement:
         trained: counted as trainable, as the paper counts.
         used: a training step can change it; SAM's IoU head, say, is counted by the paper but never run.
         sent: it leaves the site.
+        received: the server sends it. Under the strategy "stack" adapters start anew in every round, sent but not
+            received, and their base is received alone.
     """
 
     name: str
@@ -55,6 +60,7 @@ class TensorStatement:
     trained: bool
     used: bool
     sent: bool
+    received: bool
 
 
 def statement(network: nn.Module, method: str) -> list[TensorStatement]:
@@ -69,6 +75,7 @@ def statement(network: nn.Module, method: str) -> list[TensorStatement]:
             trained=room in rooms,
             used=room in rooms - UNUSED,
             sent=room in rooms - UNUSED - PERSONAL,
+            received=room in (rooms - UNUSED - PERSONAL - ANEW) | BASE,
         )
         for name, room in rooms_of(network)
     ]

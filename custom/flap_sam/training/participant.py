@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -13,10 +12,15 @@ from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+from flap_sam.lowrank.factors import leading
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.site import Site
+from flap_sam.training import quantise
 from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.site_state import SiteState
 from flap_sam.training.trainer import LocalResult, Trainer
+
+CARRY = "carry/"
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,18 @@ class Participant:
         experiment: the job's.
         site: where things lie here.
         assignment: the data to work on.
-        state_file: where the optimizer is kept between rounds; taken up if it is there.
+        name: of the site in the federation; it may have a rank of its own.
+        run: the run's name, under which the site keeps its state.
+
+    Attributes:
+        experiment: the job's, with backbone and image size resolved.
+        start_digest: hash of the network before it took anything up; sites that start alike have the same.
 
     Raises:
-        FlapSamError: data, checkpoint, device or state cannot be used for this experiment.
+        FlapSamError: data, checkpoint or device cannot be used for this experiment.
     """
 
-    def __init__(self, experiment: Experiment, site: Site, assignment: Assignment, state_file: Path) -> None:
+    def __init__(self, experiment: Experiment, site: Site, assignment: Assignment, name: str, run: str) -> None:
         classes = assignment.store.manifest.classes
         if len(classes) != experiment.classes:
             raise FlapSamError(
@@ -83,13 +92,16 @@ class Participant:
         self.pretrained = site.checkpoint is not None
         self._device = site.torch_device()
         self._precision = site.precision
-        network, self.experiment, self.load_report = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        network, own, self.load_report = network_for(experiment.at(name), site.checkpoint, site.checkpoint_sha256)
+        self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
-        windows = Windows(self.store, self.experiment.image_size, self.experiment.normalisation, self._device)
-        self._trainer = Trainer(self.network, self.experiment, windows, self._device, self._precision)
-        self._state_file = state_file
-        if state_file.exists():
-            self._trainer.restore(state_file)
+        windows = Windows(self.store, own.image_size, own.normalisation, self._device)
+        self._trainer = Trainer(self.network, own, windows, self._device, self._precision)
+        self._state = SiteState(site.state_root / run / name, own.digest())
+        self._trained_round: int | None = None
+        self._known: Mapping[str, Tensor] = {}
+        self._carry: dict[str, Tensor] = {}
+        self.start_digest = self.digest()
 
     @property
     def slices(self) -> int:
@@ -108,21 +120,48 @@ class Participant:
             digest.update(tensor.cpu().contiguous().numpy())
         return digest.hexdigest()
 
-    def receive(self, payload: Mapping[str, Tensor]) -> None:
+    def has_trained(self, round_number: int) -> bool:
+        """Whether this round, or a later one, is behind the participant."""
+        return self._trained_round is not None and self._trained_round >= round_number
+
+    def stand_before(self, round_number: int) -> None:
+        """Stand where the site stood before a round, as it remembers it in its state."""
+        self._trainer.start_anew(round_number)
+        if self._trained_round is not None:
+            return
+        if newest := self._state.training(round_number):
+            self._trained_round, state = newest
+            self._trainer.restore(state)
+            self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
+        self._trainer.restore_personal(self._state.personal(round_number))
+
+    def stand_to_score(self, round_number: int) -> None:
+        """Take the personal tensors that belong to the payload a round starts from; training is over."""
+        self._trainer.start_anew(round_number)
+        self._trainer.restore_personal(self._state.personal(round_number))
+        self._state.forget_training()
+
+    def receive(self, wire: Mapping[str, Tensor]) -> None:
         """Take the tensors of a payload that has been checked."""
-        self._trainer.receive(payload)
+        self._known = {name: tensor.float() for name, tensor in wire.items()}
+        self._trainer.receive(self._known)
 
     def train(
         self, round_number: int, stopped: Callable[[], bool] = lambda: False
     ) -> tuple[dict[str, Tensor], LocalResult]:
-        """The local epochs of a round: the tensors to send, and how it went. Keeps the optimizer on disk.
+        """The local epochs of a round: the tensors as they travel, and how it went. Keeps the site's state.
 
         Args:
             stopped: asked before every step; if it says so, the round ends in an error.
         """
         result = self._trainer.train(round_number, stopped)
-        self._trainer.save(self._state_file)
-        return self._trainer.payload(), result
+        tensors = self._trainer.payload()
+        known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
+        wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
+        training, personal = self._trainer.state()
+        self._state.save(round_number, training | {CARRY + n: t for n, t in self._carry.items()}, personal)
+        self._trained_round = round_number
+        return wire, result
 
     def score(self, split: str) -> list[CaseScore]:
         """Dice of the network as it stands on the cases of a split."""

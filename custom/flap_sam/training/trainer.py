@@ -3,21 +3,20 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.files import replacing
-from flap_sam.sam.methods import statement, train_only
+from flap_sam.lowrank.factors import leading
+from flap_sam.sam.adapters import low_rank_pairs
+from flap_sam.sam.initial import initial
+from flap_sam.sam.methods import ANEW, PERSONAL, statement, train_only
 from flap_sam.training.loss import segmentation_loss
 from flap_sam.training.schedule import learning_rate
 
@@ -54,11 +53,18 @@ class Trainer:
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
-        self._sent = [tensor.name for tensor in statement(network, experiment.method) if tensor.sent]
+        tensors = statement(network, experiment.method)
+        self._sent = [tensor.name for tensor in tensors if tensor.sent]
+        self._received = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.received}
+        self._personal = {tensor.name for tensor in tensors if tensor.room in PERSONAL}
+        self._anew = [tensor.name for tensor in tensors if tensor.room in ANEW]
+        self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._received.keys()]
         self._optimizer = torch.optim.AdamW(
             self._trained.values(), betas=(0.9, 0.999), weight_decay=experiment.weight_decay
         )
         self._step = 0
+        self._mu = experiment.proximal
+        self._anchors: dict[str, Tensor] = {}
 
     @property
     def steps_an_epoch(self) -> int:
@@ -69,10 +75,26 @@ class Trainer:
         return {name: self._trained[name].detach().to("cpu", copy=True) for name in self._sent}
 
     @torch.no_grad()
-    def receive(self, payload: dict[str, Tensor]) -> None:
-        """Take the tensors of a payload that has been checked."""
-        for name in self._sent:
-            self._trained[name].copy_(payload[name])
+    def receive(self, payload: Mapping[str, Tensor]) -> None:
+        """Take the tensors of a payload that has been checked; of a higher rank than the site's, the leading part.
+
+        A direction that the server's SVD found no use for comes as zeros in A and B and could never train again:
+        its row of A starts anew, which changes nothing, as B stays zero.
+        """
+        for name, parameter in self._received.items():
+            parameter.copy_(leading(payload[name], parameter.shape))
+        for a, b in self._pairs:
+            dead = (self._received[a] == 0).all(dim=1) & (self._received[b] == 0).all(dim=0)
+            if dead.any():
+                start = initial(self.network, a, self.experiment.seed).to(self.device)
+                self._received[a][dead] = start[dead]
+
+    @torch.no_grad()
+    def start_anew(self, round_number: int) -> None:
+        """Adapters that the server does not send back start each round anew, with an A of its own; see `Stack`."""
+        for name in self._anew:
+            self._trained[name].copy_(initial(self.network, name, self.experiment.seed + round_number))
+            self._optimizer.state.pop(self._trained[name], None)
 
     def train(self, round_number: int, stopped: Callable[[], bool] = lambda: False) -> LocalResult:
         """The local epochs of one round.
@@ -84,6 +106,7 @@ class Trainer:
             FlapSamError: the loss is no longer finite, or the round was stopped.
         """
         start, losses = time.perf_counter(), []
+        self._anchors = {name: self._trained[name].detach().clone() for name in self._sent} if self._mu else {}
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
         size = self.experiment.batch_size
@@ -117,39 +140,36 @@ class Trainer:
         loss = segmentation_loss(logits.float(), labels.long()).total
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for name, anchor in self._anchors.items():  # FedProx, arXiv 1812.06127: + mu/2 ||w - w_received||^2
+            parameter = self._trained[name]
+            parameter.grad.add_(parameter.detach() - anchor, alpha=self._mu)
         self._optimizer.step()
         self._step += 1
         return loss.detach()
 
-    def save(self, path: Path) -> None:
-        """Write what the next round needs and the server does not send: moments, step, personal tensors."""
-        personal = {name: p for name, p in self._trained.items() if name not in self._sent}
-        state = {f"tensor/{name}": p.detach().contiguous() for name, p in personal.items()}
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the next round needs and the server does not send: steps and moments; and the personal tensors."""
+        training = {"steps": torch.tensor(self._step)}
         for name, parameter in self._trained.items():
             for moment, value in self._optimizer.state.get(parameter, {}).items():
-                state[f"{moment}/{name}"] = value.contiguous()
-        metadata = {"step": str(self._step), "experiment": self.experiment.digest()}
-        with replacing(path) as stream:
-            stream.write(save(state, metadata=metadata))
+                training[f"{moment}/{name}"] = value
+        return training, {name: p.detach() for name, p in self._trained.items() if name in self._personal}
 
     @torch.no_grad()
-    def restore(self, path: Path) -> None:
-        """Take up what `save` wrote.
-
-        Raises:
-            FlapSamError: the file is damaged or belongs to another experiment.
-        """
-        state, metadata = _read_state(path)
-        if metadata.get("experiment") != self.experiment.digest():
-            raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
-        self._step = int(metadata["step"])
+    def restore(self, training: Mapping[str, Tensor]) -> None:
+        """Take up the steps and moments that `state` gave."""
+        self._step = int(training["steps"])
         for name, parameter in self._trained.items():
-            if f"tensor/{name}" in state:
-                parameter.copy_(state[f"tensor/{name}"])
-            moments = {m: state[f"{m}/{name}"] for m in MOMENTS if f"{m}/{name}" in state}
+            moments = {m: training[f"{m}/{name}"] for m in MOMENTS if f"{m}/{name}" in training}
             if moments:
                 on_device = {m: v.to(self.device) if m != "step" else v for m, v in moments.items()}
                 self._optimizer.state[parameter] = on_device
+
+    @torch.no_grad()
+    def restore_personal(self, personal: Mapping[str, Tensor]) -> None:
+        """Take up the personal tensors that `state` gave."""
+        for name, tensor in personal.items():
+            self._trained[name].copy_(tensor)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
@@ -157,11 +177,3 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return load_file(path), file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise FlapSamError(f"Training state {path} is damaged ({error}); remove it to start anew.") from error

@@ -1,0 +1,152 @@
+"""What the server needs to continue a run: one file a round, outside the run folder, whole or absent."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.messages import TrainReport
+from flap_sam.files import replacing, sha256
+
+SERVER = "server"
+LATEST = "latest"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Global:
+    """A global payload, the round that starts from it and its mean validation Dice there, where that is known."""
+
+    tensors: Mapping[str, Tensor]
+    round: int
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run between two rounds.
+
+    Args:
+        experiment: digest of the job's experiment.
+        first: the report that all sites must be like; see `controller`.
+        current: the payload that the next round starts from.
+        best: the payload with the best validation Dice so far; None before there is one.
+        memory: the aggregator's tensors, by name.
+        log: the round log so far.
+    """
+
+    experiment: str
+    first: TrainReport
+    current: Global
+    best: Global | None
+    memory: Mapping[str, Tensor]
+    log: str
+
+
+class RunStore:
+    """The server's states of one run.
+
+    Args:
+        root: the folder for all runs' states of this machine (see `Site.state_root`).
+        run: the run's name.
+    """
+
+    def __init__(self, root: Path, run: str) -> None:
+        self.run = run
+        self.folder = root / run / SERVER
+
+    def save(self, state: RunState) -> None:
+        """Write the state of a run whose next round is `state.current.round`, with its hash beside it."""
+        path = self.folder / f"round_{state.current.round:05}.safetensors"
+        tensors = {f"current/{name}": tensor for name, tensor in state.current.tensors.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in (state.best.tensors if state.best else {}).items()}
+        tensors |= {f"memory/{name}": tensor for name, tensor in state.memory.items()}
+        notes = {
+            "experiment": state.experiment,
+            "first": asdict(state.first),
+            "round": state.current.round,
+            "best": state.best and [state.best.round, state.best.validation],
+            "log": state.log,
+        }
+        with replacing(path) as stream:
+            stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": json.dumps(notes)}))
+        with replacing(_hash_file(path)) as stream:
+            stream.write(sha256(path).encode())
+        for old in sorted(self.folder.glob("round_*.safetensors"))[:-KEPT]:
+            _remove(old)
+
+    def load(self) -> RunState:
+        """The newest state.
+
+        Raises:
+            FlapSamError: there is none, or it is damaged.
+        """
+        paths = sorted(self.folder.glob("round_*.safetensors"))
+        if not paths:
+            raise FlapSamError(f"Run {self.run} has no state in {self.folder}; start it anew with resume null.")
+        path = paths[-1]
+        try:
+            if _hash_file(path).read_text() != sha256(path):
+                raise FlapSamError(f"State {path} is damaged: its hash differs; remove it to resume a round earlier.")
+            with safe_open(path, framework="pt") as file:
+                notes = json.loads(file.metadata()["notes"])
+            tensors = load_file(path)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise FlapSamError(
+                f"State {path} cannot be read ({error}); remove it to resume a round earlier."
+            ) from error
+        best = notes["best"]
+        return RunState(
+            experiment=notes["experiment"],
+            first=TrainReport(**notes["first"]),
+            current=Global(_part(tensors, "current/"), notes["round"], None),
+            best=best and Global(_part(tensors, "best/"), *best),
+            memory=_part(tensors, "memory/"),
+            log=notes["log"],
+        )
+
+    def remove(self) -> None:
+        """Forget a run that is over; its results hold what it made."""
+        for path in self.folder.glob("round_*.safetensors"):
+            _remove(path)
+        if self.folder.exists():
+            self.folder.rmdir()
+            if not any(self.folder.parent.iterdir()):
+                self.folder.parent.rmdir()
+
+
+def find(root: Path, wanted: str, experiment: str) -> RunStore:
+    """The run to resume: by its name, or the latest of the experiment.
+
+    Args:
+        experiment: digest of the job's experiment.
+
+    Raises:
+        FlapSamError: there is no such run, or it is another experiment's.
+    """
+    if wanted != LATEST:
+        return RunStore(root, wanted)
+    runs = [path.parent.parent for path in root.glob(f"*/{SERVER}/round_*.safetensors")]
+    for run in sorted(set(runs), reverse=True):
+        store = RunStore(root, run.name)
+        if store.load().experiment == experiment:
+            return store
+    raise FlapSamError(f"No run of this experiment has a state in {root}; start it anew with resume null.")
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _hash_file(path).unlink(missing_ok=True)

@@ -1,0 +1,198 @@
+"""What the server makes of the sites' adapters: one class a strategy, chosen in the job by name."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flap_sam.lowrank.aggregate import DenseSum, StackedSum
+from flap_sam.lowrank.factors import Factors, stack
+from flap_sam.lowrank.refactorise import refactorise
+from flap_sam.lowrank.tucker import change_factors, tucker2
+
+Tensors = Mapping[str, Tensor]
+Total = StackedSum | DenseSum
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers of one shape, handled in one batch; the paths of their adapters."""
+
+    layers: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.layers[0]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a group becomes: tensors by name, and by layer what the truncation kept and dropped (see `refactorise`)."""
+
+    tensors: dict[str, Tensor]
+    kept: dict[str, float]
+    residual: dict[str, float]
+
+
+class Strategy(ABC):
+    """From the sum of the sites' changes to the next payload.
+
+    Args:
+        groups: the layers whose change B A is federated; every tensor outside them is averaged plainly.
+        rank, scale: of the payload's adapters.
+    """
+
+    def __init__(self, groups: Sequence[Group], rank: int, scale: float) -> None:
+        self.groups = tuple(groups)
+        self.rank, self.scale = rank, scale
+
+    def factors(self, group: Group, payload: Tensors) -> Factors:
+        """The change that a payload makes to the group's layers."""
+        return stack([Factors(payload[f"{path}.A"], payload[f"{path}.B"], self.scale) for path in group.layers])
+
+    def tensor_names(self, group: Group) -> list[str]:
+        """The tensors of a site's payload that the group stands for."""
+        return [f"{path}.{factor}" for path in group.layers for factor in "AB"]
+
+    def previous(self, group: Group, received: Tensors) -> Factors | None:
+        """The change that the round started from and that every site's change contains; None where there is none."""
+        return self.factors(group, received) if received else None
+
+    @abstractmethod
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        """The group's next tensors.
+
+        Args:
+            total: weighted sum of the sites' changes.
+            received: the payload that the round started from; empty in the first round.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """What the strategy remembers between rounds."""
+        return {}
+
+    def restore(self, state: Tensors) -> None:
+        """Take up what `state` gave."""
+        if state:
+            raise ValueError(f"this strategy remembers nothing, yet is given {sorted(state)}")
+
+
+class Svd(Strategy):
+    """B A = best rank-r form of sum_k w_k B_k A_k: FLAP-SAM, arXiv 2407.21739, equations 2 and 3.
+
+    Args:
+        split, energy: see `refactorise`.
+    """
+
+    def __init__(self, groups: Sequence[Group], rank: int, scale: float, split: str, energy: float) -> None:
+        super().__init__(groups, rank, scale)
+        self.split, self.energy = split, energy
+
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        previous = self.previous(group, received)
+        result = refactorise(total, self.rank, self.scale, self.split, self.energy, previous)
+        tensors = {}
+        for i, path in enumerate(group.layers):
+            tensors[f"{path}.A"], tensors[f"{path}.B"] = result.factors.A[i], result.factors.B[i]
+        return Merged(tensors, _by_layer(group, result.kept), _by_layer(group, result.residual))
+
+
+class Residual(Svd):
+    """E_t + B A = sum_k w_k B_k A_k + E_(t-1): what one round's truncation drops, the next round gets back.
+
+    Error feedback (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) applied to the paper's equation 3.
+    """
+
+    def __init__(self, groups: Sequence[Group], rank: int, scale: float, split: str, energy: float) -> None:
+        super().__init__(groups, rank, scale, split, energy)
+        self._dropped: dict[str, Tensor] = {}
+
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        whole = total.dense()
+        if group.name in self._dropped:
+            whole = whole + self._dropped[group.name]
+        merged = super().merge(group, DenseSum(whole), received)
+        self._dropped[group.name] = whole - self.factors(group, merged.tensors).change()
+        return merged
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._dropped)
+
+    def restore(self, state: Tensors) -> None:
+        self._dropped = dict(state)
+
+
+class Stack(Strategy):
+    """W_t = W_(t-1) + sum_k w_k B_k A_k, nothing truncated: FLoRA, Wang et al., arXiv 2409.05976, equation 3.
+
+    The change accumulated so far is sent whole, so that a site that missed a round has missed nothing; the sites'
+    adapters start anew on top of it. Dense, it is at most half as large again as FLoRA's stacked factors of six
+    sites at rank 32 and does not grow with the sites.
+    """
+
+    def __init__(self, groups: Sequence[Group], rank: int, scale: float) -> None:
+        super().__init__(groups, rank, scale)
+        self._base: dict[str, Tensor] = {}
+
+    def previous(self, group: Group, received: Tensors) -> None:
+        """Nothing: a site's adapters hold its own round alone."""
+
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        base = total.dense()
+        if group.name in self._base:
+            base = base + self._base[group.name]
+        self._base[group.name] = base
+        tensors = {f"{path}.base": base[i] for i, path in enumerate(group.layers)}
+        return Merged(tensors, dict.fromkeys(group.layers, 1.0), dict.fromkeys(group.layers, 0.0))
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._base)
+
+    def restore(self, state: Tensors) -> None:
+        self._base = dict(state)
+
+
+class Apart(Strategy):
+    """A = sum_k w_k A_k, B = sum_k w_k B_k: every tensor for itself, no layer's change is federated as such.
+
+    `factor-average` is FedAvg (McMahan et al., arXiv 1602.05629) on the factors; its B A is not the average of the
+    sites' B_k A_k. `freeze-a` (FFA-LoRA, Sun et al., arXiv 2403.12313) keeps A as drawn, so that averaging B is
+    averaging B A: there the sites send no A.
+    """
+
+    def __init__(self, rank: int, scale: float) -> None:
+        super().__init__((), rank, scale)
+
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        raise ValueError("no layer's change is federated as such")
+
+
+class SharedTucker(Strategy):
+    """MA-SAM's V S_l U from the averaged changes of all layers, by a Tucker-2 step (see `tucker`).
+
+    Args:
+        shared: path of the module that holds U and V; the group's layers are the projections with a core.
+    """
+
+    def __init__(self, group: Group, shared: str, rank: int, scale: float) -> None:
+        super().__init__((group,), rank, scale)
+        self._u, self._v = f"{shared}.U", f"{shared}.V"
+
+    def factors(self, group: Group, payload: Tensors) -> Factors:
+        cores = torch.stack([payload[f"{path}.core"] for path in group.layers])
+        return change_factors(payload[self._u], payload[self._v], cores, self.scale)
+
+    def tensor_names(self, group: Group) -> list[str]:
+        return [self._u, self._v, *(f"{path}.core" for path in group.layers)]
+
+    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+        result = tucker2(total.dense(), self.rank, self.scale)
+        tensors = {f"{path}.core": result.cores[i] for i, path in enumerate(group.layers)}
+        kept = dict.fromkeys(group.layers, result.kept.item())
+        return Merged({self._u: result.U, self._v: result.V, **tensors}, kept, _by_layer(group, result.residual))
+
+
+def _by_layer(group: Group, values: Tensor) -> dict[str, float]:
+    return dict(zip(group.layers, values.tolist(), strict=True))

@@ -1,0 +1,79 @@
+"""What a site keeps between the rounds of a run: outside the run folder, so that a new job can go on from it."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.files import replacing
+
+KEPT = 2
+TRAINING, PERSONAL = "round", "personal"
+
+
+class SiteState:
+    """A site's states of one run, one file for each round it trained.
+
+    Args:
+        folder: of this site and run.
+        experiment: digest of the experiment, kept with every state.
+    """
+
+    def __init__(self, folder: Path, experiment: str) -> None:
+        self.folder = folder
+        self._experiment = experiment
+
+    def save(self, number: int, training: dict[str, Tensor], personal: dict[str, Tensor]) -> None:
+        """Keep what stands after a round. Of training states the newest two stay: a round may be asked for again."""
+        if personal:
+            self._write(PERSONAL, number, personal)
+        self._write(TRAINING, number, training)
+        for old in self._files(TRAINING)[:-KEPT]:
+            old.unlink()
+
+    def training(self, before: int) -> tuple[int, dict[str, Tensor]] | None:
+        """The newest round before the given one, and what stood after it; None where there is none.
+
+        Raises:
+            FlapSamError: the file is damaged or belongs to another experiment.
+        """
+        return self._newest(TRAINING, before)
+
+    def personal(self, before: int) -> dict[str, Tensor]:
+        """The tensors that never leave the site, as they stood before a round."""
+        newest = self._newest(PERSONAL, before)
+        return newest[1] if newest else {}
+
+    def forget_training(self) -> None:
+        """Remove the training states of a run whose training is over."""
+        for path in self._files(TRAINING):
+            path.unlink()
+        for folder in (self.folder, self.folder.parent):
+            if folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _files(self, kind: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{kind}_*.safetensors"))
+
+    def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        with replacing(self.folder / f"{kind}_{number:05}.safetensors") as stream:
+            stream.write(save(contiguous, metadata={"experiment": self._experiment}))
+
+    def _newest(self, kind: str, before: int) -> tuple[int, dict[str, Tensor]] | None:
+        numbers = {int(path.stem.rpartition("_")[2]): path for path in self._files(kind)}
+        earlier = [number for number in numbers if number < before]
+        if not earlier:
+            return None
+        path = numbers[max(earlier)]
+        try:
+            with safe_open(path, framework="pt") as file:
+                experiment = (file.metadata() or {}).get("experiment")
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise FlapSamError(f"Training state {path} is damaged ({error}); remove the run's folder.") from error
+        if experiment != self._experiment:
+            raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
+        return max(earlier), tensors
