@@ -13,6 +13,12 @@ from flap_sam.experiment import Experiment
 torch.set_num_threads(1)  # the networks are small: more threads only get in each other's way
 
 
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves a run's state in the user's home."""
+    monkeypatch.setenv("FLAP_SAM_STATE", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def small() -> Experiment:
     """Two classes on 2 x 2 tokens; a step takes milliseconds."""

@@ -111,6 +111,55 @@ def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or
         typer.echo(closing_summary(folder))
 
 
+Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
+
+
+@app.command()
+def train(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    setting: Annotated[str, typer.Option(help="local: the data of one site; centralized: all data in one place")],
+    site: Annotated[str | None, typer.Option(help="whose data, under local: as the store names it, or site-2")] = None,
+    changes: Changes = None,
+) -> None:
+    """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
+    from flap_sam.experiments import alone
+    from flap_sam.experiments.job import Job, parsed
+    from flap_sam.reporting.results import closing_summary
+
+    if setting not in (alone.LOCAL, alone.CENTRALIZED):
+        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
+    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
+    typer.echo(closing_summary(out))
+
+
+@app.command()
+def compare(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")],
+    settings: Annotated[str, typer.Option(help="some of local,federated,centralized")] = "federated",
+    vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
+    seeds: Annotated[str, typer.Option(help="of everything random")] = "1234",
+    changes: Changes = None,
+    threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
+) -> None:
+    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds."""
+    from flap_sam.experiments.compare import compare as run_grid
+    from flap_sam.experiments.job import Job, named, parsed, values_of
+    from flap_sam.reporting import comparison
+
+    varied = {name: values_of(values) for name, values in named(vary or []).items()}
+    numbers = values_of(seeds)
+    failures = run_grid(
+        Job.read(job), out, settings.split(","), varied, numbers, parsed(changes or []), threads, typer.echo
+    )
+    typer.echo(comparison.write(out))
+    for failure in failures:
+        typer.echo(failure, err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
     try:

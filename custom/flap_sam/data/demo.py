@@ -16,6 +16,11 @@ def cache_folder() -> Path:
     return base / f"demo-{REVISION}"
 
 
+def demo_sites(source: str) -> list[str]:
+    """The sites of a procedural source."""
+    return SOURCES[source](cache_folder() / source / "volumes").sites()
+
+
 def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, str]:
     """Prepare one site of a procedural source, unless it is there already.
 
@@ -26,6 +31,6 @@ def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, s
         The store and the site's name in it.
     """
     folder = cache_folder() / source
-    name = choose(SOURCES[source](folder / "volumes").sites())
+    name = choose(demo_sites(source))
     prepare(source, folder / "volumes", folder / "store", [name], workers=1)
     return folder / "store", name

@@ -26,18 +26,19 @@ from flap_sam.federation.messages import (
     RUN,
     TASK_EVALUATE,
     TASK_TRAIN,
-    EvaluationReport,
     TrainReport,
     from_meta,
 )
 from flap_sam.federation.persistor import results_folder
 from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
-from flap_sam.federation.run_state import Global, RunState, RunStore, find
+from flap_sam.federation.run_state import RunState, RunStore, find
 from flap_sam.federation.tracking import track
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import BEST, FINAL, ROUND_LOG, closing_summary, write_test_dice
 from flap_sam.site import Site
 from flap_sam.training import quantise
+from flap_sam.training.best import Candidate, improves
+from flap_sam.training.evaluate import Evaluation
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
@@ -106,13 +107,13 @@ class FlapSamController(AskingController):
         self._finish(current, best)
         self._store.remove()
 
-    def _begin_or_resume(self, job: Experiment) -> tuple[Global, Global | None]:
+    def _begin_or_resume(self, job: Experiment) -> tuple[Candidate, Candidate | None]:
         """The payload that the first round of this job starts from, and the best so far."""
         root = Site.read(Path(self.engine.get_workspace().get_site_config_dir())).state_root
         if self.conduct.resume is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
-            return Global({}, 0, None), None
+            return Candidate({}, 0, None), None
         self._store = find(root, self.conduct.resume, job.digest())
         state = self._store.load()
         if state.experiment != job.digest():
@@ -126,7 +127,7 @@ class FlapSamController(AskingController):
         say(f"run {self._store.run} goes on from round {state.current.round}")
         return state.current, state.best
 
-    def _state(self, current: Global, best: Global | None) -> RunState:
+    def _state(self, current: Candidate, best: Candidate | None) -> RunState:
         return RunState(
             experiment=self._likeness.job.digest(),
             first=self._likeness.first,
@@ -136,7 +137,7 @@ class FlapSamController(AskingController):
             log=(self._folder / ROUND_LOG).read_text(),
         )
 
-    def _stale(self, current: Global, best: Global | None) -> bool:
+    def _stale(self, current: Candidate, best: Candidate | None) -> bool:
         """Whether the validation Dice has not grown for as many rounds as the operator's patience."""
         patience = self.conduct.patience
         if patience is None or best is None or current.round - 1 - best.round < patience:
@@ -152,7 +153,7 @@ class FlapSamController(AskingController):
         drawn = np.random.default_rng([self._likeness.job.seed, number]).choice(self._sites, wanted, replace=False)
         return sorted(drawn.tolist())
 
-    def _round(self, current: Global) -> tuple[RoundRecord, Global]:
+    def _round(self, current: Candidate) -> tuple[RoundRecord, Candidate]:
         """Send a payload, gather and aggregate the updates; what happened, and the new payload."""
         start, number = time.perf_counter(), current.round
         task = self._task(current)
@@ -203,9 +204,9 @@ class FlapSamController(AskingController):
         round_log.append(self._folder, record)
         track(self, self.fl_ctx, record)
         say(round_log.round_line(record, self._likeness.job.rounds))
-        return record, Global(merged.params, number + 1, None)
+        return record, Candidate(merged.params, number + 1, None)
 
-    def _finish(self, final: Global, best: Global | None) -> None:
+    def _finish(self, final: Candidate, best: Candidate | None) -> None:
         """Score the last payload, and the best one where that is another, at every site."""
         tables = {FINAL: self._evaluate(FINAL, final)}
         best = self._better(best, replace(final, validation=_validation(tables[FINAL])))
@@ -213,11 +214,11 @@ class FlapSamController(AskingController):
         write_test_dice(self._folder, tables, best.round)
         say("\n" + closing_summary(self._folder))
 
-    def _evaluate(self, kind: str, scored: Global) -> dict[str, EvaluationReport]:
-        reports: dict[str, EvaluationReport] = {}
+    def _evaluate(self, kind: str, scored: Candidate) -> dict[str, Evaluation]:
+        reports: dict[str, Evaluation] = {}
 
         def accept(site: str, result: FLModel) -> None:
-            reports[site] = from_meta(EvaluationReport, result.meta.get(REPORT), self._likeness.job.classes)
+            reports[site] = from_meta(Evaluation, result.meta.get(REPORT), self._likeness.job.classes)
 
         say(f"every site scores the {kind} payload on its test cases")
         self.ask(TASK_EVALUATE, self._task(scored), self._sites, accept)
@@ -233,7 +234,7 @@ class FlapSamController(AskingController):
         if not report.pretrained:
             say(RANDOM_NOTICE)
 
-    def _task(self, sent: Global) -> FLModel:
+    def _task(self, sent: Candidate) -> FLModel:
         experiment = self._likeness.experiment
         return FLModel(
             params_type=ParamsType.FULL,
@@ -243,16 +244,13 @@ class FlapSamController(AskingController):
             meta={EXPERIMENT: self._likeness.job.to_json(), RUN: self._store.run},
         )
 
-    def _better(self, best: Global | None, candidate: Global) -> Global | None:
-        """Keep the candidate where it scores higher; a run without validation cases keeps the last."""
-        if not candidate.tensors:
+    def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate | None:
+        if not candidate.tensors or not improves(candidate, best):
             return best
-        if best is None or candidate.validation is None or (best.validation or 0.0) <= candidate.validation:
-            self._keep(BEST, candidate)
-            return candidate
-        return best
+        self._keep(BEST, candidate)
+        return candidate
 
-    def _keep(self, kind: str, kept: Global) -> None:
+    def _keep(self, kind: str, kept: Candidate) -> None:
         notes = {"round": kept.round, "validation_dice": kept.validation, "run": self._store.run}
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
@@ -265,5 +263,5 @@ def encoded_size(model: FLModel) -> int:
     )
 
 
-def _validation(reports: dict[str, EvaluationReport]) -> float | None:
+def _validation(reports: dict[str, Evaluation]) -> float | None:
     return mean_of_known([mean_of_known(report.validation) for report in reports.values()])

@@ -23,14 +23,13 @@ from flap_sam.federation.messages import (
     RUN,
     TASK_EVALUATE,
     TASK_TRAIN,
-    EvaluationReport,
     TrainReport,
     clean_reason,
     run_name,
     to_meta,
 )
 from flap_sam.site import Site
-from flap_sam.training.evaluate import mean_by_class
+from flap_sam.training.evaluate import evaluation, mean_by_class, write_cases
 from flap_sam.training.participant import Participant, assign
 
 
@@ -78,7 +77,7 @@ class FlapSamExecutor(Executor):
             loss=result.loss,
             steps=result.steps,
             seconds=result.seconds,
-            validation=mean_by_class(validation, participant.experiment.classes),
+            validation=mean_by_class([s.dice for s in validation], participant.experiment.classes),
             demo=participant.assignment.demo,
             pretrained=participant.pretrained,
             labels=participant.labels_digest(),
@@ -94,13 +93,9 @@ class FlapSamExecutor(Executor):
         participant = self._ready(task, fl_ctx, training=False)
         participant.stand_to_score(task.current_round)
         validation, test = participant.score("validation"), participant.score("test")
-        classes = participant.experiment.classes
-        report = EvaluationReport(
-            validation=mean_by_class(validation, classes),
-            validation_cases=len(validation),
-            test=mean_by_class(test, classes),
-            test_cases=len(test),
-        )
+        run_folder = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
+        write_cases(run_folder / f"test_cases_round_{task.current_round:05}.csv", test)
+        report = evaluation(validation, test, participant.experiment.classes)
         return FLModel(
             params_type=ParamsType.FULL, params={}, current_round=task.current_round, meta={REPORT: to_meta(report)}
         )

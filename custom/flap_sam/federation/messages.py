@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from flap_sam.errors import FlapSamError
+from flap_sam.training.evaluate import Evaluation
 
 TASK_TRAIN = "train"
 TASK_EVALUATE = "evaluate"
@@ -15,6 +16,7 @@ REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 LONGEST_TEXT = 2000
 LARGEST_COUNT = 10**9
+LARGEST_DISTANCE = 1e5
 
 DiceByClass = list[float | None]
 
@@ -25,7 +27,7 @@ class TrainReport:
 
     Args:
         experiment: the resolved experiment it ran, as JSON.
-        start_digest: hash of its untrained network, in round 0; empty later.
+        start_digest: hash of its network before it took anything up.
         slices: training slices.
         loss, steps, seconds: of the local epochs.
         validation: Dice by class of the payload it received, on its validation cases.
@@ -46,22 +48,12 @@ class TrainReport:
     labels: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationReport:
-    """A site's Dice by class of a payload on its validation and test cases, and how many cases these are."""
-
-    validation: DiceByClass
-    validation_cases: int
-    test: DiceByClass
-    test_cases: int
-
-
-def to_meta(report: TrainReport | EvaluationReport) -> dict:
+def to_meta(report: TrainReport | Evaluation) -> dict:
     """The report as plain values."""
     return asdict(report)
 
 
-def from_meta(kind: type, found: object, classes: int) -> TrainReport | EvaluationReport:
+def from_meta(kind: type, found: object, classes: int) -> TrainReport | Evaluation:
     """A report of the wanted kind.
 
     Raises:
@@ -73,7 +65,8 @@ def from_meta(kind: type, found: object, classes: int) -> TrainReport | Evaluati
             "its entries", found if not isinstance(found, Mapping) else sorted(map(str, found)), sorted(names)
         )
     for field in fields(kind):
-        _check(field.name, field.type, found[field.name], classes)
+        largest = LARGEST_DISTANCE if field.name == "hausdorff" else 1.0
+        _check(field.name, field.type, found[field.name], classes, largest)
     return kind(**found)
 
 
@@ -89,7 +82,7 @@ def clean_reason(text: object) -> str:
     return re.sub(r"[^ -~]+", " ", str(text))[:LONGEST_TEXT]
 
 
-def _check(name: str, kind: object, value: object, classes: int) -> None:
+def _check(name: str, kind: object, value: object, classes: int, largest: float) -> None:
     if kind is bool:
         good, expected = isinstance(value, bool), "true or false"
     elif kind is str:
@@ -99,16 +92,16 @@ def _check(name: str, kind: object, value: object, classes: int) -> None:
     elif kind is float:
         good, expected = type(value) is float and math.isfinite(value), "a finite number"
     else:
-        good, expected = _is_dice(value, classes), f"{classes} numbers from 0 to 1 or null"
+        good, expected = _is_by_class(value, classes, largest), f"{classes} numbers from 0 to {largest:g} or null"
     if not good:
         raise _refused(name, value, expected)
 
 
-def _is_dice(value: object, classes: int) -> bool:
+def _is_by_class(value: object, classes: int, largest: float) -> bool:
     return (
         isinstance(value, list)
         and len(value) == classes
-        and all(v is None or (type(v) is float and 0 <= v <= 1) for v in value)
+        and all(v is None or (type(v) is float and 0 <= v <= largest) for v in value)
     )
 
 

@@ -12,19 +12,11 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
 from flap_sam.files import replacing, sha256
+from flap_sam.training.best import Candidate
 
 SERVER = "server"
 LATEST = "latest"
 KEPT = 2
-
-
-@dataclass(frozen=True)
-class Global:
-    """A global payload, the round that starts from it and its mean validation Dice there, where that is known."""
-
-    tensors: Mapping[str, Tensor]
-    round: int
-    validation: float | None
 
 
 @dataclass(frozen=True)
@@ -42,8 +34,8 @@ class RunState:
 
     experiment: str
     first: TrainReport
-    current: Global
-    best: Global | None
+    current: Candidate
+    best: Candidate | None
     memory: Mapping[str, Tensor]
     log: str
 
@@ -104,8 +96,8 @@ class RunStore:
         return RunState(
             experiment=notes["experiment"],
             first=TrainReport(**notes["first"]),
-            current=Global(_part(tensors, "current/"), notes["round"], None),
-            best=best and Global(_part(tensors, "best/"), *best),
+            current=Candidate(_part(tensors, "current/"), notes["round"], None),
+            best=best and Candidate(_part(tensors, "best/"), *best),
             memory=_part(tensors, "memory/"),
             log=notes["log"],
         )

@@ -13,6 +13,8 @@ from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.text import as_text, figure
 
+Payloads = Mapping[str, Mapping[str, dict]]
+
 FINAL, BEST = "final", "best"
 PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
 ROUND_LOG = "rounds.jsonl"
@@ -59,6 +61,7 @@ def closing_summary(folder: Path) -> str:
     demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
     return as_text(
         _dice_table(content["payloads"]),
+        *([_surface_table(content["payloads"])] if _has_surfaces(content["payloads"]) else []),
         f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
         _best(content["best_round"], len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
@@ -71,26 +74,59 @@ def _best(number: int, rounds: int) -> str:
     return f"best payload: {'the last one' if number == rounds else f'the one that round {number} started from'}"
 
 
-def _dice_table(payloads: Mapping[str, Mapping[str, dict]]) -> Table:
-    classes = len(next(iter(payloads[FINAL].values()))["test"])
-    table = Table(title="Dice on the sites' test cases")
+def _dice_table(payloads: Payloads) -> Table:
+    table = Table(title="Dice on the sites' test cases, mean ± spread over cases")
     table.add_column("site")
     table.add_column("cases", justify="right")
+    classes = _classes(payloads)
     for kind in payloads:
         for k in range(classes):
             table.add_column(f"{kind}\nclass {k + 1}", justify="right")
         table.add_column(f"{kind}\nmean", justify="right")
-    rows = {site: [payloads[kind][site]["test"] for kind in payloads] for site in payloads[FINAL]}
-    for site, by_kind in rows.items():
-        cells = [figure(v) for dice in by_kind for v in (*dice, mean_of_known(dice))]
-        table.add_row(site, str(payloads[FINAL][site]["test_cases"]), *cells)
+    sites = sorted({site for reports in payloads.values() for site in reports})
+    for site in sites:
+        reports = [reports.get(site) for reports in payloads.values()]
+        cells = [cell for report in reports for cell in _dice_cells(report, classes)]
+        table.add_row(site, str(next(r for r in reports if r)["test_cases"]), *cells)
     table.add_section()
-    means = []
-    for kind in range(len(payloads)):
-        columns = zip(*((*row[kind], mean_of_known(row[kind])) for row in rows.values()), strict=True)
-        means += [figure(mean_of_known(column)) for column in columns]
-    table.add_row("mean of sites", "", *means)
+    table.add_row("mean of sites", "", *[figure(v) for kind in payloads.values() for v in _mean_of_sites(kind, "test")])
     return table
+
+
+def _dice_cells(report: dict | None, classes: int) -> list[str]:
+    if report is None:
+        return ["-"] * (classes + 1)
+    pairs = zip(report["test"], report["test_spread"], strict=True)
+    return [*(_with_spread(v, spread) for v, spread in pairs), figure(mean_of_known(report["test"]))]
+
+
+def _surface_table(payloads: Payloads) -> Table:
+    table = Table(title="Surfaces of the final payload on the sites' test cases")
+    table.add_column("site")
+    for name in ("Hausdorff 95, mm", "surface Dice"):
+        for k in range(_classes(payloads)):
+            table.add_column(f"{name}\nclass {k + 1}", justify="right")
+    for site, report in payloads[FINAL].items():
+        table.add_row(site, *(figure(v, 1) for v in report["hausdorff"]), *map(figure, report["surface_dice"]))
+    return table
+
+
+def _has_surfaces(payloads: Payloads) -> bool:
+    return any(value is not None for report in payloads[FINAL].values() for value in report["surface_dice"])
+
+
+def _classes(payloads: Payloads) -> int:
+    return len(next(iter(payloads[FINAL].values()))["test"])
+
+
+def _mean_of_sites(reports: Mapping[str, dict], entry: str) -> list[float | None]:
+    """By class, and of the sites' own means."""
+    rows = [[*report[entry], mean_of_known(report[entry])] for report in reports.values()]
+    return [mean_of_known(column) for column in zip(*rows, strict=True)]
+
+
+def _with_spread(value: float | None, spread: float | None) -> str:
+    return figure(value) if spread is None else f"{figure(value)} ±{figure(spread, 2)}"
 
 
 def _validation(reports: Mapping[str, dict]) -> float | None:

@@ -1,7 +1,10 @@
 """Dice of a network on whole volumes: every case is put back together from its windows."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,16 +14,43 @@ from torch.nn import functional as F
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import volume_windows
 from flap_sam.experiment import Experiment
-from flap_sam.means import mean_of_known
+from flap_sam.files import replacing
+from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.training.surfaces import ByClass, surface_metrics
 from flap_sam.training.trainer import autocast
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """Dice of one case by class, background left out; None where the truth has no voxel of the class."""
+    """One case by class, background left out: Dice, None where the truth has no voxel of the class.
+
+    Args:
+        hausdorff, surface_dice: see `surfaces`; empty where they were not asked for.
+    """
 
     case: str
-    dice: tuple[float | None, ...]
+    dice: ByClass
+    hausdorff: ByClass = ()
+    surface_dice: ByClass = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A payload on one site's cases: all that leaves the site of it. Lists are by class, None for what no case has.
+
+    Args:
+        validation, test: mean Dice over the cases; validation_cases, test_cases: how many there are.
+        test_spread: sample standard deviation over the test cases that have the class; None for fewer than two.
+        hausdorff: mean over the test cases, mm; surface_dice: mean; both all None where they were not asked for.
+    """
+
+    validation: list[float | None]
+    validation_cases: int
+    test: list[float | None]
+    test_spread: list[float | None]
+    test_cases: int
+    hausdorff: list[float | None]
+    surface_dice: list[float | None]
 
 
 @torch.no_grad()
@@ -59,7 +89,7 @@ def _label(
         labels[start : start + valid] = full.argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
-def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> tuple[float | None, ...]:
+def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> ByClass:
     """2 |P and T| / (|P| + |T|) of every class but the background, from integer counts."""
     table = np.bincount(
         truth.ravel().astype(np.int64) * (classes + 1) + prediction.ravel(), minlength=(classes + 1) ** 2
@@ -71,14 +101,45 @@ def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> tuple[float
 def score(
     network: nn.Module, store: SiteStore, split: str, experiment: Experiment, device: torch.device, precision: str
 ) -> list[CaseScore]:
-    """Dice of every case of a split."""
+    """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them."""
     scores = []
     for case in store.cases(split):
-        prediction = predict_volume(network, store.image(case), experiment, device, precision)
-        scores.append(CaseScore(case.id, dice(prediction, store.label(case), experiment.classes)))
+        prediction, truth = predict_volume(network, store.image(case), experiment, device, precision), store.label(case)
+        surfaces: tuple[ByClass, ...] = ()
+        if split == "test" and experiment.surface_tolerance:
+            surfaces = surface_metrics(
+                prediction, truth, experiment.classes, case.spacing, experiment.surface_tolerance
+            )
+        scores.append(CaseScore(case.id, dice(prediction, truth, experiment.classes), *surfaces))
     return scores
 
 
-def mean_by_class(scores: Sequence[CaseScore], classes: int) -> list[float | None]:
-    """Mean Dice of each class over the cases that have it; None for a class that no case has."""
-    return [mean_of_known(s.dice[c] for s in scores) for c in range(classes)]
+def evaluation(validation: Sequence[CaseScore], test: Sequence[CaseScore], classes: int) -> Evaluation:
+    """The cases summed up by class."""
+    return Evaluation(
+        validation=mean_by_class([s.dice for s in validation], classes),
+        validation_cases=len(validation),
+        test=mean_by_class([s.dice for s in test], classes),
+        test_spread=[spread_of_known(s.dice[c] for s in test) for c in range(classes)],
+        test_cases=len(test),
+        hausdorff=mean_by_class([s.hausdorff for s in test if s.hausdorff], classes),
+        surface_dice=mean_by_class([s.surface_dice for s in test if s.surface_dice], classes),
+    )
+
+
+def mean_by_class(figures: Sequence[ByClass], classes: int) -> list[float | None]:
+    """Mean of each class over the cases that have it; None for a class that no case has."""
+    return [mean_of_known(by_class[c] for by_class in figures) for c in range(classes)]
+
+
+def write_cases(path: Path, scores: Sequence[CaseScore]) -> None:
+    """The cases one by one as CSV, for the site's own eyes: `case,class,dice,hausdorff_mm,surface_dice`."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["case", "class", "dice", "hausdorff_mm", "surface_dice"])
+    for s in scores:
+        for c, value in enumerate(s.dice):
+            surfaces = [figures[c] if figures else None for figures in (s.hausdorff, s.surface_dice)]
+            table.writerow([s.case, c + 1, *("" if v is None else v for v in (value, *surfaces))])
+    with replacing(path) as stream:
+        stream.write(text.getvalue().encode())

@@ -126,14 +126,13 @@ class Participant:
 
     def stand_before(self, round_number: int) -> None:
         """Stand where the site stood before a round, as it remembers it in its state."""
+        if self._trained_round is None:
+            if newest := self._state.training(round_number):
+                self._trained_round, state = newest
+                self._trainer.restore(state)
+                self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
+            self._trainer.restore_personal(self._state.personal(round_number))
         self._trainer.start_anew(round_number)
-        if self._trained_round is not None:
-            return
-        if newest := self._state.training(round_number):
-            self._trained_round, state = newest
-            self._trainer.restore(state)
-            self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
-        self._trainer.restore_personal(self._state.personal(round_number))
 
     def stand_to_score(self, round_number: int) -> None:
         """Take the personal tensors that belong to the payload a round starts from; training is over."""

@@ -1,0 +1,1 @@
+"""Whole experiments: a job's settings read and changed, run without a federation, and compared over a grid."""

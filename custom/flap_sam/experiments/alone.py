@@ -1,0 +1,184 @@
+"""The experiment without a federation: one site alone, or all data in one place, with the same trainer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from flap_sam.data.demo import demo_sites
+from flap_sam.data.pool import PooledStore
+from flap_sam.data.store import SiteStore, sites
+from flap_sam.data.windows import Windows
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.experiments.job import Job
+from flap_sam.federation import payload, round_log
+from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.means import mean_of_known
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.sam.checkpoint import network_for
+from flap_sam.site import Site
+from flap_sam.training.best import Candidate, improves
+from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
+from flap_sam.training.participant import Assignment, assign
+from flap_sam.training.trainer import LocalResult, Trainer
+
+LOCAL, CENTRALIZED = "local", "centralized"
+
+
+def assignments(job: Job, site: Site) -> dict[str, Assignment]:
+    """Every site's data by its name in the store: the configured store's, or else the demo's.
+
+    Raises:
+        FlapSamError: no data is configured and the job has no demo.
+    """
+    unnamed = replace(site, name=None)
+    names = sites(site.data) if site.data else demo_sites(job.demo) if job.demo else ["?"]
+    return {name: assign(unnamed, name, job.demo) for name in names}
+
+
+def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Callable[[str], None]) -> Path:
+    """Run a job's experiment without a federation; leaves the files of a federated run in the folder `out`.
+
+    Adapters train as under the strategy "svd" where the job's strategy has the server send another base.
+
+    Args:
+        setting: "local", the data of one site, or "centralized", those of all.
+        site_name: under "local", as the store names it, or `site-2` for its second.
+        changes: settings in place of the job's.
+
+    Raises:
+        FlapSamError: settings, data or checkpoint cannot be used, or `out` holds a run already.
+    """
+    if (setting == LOCAL) == (site_name is None):
+        raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
+    if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), round_log.ROUND_LOG)):
+        raise FlapSamError(f"{out} holds a run already; choose another folder.")
+    experiment = job.experiment(changes)
+    if experiment.strategy == "stack":
+        experiment = replace(experiment, strategy="svd")
+    site = Site.read(None)
+    everyone = assignments(job, site)
+    chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
+    run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, out, say)
+    run.train()
+    return out
+
+
+def _one(everyone: dict[str, Assignment], wanted: str) -> dict[str, Assignment]:
+    names = list(everyone)
+    numbered = {f"site-{i}": name for i, name in enumerate(names, 1)}
+    name = wanted if wanted in everyone else numbered.get(wanted)
+    if name is None:
+        raise FlapSamError(f"There is no site {wanted!r}; there are {', '.join(names)}.")
+    return {name: everyone[name]}
+
+
+class _Run:
+    """Rounds of training on the chosen sites' data, then the final and the best payload on every site's test cases."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        site: Site,
+        everyone: dict[str, SiteStore],
+        chosen: dict[str, Assignment],
+        out: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.everyone, self.out, self.say = everyone, out, say
+        self.own = {name: assignment.store for name, assignment in chosen.items()}
+        self.personal: dict[int, dict[str, Tensor]] = {}
+        self.demo = any(assignment.demo for assignment in chosen.values())
+        self.device, self.precision = site.torch_device(), site.precision
+        network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        self.network = network.to(self.device)
+        self.pool = PooledStore(list(self.own.values()))
+        windows = Windows(self.pool, self.experiment.image_size, self.experiment.normalisation, self.device)
+        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision)
+
+    def train(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        current, best = None, None
+        for number in range(self.experiment.rounds):
+            start = time.perf_counter()
+            validation = self._validation()
+            if current is not None:
+                best = self._better(best, replace(current, validation=_mean_of_sites(validation)))
+            result = self.trainer.train(number)
+            current = self._candidate(number + 1)
+            self._log(number, validation, result, time.perf_counter() - start)
+        self._keep(FINAL, current)
+        best = self._better(best, replace(current, validation=_mean_of_sites(self._validation())))
+        tables = {FINAL: self._score(current)}
+        tables[BEST] = tables[FINAL] if best.round == current.round else self._score(best)
+        write_test_dice(self.out, tables, best.round)
+
+    def _candidate(self, number: int) -> Candidate:
+        self.personal[number] = {name: tensor.clone() for name, tensor in self.trainer.state()[1].items()}
+        return Candidate(self.trainer.payload(), number, None)
+
+    def _validation(self) -> list[list[float | None]]:
+        """Dice by class of every own site."""
+        return [self._by_class(store) for store in self.own.values()]
+
+    def _by_class(self, store: SiteStore) -> list[float | None]:
+        return mean_by_class([s.dice for s in self._scores(store, "validation")], self.experiment.classes)
+
+    def _scores(self, store: SiteStore, split: str) -> list[CaseScore]:
+        return score(self.network, store, split, self.experiment, self.device, self.precision)
+
+    def _score(self, scored: Candidate) -> dict[str, Evaluation]:
+        self.trainer.receive(scored.tensors)
+        self.trainer.restore_personal(self.personal[scored.round])
+        classes = self.experiment.classes
+        return {
+            name: evaluation(self._scores(store, "validation"), self._scores(store, "test"), classes)
+            for name, store in self.everyone.items()
+        }
+
+    def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate:
+        if not improves(candidate, best):
+            return best
+        self._keep(BEST, candidate)
+        return candidate
+
+    def _keep(self, kind: str, kept: Candidate) -> None:
+        notes = {"round": kept.round, "validation_dice": kept.validation}
+        payload.write(self.out / PAYLOAD_FILES[kind], kept.tensors, self.experiment, notes)
+
+    def _log(self, number: int, validation: list[list[float | None]], result: LocalResult, seconds: float) -> None:
+        site = SiteRecord(
+            slices=self.pool.training_slices,
+            loss=result.loss,
+            steps=result.steps,
+            seconds=result.seconds,
+            validation=[mean_of_known(column) for column in zip(*validation, strict=True)],
+            demo=self.demo,
+            norm=None,
+            bytes_down=0,
+            bytes_up=0,
+        )
+        record = RoundRecord(
+            run="",
+            round=number,
+            validation=_mean_of_sites(validation),
+            loss=result.loss,
+            svd_energy_kept=None,
+            layers={},
+            seconds=seconds,
+            server_seconds=0.0,
+            sites={", ".join(self.own): site},
+            refused={},
+            missing=[],
+            late=[],
+        )
+        round_log.append(self.out, record)
+        self.say(round_log.round_line(record, self.experiment.rounds))
+
+
+def _mean_of_sites(by_site: list[list[float | None]]) -> float | None:
+    """As the server of a federation takes it: of the sites' means over the classes."""
+    return mean_of_known([mean_of_known(by_class) for by_class in by_site])

@@ -1,0 +1,132 @@
+"""The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from flap_sam.files import replacing
+from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.reporting.results import FINAL, ROUND_LOG, TEST_DICE
+from flap_sam.reporting.text import as_text, figure
+
+CELL = "cell.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, each figure of all seeds together.
+
+    Args:
+        dice: by site, the test Dice of every seed (mean over classes); megabytes: sent by a site in a round.
+    """
+
+    label: str
+    setting: str
+    dice: dict[str, list[float | None]]
+    megabytes: list[float | None]
+    minutes: list[float]
+
+    def means(self) -> list[float | None]:
+        """Mean of the sites, by seed."""
+        return [mean_of_known(seed) for seed in zip(*self.dice.values(), strict=True)]
+
+
+def read(out: Path) -> list[dict]:
+    """The finished cells below a folder: their note, the test Dice by site and the megabytes a site sent a round."""
+    return [_read(note.parent) for note in sorted(out.glob(f"*/{CELL}"))]
+
+
+def rows(cells: Sequence[dict]) -> list[Row]:
+    """The cells that differ in their seed alone, or in the site they trained on alone, in one row."""
+    grouped: dict[tuple, list[dict]] = {}
+    for cell in cells:
+        grouped.setdefault((_label(cell), cell["setting"]), []).append(cell)
+    order = {"local": 0, "federated": 1, "centralized": 2}
+    return [
+        _row(label, setting, grouped[label, setting])
+        for label, setting in sorted(grouped, key=lambda key: (key[0], order[key[1]]))
+    ]
+
+
+def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
+    """The table in GitHub's form."""
+    head = ["", "setting", *sites, "mean of sites", "MB a site and round", "minutes"]
+    lines = [head, ["---"] * len(head), *(_texts(row, sites) for row in table)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def console(table: Sequence[Row], sites: Sequence[str]) -> str:
+    """The table for a console."""
+    drawn = Table(title="Test Dice of the final payload, mean ± spread over seeds")
+    for name in ("", "setting", *sites, "mean of sites", "MB up", "minutes"):
+        drawn.add_column(name, justify="left" if name in ("", "setting") else "right")
+    for row in table:
+        drawn.add_row(*_texts(row, sites))
+    return as_text(drawn)
+
+
+def write(out: Path) -> str:
+    """Write `table.md` and `cells.jsonl` of all finished cells; returns the table for a console."""
+    cells = read(out)
+    sites = list(dict.fromkeys(site for cell in cells for site in cell["sites"]))
+    table = rows(cells)
+    with replacing(out / "cells.jsonl") as stream:
+        stream.write("".join(json.dumps(cell) + "\n" for cell in cells).encode())
+    with replacing(out / "table.md") as stream:
+        stream.write(markdown(table, sites).encode())
+    return console(table, sites)
+
+
+def _texts(row: Row, sites: Sequence[str]) -> list[str]:
+    dice = [_with_spread(row.dice.get(site, []), 3) for site in sites]
+    return [
+        row.label,
+        row.setting,
+        *dice,
+        _with_spread(row.means(), 3),
+        _with_spread(row.megabytes, 2),
+        _with_spread(row.minutes, 1),
+    ]
+
+
+def _row(label: str, setting: str, cells: Sequence[dict]) -> Row:
+    seeds = sorted({cell["seed"] for cell in cells})
+    of_seed = [[cell for cell in cells if cell["seed"] == seed] for seed in seeds]
+    sites = cells[0]["sites"]
+    return Row(
+        label,
+        setting,
+        dice={site: [_own(same, site) for same in of_seed] for site in sites},
+        megabytes=[mean_of_known(cell["megabytes"] for cell in same) for same in of_seed],
+        minutes=[sum(cell["seconds"] for cell in same) / 60 for same in of_seed],
+    )
+
+
+def _own(cells: Iterable[dict], site: str) -> float | None:
+    """A site's test Dice: of its own model where every site has one."""
+    return mean_of_known(cell["dice"].get(site) for cell in cells if cell["site"] in (None, site))
+
+
+def _label(cell: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in cell["changes"].items()) or "the job as it is"
+
+
+def _with_spread(values: Sequence[float | None], digits: int) -> str:
+    spread = spread_of_known(values)
+    return figure(mean_of_known(values), digits) + ("" if spread is None else f" ± {figure(spread, digits)}")
+
+
+def _read(folder: Path) -> dict:
+    cell = json.loads((folder / CELL).read_text())
+    reports = json.loads((folder / TEST_DICE).read_text())["payloads"][FINAL]
+    rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
+    numbered = {f"site-{i}": name for i, name in enumerate(cell["sites"], 1)}
+    sent = [site["bytes_up"] / 1e6 for record in rounds for site in record["sites"].values()]
+    federated = cell["setting"] == "federated"
+    return cell | {
+        "dice": {numbered.get(site, site): mean_of_known(report["test"]) for site, report in reports.items()},
+        "megabytes": mean_of_known(sent) if federated else None,
+    }
