@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,8 @@ from flap_sam.data.manifest import Case, Manifest
 from flap_sam.data.store import write_case, write_manifest
 from flap_sam.experiment import Experiment
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 torch.set_num_threads(1)  # the networks are small: more threads only get in each other's way
 
 

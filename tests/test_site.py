@@ -8,7 +8,7 @@ from flap_sam.site import Site
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch):
-    for name in ("FLAP_SAM_DATA", "FLAP_SAM_CHECKPOINT", "FLAP_SAM_DEVICE"):
+    for name in ("FLAP_SAM_DATA", "FLAP_SAM_CHECKPOINT", "FLAP_SAM_DEVICE", "FLAP_SAM_STATE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -48,3 +48,10 @@ def test_an_empty_setting_is_no_setting(tmp_path):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(FlapSamError, match="'cuda:99' cannot be used"):
         Site(device="cuda:99").torch_device()
+
+
+def test_where_the_state_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert Site.read(None).state_root == tmp_path / "flap-sam"
+    monkeypatch.setenv("FLAP_SAM_STATE", "/from/environment")
+    assert str(Site.read(None).state_root) == "/from/environment"

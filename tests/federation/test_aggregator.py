@@ -5,8 +5,10 @@ from itertools import permutations
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
+from flap_sam.federation import aggregator as module
 from flap_sam.federation import payload
-from flap_sam.federation.aggregator import LowRankAggregator, refuse_unfederated
+from flap_sam.federation.aggregator import LowRankAggregator
+from flap_sam.federation.conduct import Conduct
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from nvflare.app_common.abstract.fl_model import FLModel
@@ -14,13 +16,18 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 def update(experiment, site: str, slices: int) -> FLModel:
     generator = torch.Generator().manual_seed(zlib.crc32(site.encode()))
-    params = {name: torch.randn(shape, generator=generator) for name, shape in payload.template(experiment).items()}
+    params = {name: torch.randn(shape, generator=generator) for name, shape in payload.sent(experiment).items()}
     return FLModel(params=params, meta={"client_name": site, "slices": slices})
 
 
-def aggregate(experiment, updates) -> FLModel:
+def begun(experiment, **conduct) -> LowRankAggregator:
     aggregator = LowRankAggregator()
-    aggregator.begin(experiment)
+    aggregator.begin(experiment, Conduct(**conduct))
+    return aggregator
+
+
+def aggregate(experiment, updates, **conduct) -> FLModel:
+    aggregator = begun(experiment, **conduct)
     for model in updates:
         aggregator.accept_model(model)
     return aggregator.aggregate_model()
@@ -46,14 +53,14 @@ def test_six_sites_in_any_order_give_the_same_payload(small, six):
 def test_a_site_alone_gets_its_own_change_and_tensors_back(small):
     alone = update(small, "A", 5)
     merged = aggregate(small, [alone])
-    payload.check(merged.params, payload.template(small))
+    payload.check(merged.params, payload.types_kept(small))
     own, back = changes(small, alone.params), changes(small, merged.params)
     for name in own:
         torch.testing.assert_close(back[name], own[name], rtol=1e-5, atol=1e-5)
     pairs = {name for pair in low_rank_pairs(build(small)) for name in pair}
     for name in set(merged.params) - pairs:
         assert torch.equal(merged.params[name], alone.params[name])
-    assert list(merged.meta["energy_kept"].values()) == pytest.approx([1] * len(own))
+    assert list(merged.meta["kept"].values()) == pytest.approx([1] * len(own))
 
 
 def test_the_change_is_averaged_not_the_factors(small):
@@ -80,14 +87,11 @@ def test_what_the_truncation_dropped_is_reported(small, six):
     for name, change in exact.items():
         layer = name.removesuffix(".A")
         dropped = torch.linalg.norm(change - ours[name]).item()
-        assert merged.meta["energy_kept"][layer] == pytest.approx(
-            1 - dropped**2 / change.square().sum().item(), rel=1e-4
-        )
+        assert merged.meta["kept"][layer] == pytest.approx(1 - dropped**2 / change.square().sum().item(), rel=1e-4)
 
 
 def test_nothing_of_a_bad_update_counts(small, six):
-    aggregator = LowRankAggregator()
-    aggregator.begin(small)
+    aggregator = begun(small)
     bad = update(small, "B", 10)
     last = list(bad.params)[-1]
     bad.params[last] = torch.full_like(bad.params[last], float("nan"))
@@ -105,14 +109,68 @@ def test_nothing_of_a_bad_update_counts(small, six):
 def test_methods_without_pairs_are_averaged(small):
     experiment = replace(small, method="pdecft")
     merged = aggregate(experiment, [update(experiment, "A", 1), update(experiment, "B", 1)])
-    assert merged.meta["energy_kept"] == {}
-    assert merged.params.keys() == payload.template(experiment).keys()
+    assert merged.meta["kept"] == {}
+    assert merged.params.keys() == payload.sent(experiment).keys()
 
 
-def test_masam_is_refused(small):
-    with pytest.raises(FlapSamError, match="masam cannot be federated"):
-        refuse_unfederated(replace(small, method="masam"))
-    refuse_unfederated(small)
+def test_masam_averages_what_its_shared_factors_do(small):
+    """Sites with one U and V: the cores' average, whatever factors stand for it."""
+    experiment = replace(small, method="masam")
+    updates = [update(experiment, site, n) for site, n in (("A", 1), ("B", 3))]
+    u, v = "image_encoder.fact.U", "image_encoder.fact.V"
+    for name in (u, v):
+        updates[1].params[name] = updates[0].params[name]
+    merged = aggregate(experiment, updates).params
+    cores = [name for name in merged if name.endswith(".core")]
+    assert len(cores) == 8, "query and value of four layers"
+    for core in cores:
+        mean = 0.25 * updates[0].params[core] + 0.75 * updates[1].params[core]
+        expected = updates[0].params[v] @ mean @ updates[0].params[u]
+        torch.testing.assert_close(merged[v] @ merged[core] @ merged[u], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rounds_larger_than_a_block_are_the_same_to_rounding(small, six, monkeypatch):
+    whole = aggregate(small, six)
+    monkeypatch.setattr(module, "BLOCK_SITES", 2)
+    parts = aggregate(small, six)
+    for name, change in changes(small, whole.params).items():
+        torch.testing.assert_close(changes(small, parts.params)[name], change, rtol=1e-5, atol=1e-5)
+    pairs = {name for pair in low_rank_pairs(build(small)) for name in pair}
+    assert all(torch.equal(parts.params[name], whole.params[name]) for name in whole.params if name not in pairs)
+
+
+def test_a_site_that_stands_out_is_refused_and_does_not_count(small, six):
+    without = aggregate(small, [six[0], *six[2:]])
+    for kind in ("adapters", "others"):
+        spoilt = FLModel(params=dict(six[1].params), meta=dict(six[1].meta))
+        for name in six[1].params:
+            if name.endswith(".B") == (kind == "adapters"):
+                spoilt.params[name] = 100 * six[1].params[name]
+        merged = aggregate(small, [six[0], spoilt, *six[2:]])
+        assert merged.meta["refused"].keys() == {"B"}
+        assert "expected at most 10 times the median" in merged.meta["refused"]["B"]
+        assert all(torch.equal(merged.params[name], without.params[name]) for name in without.params)
+    anyone = aggregate(small, [six[0], spoilt, *six[2:]], norm_limit=None)
+    assert anyone.meta["refused"] == {}
+
+
+def test_a_site_may_not_grow_beyond_its_registration(small):
+    aggregator = begun(small, largest_slices={"A": 7})
+    aggregator.accept_model(update(small, "B", 900))
+    with pytest.raises(FlapSamError, match="8 training slices; expected 1 to 7, its registered number"):
+        aggregator.accept_model(update(small, "A", 8))
+    aggregator.accept_model(update(small, "A", 7))
+
+
+def test_norms_are_those_of_the_changes(small, six):
+    merged = aggregate(small, six)
+    for model in six:
+        whole = sum(change.square().sum() for change in changes(small, model.params).values()).sqrt().item()
+        assert merged.meta["norms"][model.meta["client_name"]] == pytest.approx(whole)
+
+
+def test_of_a_round_in_which_all_are_refused_nothing_is_made(small):
+    assert begun(small).aggregate_model().params == {}
 
 
 def test_a_sum_beyond_float32_is_refused_by_the_server_not_by_the_sites(small):

@@ -11,32 +11,51 @@ from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
 from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.controller import FlapSamController
-from flap_sam.federation.messages import REPORT, TASK_TRAIN, EvaluationReport, TrainReport, to_meta
+from flap_sam.federation.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
 from flap_sam.federation.persistor import PayloadPersistor
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE
+from flap_sam.training.evaluate import CaseScore, evaluation
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
+from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.fl_model import FLModel
 
 SITES = {"site-1": 1, "site-2": 3}
 VALIDATION = [0.1, 0.6, 0.4]  # of the start, and after each of two rounds
 
 
-class Federation:
-    """Sites that answer every task at once; `spoil` may change an answer."""
+Spoil = Callable[[str, str, FLModel], None]
 
-    def __init__(self, experiment: Experiment, folder, spoil: Callable[[str, str, FLModel], None] | None = None):
-        self.experiment, self.spoil, self.panics = experiment, spoil, []
-        self.controller = FlapSamController(asdict(experiment))
-        workspace = SimpleNamespace(get_run_dir=lambda _: str(folder))
+
+class Context(FLContext):
+    """A context that knows its engine and its job."""
+
+    def __init__(self, engine) -> None:
+        super().__init__()
+        self.get_engine, self.get_job_id = lambda: engine, lambda: "job"
+
+
+class Federation:
+    """Sites that answer every task at once; `spoil` may change an answer, or take it away by dropping its meta."""
+
+    def __init__(
+        self, experiment: Experiment, folder, spoil: Callable[[str, str, FLModel], None] | None = None, **conduct
+    ):
+        self.experiment, self.spoil, self.panics, self.asked, self.events = experiment, spoil, [], [], []
+        self.controller = FlapSamController(asdict(experiment), conduct)
+        workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in SITES],
             get_component=lambda _: LowRankAggregator(),
             get_workspace=lambda: workspace,
         )
         self.controller.engine = engine
-        self.controller.fl_ctx = SimpleNamespace(get_engine=lambda: engine, get_job_id=lambda: "job")
+        self.controller.fl_ctx = Context(engine)
         self.controller.abort_signal = SimpleNamespace(triggered=False)
         self.controller.panic = self._panic
-        self.controller.broadcast_model = self._broadcast
+        self.controller.send_model = self._send
+        self.controller.get_num_standing_tasks = lambda: self.standing
+        self.controller.cancel_all_tasks = self._cancel
+        self.controller.fire_event = lambda **event: self.events.append(event["event_type"])
         persistor = PayloadPersistor()
         self.controller.save_model = lambda model: persistor.save_model(
             {"model_weights": model.params, "weights": model.params, "meta": model.meta}, self.controller.fl_ctx
@@ -47,14 +66,22 @@ class Federation:
         self.panics.append(reason)
         self.controller.abort_signal.triggered = True
 
-    def _broadcast(self, task: FLModel, task_name: str, min_responses: int, callback) -> None:
-        assert min_responses == len(SITES)
-        for site in SITES:
-            answer = self._answer(site, task_name, task)
+    def _cancel(self) -> None:
+        self.standing = 0
+
+    def _send(self, task_name: str, data: FLModel, targets: list[str], callback) -> None:
+        self.asked.append((task_name, data.current_round, targets))
+        self.standing = 1
+        answers = 0
+        for site in targets:
+            answer = self._answer(site, task_name, data)
             if self.spoil:
                 self.spoil(site, task_name, answer)
             if answer.meta is not None:
+                answers += 1
                 callback(answer)
+        if answers == len(targets):
+            self.standing = 0
 
     def _answer(self, site: str, task_name: str, task: FLModel) -> FLModel:
         round_number = task.current_round
@@ -62,7 +89,7 @@ class Federation:
         if task_name == TASK_TRAIN:
             report = TrainReport(
                 experiment=self.experiment.to_json(),
-                start_digest="" if task.params else "start",
+                start_digest="start",
                 slices=SITES[site],
                 loss=1.0 * SITES[site],
                 steps=1,
@@ -73,11 +100,15 @@ class Federation:
                 labels="names",
             )
             value = float(10 * round_number + SITES[site])
-            params = {n: torch.full(shape, value) for n, shape in payload.template(self.experiment).items()}
+            params = {n: torch.full(shape, value) for n, shape in payload.sent(self.experiment).items()}
         else:
-            report = EvaluationReport(validation=dice, validation_cases=1, test=[0.5, None], test_cases=2)
+            case = CaseScore("v", (dice[0], None))
+            report = evaluation([case], [CaseScore("a", (0.5, None)), CaseScore("b", (0.5, None))], 2)
             params = {}
         return FLModel(params=params, current_round=round_number, meta={REPORT: to_meta(report), "client_name": site})
+
+    def rounds(self, folder) -> list[dict]:
+        return [json.loads(line) for line in (folder / "results" / ROUND_LOG).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -100,6 +131,9 @@ def test_a_whole_run(plain, tmp_path):
     table = json.loads((results / TEST_DICE).read_text())
     assert table["best_round"] == 1
     assert table["payloads"].keys() == {FINAL, BEST}
+    assert [r["refused"] for r in rounds] == [{}, {}]
+    assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
+    assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
 
 
 def reporting(entry: str, value: object, only_site: str = "site-2"):
@@ -110,8 +144,9 @@ def reporting(entry: str, value: object, only_site: str = "site-2"):
     return spoil
 
 
-def wrong_round(_site: str, _task_name: str, answer: FLModel) -> None:
-    answer.current_round = 7
+def wrong_round(site: str, task_name: str, answer: FLModel) -> None:
+    if site == "site-2" and task_name == TASK_TRAIN:
+        answer.current_round = 7
 
 
 def silent(site: str, _task_name: str, answer: FLModel) -> None:
@@ -124,36 +159,112 @@ def forged(site: str, _task_name: str, answer: FLModel) -> None:
         answer.params["x\n2026 - ERROR - all is lost"] = torch.zeros(1)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        (reporting("start_digest", "other"), "site-2: it started from other weights"),
-        (reporting("labels", "other"), "site-2: its classes have other names or another order"),
-        (reporting("demo", True), "site-2: some sites work on their own data and some on the demo"),
-        (
-            reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()),
-            "site-2: it runs vit_b at 224",
-        ),
-        (reporting("experiment", "[" * 1999), "site-2: The experiment is not JSON"),
-        (
-            reporting("experiment", Experiment().to_json(), "site-1"),
-            "site-1: it runs another experiment than the job's",
-        ),
-        (reporting("slices", 10**400), "site-2: The report is refused: slices"),
-        (reporting("slices", 0), "site-2: site-2 reports 0 training slices"),
-        (wrong_round, "site-1: it answers round 7, not 0"),
-        (silent, "site-2: no answer"),
-        (forged, "site-2: The payload is refused: tensor x 2026 - ERROR"),
-    ],
-)
-def test_what_a_site_may_not_send_ends_the_run_by_its_name(plain, tmp_path, spoil, sentence):
+FAULTS = [
+    (reporting("start_digest", "other"), "it started from other weights than site-1, the first to answer"),
+    (reporting("labels", "other"), "its classes have other names or another order"),
+    (reporting("demo", True), "some sites work on their own data and some on the demo"),
+    (reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()), "it runs vit_b at 224"),
+    (reporting("experiment", "[" * 1999), "The experiment is not JSON"),
+    (reporting("slices", 10**400), "The report is refused: slices"),
+    (reporting("slices", 0), "site-2 reports 0 training slices"),
+    (wrong_round, "it answers round 7, not"),
+    (forged, "The payload is refused: tensor x 2026 - ERROR"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
+def test_where_every_site_is_needed_a_fault_ends_the_run_by_the_sites_name(plain, tmp_path, spoil, sentence):
     federation = Federation(plain, tmp_path, spoil)
     assert len(federation.panics) == 1
-    assert sentence in federation.panics[0]
+    assert f"site-2: {sentence}" in federation.panics[0]
     assert "\n" not in federation.panics[0]
     assert not (tmp_path / "results" / ROUND_LOG).exists(), "nothing of the round counted"
 
 
-def test_a_method_that_cannot_be_federated_is_refused_before_anything_is_sent(plain, tmp_path):
-    federation = Federation(replace(plain, method="masam"), tmp_path, lambda *_: pytest.fail("something was sent"))
-    assert "masam cannot be federated" in federation.panics[0]
+@pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
+def test_where_one_site_is_enough_the_round_goes_on_without_it(plain, tmp_path, spoil, sentence):
+    federation = Federation(plain, tmp_path, spoil, min_sites=1)
+    assert federation.panics == []
+    for record in federation.rounds(tmp_path):
+        assert list(record["sites"]) == ["site-1"]
+        assert sentence in record["refused"]["site-2"]
+    final, _ = payload.read(tmp_path / "results" / PAYLOAD_FILES[FINAL])
+    assert {t.unique().item() for t in final.values()} == {11.0}, "site-1's alone"
+
+
+def test_the_first_site_cannot_run_another_experiment(plain, tmp_path):
+    federation = Federation(plain, tmp_path, reporting("experiment", Experiment().to_json(), "site-1"))
+    assert "site-1: it runs another experiment than the job's" in federation.panics[0]
+
+
+@pytest.mark.parametrize("conduct", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
+def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, conduct):
+    federation = Federation(plain, tmp_path, silent, min_sites=1, **conduct)
+    assert federation.panics == []
+    assert [record["missing"] for record in federation.rounds(tmp_path)] == [["site-2"]] * 2
+
+
+def test_a_silent_site_that_is_needed_ends_the_run(plain, tmp_path):
+    federation = Federation(plain, tmp_path, silent, round_timeout=0.3)
+    assert "2 sites are needed, 1 count; site-2: no usable answer in time" in federation.panics[0]
+
+
+def test_fewer_sites_than_the_operator_meant_do_not_start(plain, tmp_path):
+    federation = Federation(plain, tmp_path, min_sites=3)
+    assert "2 sites are connected; the job's min_sites is 3" in federation.panics[0]
+    assert federation.asked == []
+
+
+def test_drawn_sites_differ_from_round_to_round_and_not_from_run_to_run(plain, tmp_path):
+    plain = replace(plain, rounds=2, seed=3)
+    drawn = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        federation = Federation(plain, tmp_path / folder, sites_a_round=1)
+        drawn.append([sites for task, _, sites in federation.asked if task == TASK_TRAIN])
+        assert [list(r["sites"]) for r in federation.rounds(tmp_path / folder)] == drawn[-1]
+    assert drawn[0] == drawn[1]
+    assert all(len(sites) == 1 for sites in drawn[0])
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.federation.test_controller.VALIDATION", [0.1, 0.6, 0.5, 0.4, 0.3, 0.2])
+    federation = Federation(replace(plain, rounds=5), tmp_path, patience=2)
+    assert len(federation.rounds(tmp_path)) == 4, "best after round 1; rounds 2 and 3 were no better"
+    assert json.loads((tmp_path / "results" / TEST_DICE).read_text())["best_round"] == 1
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
+    plain = replace(plain, method="flap_sam", strategy="residual", server_optimizer="adam", rounds=2)
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for folder in (whole, halves, halves / "again"):
+        folder.mkdir()
+    Federation(plain, whole)
+
+    def dies(_site, _task_name, answer):
+        if answer.current_round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Federation(plain, halves, dies)
+    federation = Federation(plain, halves / "again", resume="latest")
+    assert federation.panics == []
+    assert [number for task, number, _ in federation.asked if task == TASK_TRAIN] == [1], "round 0 is behind it"
+    for kind in (FINAL, BEST):
+        expected, _ = payload.read(whole / "results" / PAYLOAD_FILES[kind])
+        found, _ = payload.read(halves / "again" / "results" / PAYLOAD_FILES[kind])
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert [r["round"] for r in federation.rounds(halves / "again")] == [0, 1]
+
+
+def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
+    def dies(_site, _task_name, answer):
+        if answer.current_round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Federation(plain, tmp_path, dies)
+    run = next((tmp_path / "state").iterdir()).name
+    other = replace(plain, seed=99)
+    assert "No run of this experiment" in Federation(other, tmp_path, resume="latest").panics[0]
+    assert "of another experiment than this job" in Federation(other, tmp_path, resume=run).panics[0]

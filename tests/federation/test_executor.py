@@ -1,12 +1,13 @@
 """The executor on a stand-in for FLARE's context: state between processes, and what leaves on failure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REASON, REPORT, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.federation.messages import EXPERIMENT, REASON, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -21,6 +22,7 @@ class Host:
         folder.mkdir()
         monkeypatch.setenv("FLAP_SAM_DATA", str(store))
         monkeypatch.setenv("FLAP_SAM_DEVICE", "cpu")
+        monkeypatch.setenv("FLAP_SAM_STATE", str(folder / "state"))
         monkeypatch.delenv("FLAP_SAM_CHECKPOINT", raising=False)
         self.lines = []
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
@@ -41,7 +43,7 @@ class Host:
             params_type=ParamsType.FULL,
             params=dict(tensors),
             current_round=number,
-            meta={EXPERIMENT: experiment.to_json() if hasattr(experiment, "to_json") else experiment},
+            meta={EXPERIMENT: experiment.to_json() if hasattr(experiment, "to_json") else experiment, RUN: "run"},
         )
         return executor.execute(task_name, FLModelUtils.to_shareable(model), self.context, signal or Signal())
 
@@ -69,18 +71,64 @@ def test_a_new_process_every_round_gives_the_same_bits_as_one_for_all(small, tmp
     assert all(torch.equal(once[0][name], each[0][name]) for name in once[0])
 
 
+@pytest.mark.parametrize("new_process", [False, True])
+def test_a_task_that_comes_twice_gives_the_same_bits(small, host, new_process):
+    """The same round again, in the process that trained it or in another, after a later round was begun or not."""
+    small = replace(small, adapter="mole", rounds=3)
+    executor, tensors, answers = host.executor(), {}, []
+    for number in (0, 0, 1, 1):
+        if new_process:
+            executor = host.executor()
+        answers.append(FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, number, tensors)))
+        if number == 0:
+            tensors_of_0 = answers[-1].params
+        tensors = {} if len(answers) < 2 else tensors_of_0
+    for first, again in (answers[:2], answers[2:]):
+        assert first.meta[REPORT]["loss"] == again.meta[REPORT]["loss"]
+        assert all(torch.equal(first.params[name], again.params[name]) for name in first.params)
+
+
+def test_a_round_that_failed_half_way_leaves_no_trace(small, host):
+    class StopsLater(Signal):
+        asked = 0
+
+        @property
+        def triggered(self):
+            StopsLater.asked += 1
+            return StopsLater.asked > 2
+
+    executor = host.executor()
+    assert (
+        host.ask(executor, TASK_TRAIN, small, 0, {}, StopsLater()).get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    )
+    after = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 0, {}))
+    clean = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
+    assert all(torch.equal(after.params[name], clean.params[name]) for name in clean.params)
+
+
 def test_rounds_differ(small, host):
     """The order of the windows is drawn anew every round."""
     _, losses = three_rounds(host, small, new_process=False)
     assert len(set(losses)) == 3
 
 
-def test_the_start_digest_is_told_in_round_0_alone(small, host):
+def test_the_start_digest_is_of_the_network_before_anything_came(small, host):
     executor = host.executor()
     first = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 0, {}))
-    second = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 1, first.params))
+    second = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_TRAIN, small, 1, first.params))
     assert len(first.meta[REPORT]["start_digest"]) == 64
-    assert second.meta[REPORT]["start_digest"] == ""
+    assert second.meta[REPORT]["start_digest"] == first.meta[REPORT]["start_digest"]
+
+
+@pytest.mark.parametrize("number", [3, None])
+def test_a_round_that_the_experiment_does_not_have_is_refused(small, host, number):
+    assert "The task's round is" in refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, number, {}))
+
+
+def test_a_run_whose_name_is_no_name_is_refused(small, host):
+    model = FLModel(params={}, current_round=0, meta={EXPERIMENT: small.to_json(), RUN: "../elsewhere"})
+    reply = host.executor().execute(TASK_TRAIN, FLModelUtils.to_shareable(model), host.context, Signal())
+    assert "the name of the run" in reply.get_header(REASON)
 
 
 def test_evaluation_sends_no_tensors(small, host):

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.messages import EvaluationReport, TrainReport, clean_reason, from_meta, to_meta
+from flap_sam.federation.messages import TrainReport, clean_reason, from_meta, run_name, to_meta
+from flap_sam.training.evaluate import Evaluation
 
 REPORT = TrainReport(
     experiment="{}",
@@ -50,7 +51,7 @@ def test_missing_and_unknown_entries_are_refused():
         with pytest.raises(FlapSamError, match="entries"):
             from_meta(TrainReport, found, classes=2)
     with pytest.raises(FlapSamError, match="entries"):
-        from_meta(EvaluationReport, whole, classes=2)
+        from_meta(Evaluation, whole, classes=2)
 
 
 def test_a_report_of_none_is_a_report():
@@ -63,3 +64,30 @@ def test_a_peers_sentence_cannot_forge_a_log():
     assert "\n" not in reason
     assert "\x1b" not in reason
     assert len(reason) <= 2000
+
+
+def test_a_distance_may_be_large_and_a_dice_may_not():
+    whole = to_meta(
+        Evaluation(
+            validation=[0.5],
+            validation_cases=1,
+            test=[0.5],
+            test_spread=[None],
+            test_cases=1,
+            hausdorff=[120.5],
+            surface_dice=[1.0],
+        )
+    )
+    assert from_meta(Evaluation, whole, classes=1).hausdorff == [120.5]
+    for entry in ("surface_dice", "test_spread"):
+        with pytest.raises(FlapSamError, match=f"refused: {entry} is"):
+            from_meta(Evaluation, {**whole, entry: [1.5]}, classes=1)
+    with pytest.raises(FlapSamError, match="refused: hausdorff is"):
+        from_meta(Evaluation, {**whole, "hausdorff": [float("inf")]}, classes=1)
+
+
+@pytest.mark.parametrize("name", [None, "", "../up", "a/b", "A", "x" * 65, "-a", 3])
+def test_the_name_of_a_run_is_a_folders_and_nothing_else(name):
+    assert run_name("20260102-a") == "20260102-a"
+    with pytest.raises(FlapSamError, match="the name of the run"):
+        run_name(name)

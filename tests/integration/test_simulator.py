@@ -17,27 +17,41 @@ from tests.conftest import write_site
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-def staged(job: str, folder: Path, **settings) -> Path:
+def staged(job: str, folder: Path, conduct: dict | None = None, **settings) -> Path:
     """A copy of a job with some of its settings changed."""
     copy = shutil.copytree(JOBS / job, folder / job)
     path = copy / "app/config/config_fed_server.json"
     config = json.loads(path.read_text())
     config["experiment"] |= settings
+    config["conduct"] |= conduct or {}
     path.write_text(json.dumps(config))
     return copy
 
 
-def simulate(job: Path, work: Path, sites: int, threads: int, **environment: str) -> subprocess.CompletedProcess:
-    command = [Path(sys.executable).parent / "nvflare", "simulator", job, "-w", work, "-n", sites, "-t", threads]
+def command(job: Path, work: Path, sites: int, threads: int) -> list[str]:
+    words = [Path(sys.executable).parent / "nvflare", "simulator", job, "-w", work, "-n", sites, "-t", threads]
+    return [str(word) for word in words]
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    """This process's, without its own settings for the package; state is kept in the folder."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("FLAP_SAM_")}
+    return {**clean, "OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state"), **settings}
+
+
+def simulate(job: Path, work: Path, sites: int, threads: int, **settings: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [str(word) for word in command],
-        env={**clean, "OMP_NUM_THREADS": "1", **environment},
+        command(job, work, sites, threads),
+        env=environment(work.parent, **settings),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=400,
         check=False,
     )
+
+
+def results_of(work: Path) -> Path:
+    return work / "server/simulate_job/results"
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Properties of the weighted sum, on the weight change itself: A and B alone mean nothing."""
 
+from itertools import permutations
+
 import pytest
 import torch
-from flap_sam.lowrank.aggregate import DenseSum, StackedSum, weighted_average, weighted_sum
-from flap_sam.lowrank.factors import Factors, stack
+from flap_sam.lowrank.aggregate import DenseSum, RunningAverage, RunningSum, StackedSum
+from flap_sam.lowrank.factors import Factors, leading, stack
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,10 @@ def drawn(seed: int, d_out: int, d_in: int, rank: int, scale: float = 1.0) -> Fa
     return Factors(torch.randn(rank, d_in, generator=generator), torch.randn(d_out, rank, generator=generator), scale)
 
 
-def whole(total: StackedSum | DenseSum) -> torch.Tensor:
-    return total.change if isinstance(total, DenseSum) else total.left @ total.right
+def total_of(updates, weights) -> StackedSum | DenseSum:
+    running = RunningSum()
+    running.add(updates, weights)
+    return running.total()
 
 
 @given(
@@ -23,24 +27,56 @@ def whole(total: StackedSum | DenseSum) -> torch.Tensor:
     d_in=st.integers(3, 40),
     data=st.data(),
 )
-def test_the_sum_is_that_of_the_changes(ranks, d_out, d_in, data):
+def test_the_total_is_the_mean_of_the_changes_however_it_is_added(ranks, d_out, d_in, data):
     scales = data.draw(st.lists(st.floats(0.1, 4), min_size=len(ranks), max_size=len(ranks)))
-    weights = data.draw(st.lists(st.floats(0, 1), min_size=len(ranks), max_size=len(ranks)))
+    weights = data.draw(st.lists(st.integers(0, 900), min_size=len(ranks), max_size=len(ranks)).filter(any))
+    split = data.draw(st.integers(0, len(ranks)))
     updates = [drawn(i, d_out, d_in, r, s) for i, (r, s) in enumerate(zip(ranks, scales, strict=True))]
     expected = sum(w * u.scale * u.B.double() @ u.A.double() for u, w in zip(updates, weights, strict=True))
-    torch.testing.assert_close(whole(weighted_sum(updates, weights)), expected, rtol=1e-10, atol=1e-10)
+    expected = expected / sum(weights)
+    torch.testing.assert_close(total_of(updates, weights).dense(), expected, rtol=1e-10, atol=1e-10)
+    running = RunningSum()
+    for part in (slice(split), slice(split, None)):
+        if updates[part]:
+            running.add(updates[part], weights[part])
+    torch.testing.assert_close(running.total().dense(), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_form_is_chosen_by_size():
-    few, many = ([drawn(k, 40, 30, 3) for k in range(n)] for n in (4, 5))
-    assert isinstance(weighted_sum(few, [0.25] * 4), StackedSum)
-    assert isinstance(weighted_sum(many, [0.2] * 5), DenseSum)
+def test_the_form_is_chosen_by_size_and_turns_once():
+    updates = [drawn(k, 40, 30, 3) for k in range(6)]
+    assert isinstance(total_of(updates[:4], [1] * 4), StackedSum)
+    assert isinstance(total_of(updates[:5], [1] * 5), DenseSum)
+    running = RunningSum()
+    for update in updates:
+        running.add([update], [2])
+    assert isinstance(running.total(), DenseSum)
+    torch.testing.assert_close(running.total().dense(), total_of(updates, [2] * 6).dense())
+
+
+def test_order_changes_no_more_than_float64_rounding():
+    updates, weights = [drawn(k, 12, 50, 2) for k in range(4)], [3, 1, 4, 1]
+    first = total_of(updates, weights).dense()
+    for order in permutations(range(4)):
+        again = total_of([updates[k] for k in order], [weights[k] for k in order]).dense()
+        torch.testing.assert_close(again, first, rtol=1e-13, atol=1e-13)
+
+
+def test_only_the_ratio_of_the_weights_counts():
+    updates = [drawn(k, 12, 50, 2) for k in range(3)]
+    torch.testing.assert_close(total_of(updates, [1, 2, 3]).dense(), total_of(updates, [100, 200, 300]).dense())
 
 
 @pytest.mark.parametrize("weights", [[1.0], [0.5, -0.1], [0.5, float("nan")]])
 def test_bad_weights_are_refused(weights):
     with pytest.raises(ValueError, match="weights"):
-        weighted_sum([drawn(0, 4, 5, 2), drawn(1, 4, 5, 2)], weights)
+        total_of([drawn(0, 4, 5, 2), drawn(1, 4, 5, 2)], weights)
+
+
+def test_a_sum_without_weight_has_no_mean():
+    with pytest.raises(ValueError, match="sum to 0"):
+        total_of([drawn(0, 4, 5, 2)], [0])
+    with pytest.raises(ValueError, match="sum to 0"):
+        RunningAverage().mean()
 
 
 def test_factors_that_do_not_multiply_are_refused():
@@ -48,14 +84,40 @@ def test_factors_that_do_not_multiply_are_refused():
         Factors(torch.zeros(3, 5), torch.zeros(4, 2))
 
 
-def test_a_batch_of_layers_sums_layer_by_layer():
-    sites = [[drawn(10 * k + i, 12, 50, 2, 0.5) for i in range(3)] for k in range(2)]
-    batched = whole(weighted_sum([stack(layers) for layers in sites], [0.3, 0.7]))
+@pytest.mark.parametrize("sites", [2, 6])
+def test_a_batch_of_layers_sums_layer_by_layer(sites):
+    """Stacked with two sites, dense with six."""
+    layers = [[drawn(10 * k + i, 12, 50, 2, 0.5) for i in range(3)] for k in range(sites)]
+    batched = total_of([stack(site) for site in layers], [1] * sites).dense()
     for i in range(3):
-        alone = whole(weighted_sum([layers[i] for layers in sites], [0.3, 0.7]))
-        torch.testing.assert_close(batched[i], alone)
+        torch.testing.assert_close(batched[i], total_of([site[i] for site in layers], [1] * sites).dense())
 
 
-def test_the_average_is_summed_in_float64():
-    tensors = [torch.tensor([1e8, 1.0]), torch.tensor([-1e8, 1.0]), torch.tensor([1.0, 1.0])]
-    assert torch.equal(weighted_average(tensors, [0.25, 0.25, 0.5]), torch.tensor([0.5, 1.0]))
+@given(
+    values=st.lists(
+        st.tuples(st.floats(-1024, 1024, width=32, allow_subnormal=False), st.integers(1, 2**20)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_an_average_does_not_depend_on_the_order(values):
+    results = set()
+    for order in permutations(values):
+        running = RunningAverage()
+        for value, weight in order:
+            running.add(torch.tensor([value], dtype=torch.float32), weight)
+        results.add(running.mean().float().item())
+    assert len(results) == 1
+
+
+def test_an_average_survives_cancellation():
+    running = RunningAverage()
+    for value in (1e30, 1.0, -1e30, 3.0):
+        running.add(torch.tensor([value, 1.0], dtype=torch.float64), 1)
+    assert torch.equal(running.mean(), torch.tensor([1.0, 1.0], dtype=torch.float64))
+
+
+def test_the_leading_part_of_factors_is_that_of_their_change():
+    whole = drawn(0, 7, 9, 4)
+    part = Factors(leading(whole.A, (2, 9)), leading(whole.B, (7, 2)))
+    torch.testing.assert_close(part.change(), (whole.B[:, :2] @ whole.A[:2]).double())

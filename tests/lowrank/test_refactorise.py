@@ -1,12 +1,12 @@
 import pytest
 import torch
-from flap_sam.lowrank.aggregate import DenseSum, weighted_sum
+from flap_sam.lowrank.aggregate import DenseSum
 from flap_sam.lowrank.factors import Factors
 from flap_sam.lowrank.refactorise import refactorise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.lowrank.test_aggregate import drawn, whole
+from tests.lowrank.test_aggregate import drawn, total_of
 
 
 @given(
@@ -16,49 +16,98 @@ from tests.lowrank.test_aggregate import drawn, whole
     sites=st.integers(1, 4),
     rank=st.integers(1, 12),
     scale=st.floats(0.25, 4),
+    split=st.sampled_from(["balanced", "paper", "gauge"]),
 )
-def test_the_new_factors_are_the_best_of_their_rank(d_out, d_in, site_rank, sites, rank, scale):
-    total = weighted_sum([drawn(k, d_out, d_in, site_rank) for k in range(sites)], [1 / sites] * sites)
-    result = refactorise(total, rank, scale)
-    exact = whole(total)
+def test_the_new_factors_are_the_best_of_their_rank(d_out, d_in, site_rank, sites, rank, scale, split):
+    total = total_of([drawn(k, d_out, d_in, site_rank) for k in range(sites)], [1] * sites)
+    result = refactorise(total, rank, scale, split, previous=drawn(9, d_out, d_in, rank))
+    exact = total.dense()
     singular = torch.linalg.svdvals(exact)
     error = torch.linalg.norm(exact - result.factors.change())
     optimum = singular[rank:].square().sum().sqrt()
     assert error <= optimum + 1e-9 * singular[0]
     assert result.factors.A.shape == (rank, d_in)
     assert result.factors.B.shape == (d_out, rank)
-    torch.testing.assert_close(result.residual, optimum, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(result.residual, optimum, rtol=1e-6, atol=1e-9 * singular[0].item())
     torch.testing.assert_close(result.kept, 1 - optimum**2 / singular.square().sum(), rtol=1e-6, atol=1e-9)
 
 
 def test_alone_at_weight_one_a_site_gets_its_own_change_back():
     own = drawn(0, 20, 90, 4, scale=0.5)
-    back = refactorise(weighted_sum([own], [1.0]), 4, 0.5)
+    back = refactorise(total_of([own], [1.0]), 4, 0.5)
     torch.testing.assert_close(back.factors.change(), own.change(), rtol=1e-12, atol=1e-12)
     assert back.kept.item() == pytest.approx(1)
 
 
+def test_a_wide_spectrum_is_kept_to_the_rounding_of_a_float32_payload():
+    """Singular values over 12 decades: what the Gram matrix loses lies below 1e-8 of the largest."""
+    u, _ = torch.linalg.qr(torch.randn(40, 13, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(60, 13, dtype=torch.float64))
+    change = (u * 10.0 ** -torch.arange(13)) @ v.mT
+    back = refactorise(DenseSum(change), 13, 1.0)
+    assert torch.linalg.matrix_norm(back.factors.change() - change) < 2e-8
+
+
 def test_a_site_at_weight_zero_is_not_there():
     one, other = drawn(0, 20, 90, 4), drawn(1, 20, 90, 4)
-    alone = refactorise(weighted_sum([one], [1.0]), 4, 1.0).factors.change()
-    together = refactorise(weighted_sum([one, other], [1.0, 0.0]), 4, 1.0).factors.change()
+    alone = refactorise(total_of([one], [1.0]), 4, 1.0).factors.change()
+    together = refactorise(total_of([one, other], [1.0, 0.0]), 4, 1.0).factors.change()
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
 
 
 def test_stacked_and_dense_give_the_same_factors():
-    total = weighted_sum([drawn(k, 24, 60, 2) for k in range(3)], [0.2, 0.3, 0.5])
-    stacked, dense = refactorise(total, 4, 1.0), refactorise(DenseSum(whole(total)), 4, 1.0)
+    total = total_of([drawn(k, 24, 60, 2) for k in range(3)], [2, 3, 5])
+    stacked, dense = refactorise(total, 4, 1.0), refactorise(DenseSum(total.dense()), 4, 1.0)
     torch.testing.assert_close(stacked.factors.A, dense.factors.A, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(stacked.factors.B, dense.factors.B, rtol=1e-8, atol=1e-8)
 
 
-def test_both_sides_carry_the_same_weight():
-    result = refactorise(weighted_sum([drawn(0, 20, 90, 4)], [1.0]), 4, 2.0)
-    torch.testing.assert_close(result.factors.A.norm(dim=1), result.factors.B.norm(dim=0))
+def test_where_each_split_puts_the_size():
+    total = total_of([drawn(0, 20, 90, 4)], [1.0])
+    balanced, paper = refactorise(total, 4, 2.0).factors, refactorise(total, 4, 2.0, "paper").factors
+    torch.testing.assert_close(balanced.A.norm(dim=1), balanced.B.norm(dim=0))
+    torch.testing.assert_close(paper.B.mT @ paper.B, torch.eye(4, dtype=torch.float64))
+
+
+def test_the_gauge_turns_back_to_the_previous_factors():
+    """Factors that an orthogonal matrix has turned have the same change; the gauge undoes the turn."""
+    previous = refactorise(total_of([drawn(0, 20, 90, 4)], [1.0]), 4, 1.0).factors
+    turn, _ = torch.linalg.qr(drawn(5, 4, 4, 4).A.double())
+    turned = Factors(turn.mT @ previous.A, previous.B @ turn)
+    back = refactorise(DenseSum(turned.change()), 4, 1.0, "gauge", previous=turned).factors
+    torch.testing.assert_close(back.A, turned.A)
+    torch.testing.assert_close(back.B, turned.B)
+    assert not torch.allclose(previous.A, turned.A, atol=1e-2)
+
+
+@given(energy=st.floats(0.05, 0.999), rank=st.integers(1, 8))
+def test_the_energy_asks_for_the_smallest_rank_that_keeps_it(energy, rank):
+    total = total_of([stacked(), stacked()], [1, 1])
+    result = refactorise(total, rank, 1.0, energy=energy)
+    for i, change in enumerate(total.dense()):
+        shares = torch.linalg.svdvals(change).square()
+        shares = (shares / shares.sum()).cumsum(0)
+        needed = min(rank, int((shares < energy).sum()) + 1)
+        alive = result.factors.A[i].abs().sum(1) > 0
+        assert alive.tolist() == [k < needed for k in range(rank)]
+        assert ((result.factors.B[i].abs().sum(0) > 0) == alive).all(), "both sides of a direction, or neither"
+
+
+def stacked() -> Factors:
+    layers = [drawn(k, 9, 11, 8) for k in range(3)]
+    return Factors(torch.stack([f.A for f in layers]), torch.stack([f.B for f in layers]))
+
+
+def test_a_rank_that_is_not_needed_comes_as_exact_zeros():
+    result = refactorise(total_of([drawn(0, 20, 30, 2)], [1.0]), 5, 1.0)
+    assert not result.factors.A[2:].any()
+    assert not result.factors.B[:, 2:].any()
+    assert result.factors.A[:2].any(dim=1).all()
 
 
 def test_no_change_stays_no_change():
     nothing = Factors(torch.zeros(3, 50), torch.zeros(40, 3))
-    result = refactorise(weighted_sum([nothing, nothing], [0.5, 0.5]), 3, 1.0)
-    assert not result.factors.change().any()
-    assert (result.kept.item(), result.residual.item()) == (1.0, 0.0)
+    for split in ("balanced", "paper", "gauge"):
+        result = refactorise(total_of([nothing, nothing], [1, 1]), 3, 1.0, split, previous=nothing)
+        assert not result.factors.change().any()
+        assert (result.kept.item(), result.residual.item()) == (1.0, 0.0)

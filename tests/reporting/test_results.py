@@ -2,8 +2,8 @@ import json
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.messages import EvaluationReport
 from flap_sam.reporting.results import closing_summary, results_below, write_test_dice
+from flap_sam.training.evaluate import CaseScore, evaluation
 
 
 @pytest.fixture
@@ -12,8 +12,9 @@ def finished(tmp_path):
     folder.mkdir(parents=True)
     sites = {"site-1": {"demo": False}, "site-2": {"demo": True}}
     (folder / "rounds.jsonl").write_text(json.dumps({"validation": 0.125, "sites": sites}) + "\n")
-    report = EvaluationReport(validation=[0.5, None], validation_cases=1, test=[0.75, None], test_cases=3)
-    other = EvaluationReport(validation=[0.25, 0.25], validation_cases=1, test=[0.25, 0.5], test_cases=2)
+    site = [CaseScore("a", (0.5, None)), CaseScore("b", (1.0, None))]
+    report = evaluation([CaseScore("v", (0.5, None))], site, 2)
+    other = evaluation([CaseScore("v", (0.25, 0.25))], [CaseScore("c", (0.25, 0.5), (3.25, None), (0.5, 0.0))], 2)
     reports = {"site-1": report, "site-2": other}
     write_test_dice(folder, {"final": reports, "best": reports}, best_round=4)
     return folder
@@ -23,6 +24,8 @@ def test_the_summary_holds_the_figures_and_the_place(finished):
     text = closing_summary(finished)
     mean = next(line for line in text.splitlines() if "mean of sites" in line).split("│")
     assert [cell.strip() for cell in mean[3:6]] == ["0.500", "0.500", "0.562"]
+    assert "0.750 ±0.35" in text, "mean and spread over the site's cases"
+    assert "3.2" in next(line for line in text.split("Surfaces")[1].splitlines() if "site-2" in line)
     assert "0.125 at the start, 0.375 at the end" in text
     assert "round 4" in text
     assert "THE DEMO: site-2 worked on drawn volumes" in text

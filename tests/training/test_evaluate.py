@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 from flap_sam.data.store import SiteStore
-from flap_sam.training.evaluate import CaseScore, dice, mean_by_class, predict_volume, score
+from flap_sam.training.evaluate import (
+    CaseScore,
+    dice,
+    evaluation,
+    mean_by_class,
+    predict_volume,
+    score,
+    write_cases,
+)
 from monai.metrics import compute_dice
 
 CPU = torch.device("cpu")
@@ -53,6 +61,39 @@ def test_every_case_of_a_split_is_scored_on_its_own_grid(small, store):
 
 
 def test_means_leave_out_what_is_not_there():
-    scores = [CaseScore("a", (0.5, None)), CaseScore("b", (1.0, None))]
-    assert mean_by_class(scores, 2) == [0.75, None]
+    assert mean_by_class([(0.5, None), (1.0, None)], 2) == [0.75, None]
     assert mean_by_class([], 2) == [None, None]
+
+
+def test_an_evaluation_sums_the_cases_up():
+    test = [
+        CaseScore("a", (0.5, None), (2.0, None), (0.75, None)),
+        CaseScore("b", (1.0, 0.25), (None, 8.0), (0.25, 1.0)),
+    ]
+    found = evaluation([CaseScore("v", (0.5, 0.5))], test, 2)
+    assert (found.validation, found.validation_cases, found.test_cases) == ([0.5, 0.5], 1, 2)
+    assert found.test == [0.75, 0.25]
+    assert found.test_spread == [pytest.approx(0.125**0.5), None]
+    assert (found.hausdorff, found.surface_dice) == ([2.0, 8.0], [0.5, 1.0])
+    assert evaluation([], [CaseScore("a", (0.5, None))], 2).hausdorff == [None, None]
+
+
+def test_surfaces_are_measured_where_a_tolerance_asks_for_them(small, store):
+    site = SiteStore.open(store, "C")
+    asked = replace(small, surface_tolerance=2.0)
+    for score_of in score(Threshold(), site, "test", asked, CPU, "float32"):
+        assert [v is None for v in score_of.surface_dice] == [v is None for v in score_of.dice]
+    assert score(Threshold(), site, "test", small, CPU, "float32")[0].hausdorff == ()
+
+
+def test_the_cases_are_written_for_the_site_alone(tmp_path):
+    write_cases(
+        tmp_path / "cases.csv", [CaseScore("a", (0.5, None), (2.0, None), (1.0, None)), CaseScore("b", (1.0, 0.0))]
+    )
+    assert (tmp_path / "cases.csv").read_text().split() == [
+        "case,class,dice,hausdorff_mm,surface_dice",
+        "a,1,0.5,2.0,1.0",
+        "a,2,,,",
+        "b,1,1.0,,",
+        "b,2,0.0,,",
+    ]

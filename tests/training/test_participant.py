@@ -12,8 +12,8 @@ from tests.conftest import write_site
 
 
 def join(experiment, store, site, tmp_path) -> Participant:
-    settings = Site(data=store, device="cpu")
-    return Participant(experiment, settings, assign(settings, site, None), tmp_path / f"{site}.safetensors")
+    settings = Site(data=store, device="cpu", state=tmp_path / "state")
+    return Participant(experiment, settings, assign(settings, site, None), site, "run")
 
 
 def test_a_simulated_site_takes_the_store_site_of_its_number(small, store, tmp_path):
@@ -95,8 +95,30 @@ def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_pa
     tensors, _ = payload.read(tmp_path / "global.safetensors")
     again = join(experiment, store, "A", tmp_path)
     again.receive(tensors)
+    again.stand_to_score(1)
     windows = torch.rand(2, 5, 32, 32)
     for participant in (trained, again):
         participant.network.eval()
     with torch.no_grad():
         assert torch.equal(again.network(windows), trained.network(windows))
+
+
+def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_path):
+    participant = join(replace(small, adapter="mole"), store, "A", tmp_path)
+    gate = participant.network.image_encoder.blocks[0].attn.gate.logits
+    after = []
+    for number in range(3):
+        participant.stand_before(number)
+        participant.train(number)
+        after.append(gate.detach().clone())
+    for number in (2, 3, 1):
+        participant.stand_to_score(number)
+        assert torch.equal(gate, after[number - 1])
+
+
+def test_no_training_state_is_left_once_a_payload_is_scored_for_good(small, store, tmp_path):
+    participant = join(small, store, "A", tmp_path)
+    participant.train(0)
+    assert list((tmp_path / "state/run/A").iterdir())
+    participant.stand_to_score(1)
+    assert not list((tmp_path / "state").iterdir())

@@ -5,6 +5,7 @@ import torch
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
+from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import statement
 from flap_sam.training.trainer import Trainer
@@ -32,42 +33,105 @@ def test_the_loss_falls(small, store):
     assert subject.train(1).loss < 0.9 * first
 
 
-def test_two_rounds_in_one_process_are_two_rounds_in_two(small, store, tmp_path):
+def restarted(subject: Trainer, experiment, store) -> Trainer:
+    again = trainer(experiment, store)
+    training, personal = subject.state()
+    again.restore({name: tensor.clone() for name, tensor in training.items()})
+    again.restore_personal({name: tensor.clone() for name, tensor in personal.items()})
+    return again
+
+
+def test_two_rounds_in_one_process_are_two_rounds_in_two(small, store):
     small = replace(small, adapter="mole")
     together = trainer(small, store)
     together.train(0)
-    middle = together.payload()
-    together.save(tmp_path / "state.safetensors")
+    apart = restarted(together, small, store)
+    apart.receive(together.payload())
     together.train(1)
-
-    apart = trainer(small, store)
-    apart.restore(tmp_path / "state.safetensors")
-    apart.receive(middle)
     apart.train(1)
     for (name, a), b in zip(together.network.named_parameters(), apart.network.parameters(), strict=True):
         assert torch.equal(a, b), name
 
 
-def test_gates_stay_at_home_and_are_kept(small, store, tmp_path):
-    subject = trainer(replace(small, adapter="mole"), store)
+def test_gates_stay_at_home_and_are_kept(small, store):
+    small = replace(small, adapter="mole")
+    subject = trainer(small, store)
     subject.train(0)
     assert not any("gate" in name for name in subject.payload())
     gate = subject.network.image_encoder.blocks[0].attn.gate.logits
     assert gate.any()
-    subject.save(tmp_path / "state.safetensors")
-    again = trainer(replace(small, adapter="mole"), store)
-    again.restore(tmp_path / "state.safetensors")
-    assert torch.equal(again.network.image_encoder.blocks[0].attn.gate.logits, gate)
+    assert torch.equal(restarted(subject, small, store).network.image_encoder.blocks[0].attn.gate.logits, gate)
 
 
-def test_a_state_of_another_experiment_or_a_damaged_one_is_refused(small, store, tmp_path):
-    path = tmp_path / "state.safetensors"
-    trainer(small, store).save(path)
-    with pytest.raises(FlapSamError, match="belongs to another experiment"):
-        trainer(replace(small, seed=8), store).restore(path)
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(FlapSamError, match="damaged"):
-        trainer(small, store).restore(path)
+@pytest.mark.parametrize("adapter", ["lora", "mole"])
+def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
+    subject = trainer(replace(small, strategy="freeze-a", adapter=adapter), store)
+    before = {name: p.clone() for name, p in subject.network.named_parameters()}
+    subject.train(0)
+    pairs = low_rank_pairs(subject.network)
+    assert all(torch.equal(subject.network.get_parameter(a), before[a]) for a, _ in pairs)
+    assert all(subject.network.get_parameter(b).any() for _, b in pairs)
+    assert {b for _, b in pairs} <= subject.payload().keys()
+    assert not {a for a, _ in pairs} & subject.payload().keys()
+
+
+def test_a_stacked_base_is_received_added_and_neither_trained_nor_sent(small, store):
+    """Merging what was trained into the base and starting anew leaves the network's output where it was."""
+    subject = trainer(replace(small, strategy="stack"), store)
+    subject.start_anew(0)
+    subject.train(0)
+    subject.network.eval()
+    windows = torch.rand(1, 5, 32, 32)
+    with torch.no_grad():
+        trained = subject.network(windows)
+    sent = subject.payload()
+    assert not any(name.endswith(".base") for name in sent)
+    payload = {name: tensor for name, tensor in sent.items() if not name.endswith((".A", ".B"))}
+    for a, b in low_rank_pairs(subject.network):
+        payload[a.removesuffix("A") + "base"] = subject.network.get_submodule(a[:-2]).alpha * sent[b] @ sent[a]
+    first_a = {a: subject.network.get_parameter(a).clone() for a, _ in low_rank_pairs(subject.network)}
+    subject.receive(payload)
+    subject.start_anew(1)
+    assert not any(subject.network.get_parameter(b).any() for _, b in low_rank_pairs(subject.network))
+    assert not any(torch.equal(subject.network.get_parameter(a), tensor) for a, tensor in first_a.items())
+    with torch.no_grad():
+        torch.testing.assert_close(subject.network(windows), trained, atol=1e-4, rtol=1e-4)
+
+
+def test_a_stronger_pull_stays_nearer_to_the_payload(small, store):
+    moved = []
+    for mu in (0.0, 1.0, 100.0):
+        subject = trainer(replace(small, proximal=mu, local_epochs=3), store)
+        start = subject.payload()
+        subject.train(0)
+        moved.append(sum((t - start[name]).square().sum() for name, t in subject.payload().items()).sqrt())
+    assert moved[2] < moved[1] < moved[0]
+
+
+def test_a_dead_direction_starts_anew_and_changes_nothing(small, store):
+    subject = trainer(small, store)
+    payload = subject.payload()
+    a, b = low_rank_pairs(subject.network)[0]
+    start = payload[a].clone()
+    payload[b].normal_()
+    payload[a][1], payload[b][:, 1] = 0, 0
+    payload[a][2] = 0
+    subject.receive(payload)
+    got_a, got_b = subject.network.get_parameter(a), subject.network.get_parameter(b)
+    assert torch.equal(got_a[1], start[1]), "as drawn from the seed"
+    assert not got_a[2].any(), "a row whose column of B is alive is not dead"
+    torch.testing.assert_close(got_b @ got_a, payload[b] @ payload[a])
+
+
+def test_a_site_of_lower_rank_takes_the_leading_part(small, store):
+    payload = trainer(small, store).payload()
+    for tensor in payload.values():
+        tensor.normal_()
+    lower = trainer(replace(small, rank=2), store)
+    lower.receive(payload)
+    a, b = low_rank_pairs(lower.network)[0]
+    assert torch.equal(lower.network.get_parameter(a), payload[a][:2])
+    assert torch.equal(lower.network.get_parameter(b), payload[b][:, :2])
 
 
 def test_a_loss_that_is_not_finite_stops_the_round(small, store):

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.messages import TrainReport
+from flap_sam.federation.run_state import KEPT, RunState, RunStore, find
+from flap_sam.training.best import Candidate
+
+FIRST = TrainReport(
+    experiment="{}",
+    start_digest="d",
+    slices=3,
+    loss=0.5,
+    steps=2,
+    seconds=0.1,
+    validation=[0.5, None],
+    demo=False,
+    pretrained=True,
+    labels="l",
+)
+
+
+def state(number: int, experiment: str = "e", best: Candidate | None = None) -> RunState:
+    current = Candidate({"a.A": torch.full((2, 3), float(number))}, number, None)
+    memory = {"strategy/x": torch.tensor([1.0, number], dtype=torch.float64)}
+    return RunState(experiment, FIRST, current, best, memory, "line\n" * number)
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    store = RunStore(tmp_path, "run")
+    best = Candidate({"a.A": torch.ones(2, 3)}, 1, 0.25)
+    store.save(state(2, best=best))
+    again = store.load()
+    assert (again.experiment, again.first, again.log) == ("e", FIRST, "line\nline\n")
+    assert (again.current.round, again.best.round, again.best.validation) == (2, 1, 0.25)
+    assert torch.equal(again.current.tensors["a.A"], torch.full((2, 3), 2.0))
+    assert torch.equal(again.best.tensors["a.A"], best.tensors["a.A"])
+    assert again.memory["strategy/x"].dtype == torch.float64
+
+
+def test_the_newest_is_taken_and_the_old_ones_go(tmp_path):
+    store = RunStore(tmp_path, "run")
+    for number in range(1, 6):
+        store.save(state(number))
+    assert store.load().current.round == 5
+    assert len(list(store.folder.glob("*.safetensors"))) == len(list(store.folder.glob("*.sha256"))) == KEPT
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_is_there(tmp_path):
+    store = RunStore(tmp_path, "run")
+    store.save(state(1))
+    store.save(state(2))
+    newest = sorted(store.folder.glob("*.safetensors"))[-1]
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    with pytest.raises(FlapSamError, match="its hash differs"):
+        store.load()
+    newest.unlink()
+    assert store.load().current.round == 1
+
+
+def test_the_latest_run_of_the_experiment_is_found(tmp_path):
+    for run, experiment in (("20260101-a", "e"), ("20260102-a", "e"), ("20260103-a", "other")):
+        RunStore(tmp_path, run).save(state(1, experiment))
+    assert find(tmp_path, "latest", "e").run == "20260102-a"
+    assert find(tmp_path, "20260101-a", "e").run == "20260101-a"
+    with pytest.raises(FlapSamError, match="No run of this experiment"):
+        find(tmp_path, "latest", "none")
+    with pytest.raises(FlapSamError, match="has no state"):
+        find(tmp_path, "nowhere", "e").load()
+
+
+def test_a_run_that_is_over_leaves_nothing_of_the_servers(tmp_path):
+    store = RunStore(tmp_path, "run")
+    store.save(state(1))
+    (tmp_path / "run" / "site-1").mkdir()
+    store.remove()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["site-1"]

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from flap_sam.lowrank.factors import Factors
+from flap_sam.lowrank.robust import (
+    clip_weights,
+    gram,
+    hostile_sites,
+    krum,
+    median,
+    squared_distances,
+    trimmed_mean,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.lowrank.test_aggregate import drawn
+
+
+def batch(seed: int, rank: int, scale: float = 1.0) -> Factors:
+    layers = [drawn(10 * seed + i, 7, 12, rank) for i in range(3)]
+    return Factors(torch.stack([f.A for f in layers]), torch.stack([f.B for f in layers]), scale)
+
+
+def test_scalar_products_and_distances_are_those_of_the_dense_changes():
+    updates = [batch(0, 2), batch(1, 5, 0.5), batch(2, 3, 2.0)]
+    dense = torch.stack([u.change().flatten() for u in updates])
+    torch.testing.assert_close(gram(updates), dense @ dense.mT)
+    torch.testing.assert_close(
+        squared_distances(gram(updates)), torch.cdist(dense, dense).square(), atol=1e-9, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "sites", "expected"), [(0.2, 5, 1), (0.2, 4, 0), (0.34, 3, 1), (0.49, 2, 0), (0.3, 10, 3), (0.4, 1, 0)]
+)
+def test_the_hostile_are_whole_sites_and_never_half(share, sites, expected):
+    assert hostile_sites(share, sites) == expected
+
+
+def test_clipping_shortens_whoever_is_longer_than_the_median():
+    weights = clip_weights(torch.tensor([1.0, 2.0, 200.0, 0.0, 2.0]), [0.2] * 5)
+    assert weights == pytest.approx([0.2, 0.2, 0.002, 0.2, 0.2])
+
+
+@given(bad=st.integers(0, 5), factor=st.sampled_from([100.0, -100.0, -1.0]))
+def test_krum_never_takes_the_one_that_stands_apart(bad, factor):
+    honest = [torch.ones(8) + 0.1 * torch.randn(8, generator=torch.Generator().manual_seed(k)) for k in range(6)]
+    honest[bad] = factor * honest[bad]
+    stacked = torch.stack(honest).double()
+    assert krum(torch.cdist(stacked, stacked).square(), 1) != bad
+
+
+def test_krum_of_equals_and_of_few():
+    assert krum(torch.zeros(5, 5), 1) == 0
+    assert krum(torch.zeros(1, 1), 0) == 0
+    assert krum(torch.tensor([[0.0, 9, 9], [9, 0, 1], [9, 1, 0]]), 1) == 1
+
+
+@given(st.permutations(range(5)))
+def test_krum_goes_with_its_site(order):
+    points = torch.tensor([[0.0, 0], [1, 0], [0.5, 0.1], [9, 9], [0.4, 0.3]], dtype=torch.float64)
+    chosen = krum(torch.cdist(points, points).square(), 1)
+    moved = points[list(order)]
+    assert order[krum(torch.cdist(moved, moved).square(), 1)] == chosen
+
+
+@pytest.mark.parametrize("sites", [1, 2, 5, 6])
+def test_the_median_is_torchs_by_quantile(sites):
+    stacked = torch.randn(sites, 3, 4, generator=torch.Generator().manual_seed(sites))
+    torch.testing.assert_close(median(stacked), stacked.double().quantile(0.5, dim=0))
+
+
+def test_the_trimmed_mean_stays_within_the_honest_ones():
+    honest = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(1))
+    spoilt = torch.cat([honest, torch.full((1, 4, 3), 1e6), torch.full((1, 4, 3), -1e6)])
+    middle = trimmed_mean(spoilt, 2)
+    assert (middle >= honest.min(0).values).all()
+    assert (middle <= honest.max(0).values).all()
+    torch.testing.assert_close(trimmed_mean(honest, 0), honest.double().mean(0))
