@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from flap_sam.experiment import Experiment
-from flap_sam.lowrank.aggregate import weighted_sum
+from flap_sam.lowrank.aggregate import RunningSum
 from flap_sam.lowrank.factors import Factors
 from flap_sam.lowrank.refactorise import refactorise
 from flap_sam.sam.build import Backbone, build
@@ -25,7 +25,7 @@ from flap_sam.sam.network import FlapSam
 from flap_sam.training.loss import segmentation_loss
 from torch import Tensor
 
-TOLERANCE = {"logits": 2e-4, "loss": 1e-5, "gradients": 1e-3, "aggregation": 1e-9}
+TOLERANCE = {"logits": 2e-4, "loss": 1e-5, "gradients": 1e-3, "aggregation": 1e-7}
 STORED_STRIDE = 4  # of the pixels of cases whose logits are too many to keep
 
 RENAMED = [
@@ -141,9 +141,11 @@ def check_aggregation(case: dict) -> dict[str, float]:
         )
         for k in range(case["sites"])
     ]
-    result = refactorise(weighted_sum(updates, weights), rank, scale=1.0)
+    running = RunningSum()
+    running.add(updates, weights)
+    result = refactorise(running.total(), rank, scale=1.0)
     approximation = result.factors.change().numpy()
-    spectrum = result.singular_values.numpy()
+    spectrum = torch.linalg.svdvals(running.total().dense()).numpy()
     ours = {
         "singular_values": spectrum[: len(case["singular_values"])],
         "delta_norm": np.linalg.norm(spectrum),

@@ -25,10 +25,10 @@ def test_the_new_factors_are_the_best_of_their_rank(d_out, d_in, site_rank, site
     singular = torch.linalg.svdvals(exact)
     error = torch.linalg.norm(exact - result.factors.change())
     optimum = singular[rank:].square().sum().sqrt()
-    assert error <= optimum + 1e-9 * singular[0]
+    assert error <= optimum * (1 + 1e-6) + 1e-9 * singular[0]
     assert result.factors.A.shape == (rank, d_in)
     assert result.factors.B.shape == (d_out, rank)
-    torch.testing.assert_close(result.residual, optimum, rtol=1e-6, atol=1e-9 * singular[0].item())
+    torch.testing.assert_close(result.residual, optimum, rtol=1e-6, atol=1e-7 * singular[0].item())
     torch.testing.assert_close(result.kept, 1 - optimum**2 / singular.square().sum(), rtol=1e-6, atol=1e-9)
 
 
@@ -39,13 +39,36 @@ def test_alone_at_weight_one_a_site_gets_its_own_change_back():
     assert back.kept.item() == pytest.approx(1)
 
 
-def test_a_wide_spectrum_is_kept_to_the_rounding_of_a_float32_payload():
-    """Singular values over 12 decades: what the Gram matrix loses lies below 1e-8 of the largest."""
-    u, _ = torch.linalg.qr(torch.randn(40, 13, dtype=torch.float64))
-    v, _ = torch.linalg.qr(torch.randn(60, 13, dtype=torch.float64))
-    change = (u * 10.0 ** -torch.arange(13)) @ v.mT
-    back = refactorise(DenseSum(change), 13, 1.0)
-    assert torch.linalg.matrix_norm(back.factors.change() - change) < 2e-8
+def spectrum(values: torch.Tensor, d_out: int, d_in: int) -> DenseSum:
+    generator = torch.Generator().manual_seed(1)
+    u, _ = torch.linalg.qr(torch.randn(d_out, len(values), generator=generator, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(d_in, len(values), generator=generator, dtype=torch.float64))
+    return DenseSum((u * values) @ v.mT)
+
+
+def test_a_spectrum_over_many_decades_is_kept():
+    total = spectrum(10.0 ** -torch.arange(11, dtype=torch.float64), 40, 60)
+    back = refactorise(total, 11, 1.0)
+    assert torch.linalg.matrix_norm(back.factors.change() - total.change) < 1e-11
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.ones(60),
+        1 / torch.arange(1, 61),
+        torch.linspace(1, 0.9, 60),
+        torch.cat([torch.ones(5), torch.full((55,), 0.99)]),
+    ],
+    ids=["flat", "slow", "slower", "a small step"],
+)
+def test_spectra_without_a_gap_come_out_as_good_as_the_optimum(values):
+    """The error, not the factors: where singular values are equal many are best."""
+    values = values.double()
+    total = spectrum(values, 90, 70)
+    error = torch.linalg.matrix_norm(total.change - refactorise(total, 5, 1.0).factors.change())
+    optimum = values[5:].square().sum().sqrt()
+    assert error <= optimum * (1 + 1e-6)
 
 
 def test_a_site_at_weight_zero_is_not_there():

@@ -25,6 +25,22 @@ class StackedSum:
         """The change itself, [..., d_out, d_in]."""
         return self.left @ self.right
 
+    def times(self, x: Tensor) -> Tensor:
+        """The change times x [..., d_in, n]."""
+        return self.left @ (self.right @ x)
+
+    def transposed_times(self, x: Tensor) -> Tensor:
+        """The change transposed, times x [..., d_out, n]."""
+        return self.right.mT @ (self.left.mT @ x)
+
+    def squared_norm(self) -> Tensor:
+        """Squared Frobenius norm, [...]."""
+        return ((self.left.mT @ self.left) * (self.right @ self.right.mT)).sum((-2, -1)).clamp_min(0)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((*self.left.shape[:-1], self.right.shape[-1]))
+
 
 @dataclass(frozen=True)
 class DenseSum:
@@ -35,6 +51,22 @@ class DenseSum:
     def dense(self) -> Tensor:
         """The change itself, [..., d_out, d_in]."""
         return self.change
+
+    def times(self, x: Tensor) -> Tensor:
+        """The change times x [..., d_in, n]."""
+        return self.change @ x
+
+    def transposed_times(self, x: Tensor) -> Tensor:
+        """The change transposed, times x [..., d_out, n]."""
+        return self.change.mT @ x
+
+    def squared_norm(self) -> Tensor:
+        """Squared Frobenius norm, [...]."""
+        return self.change.square().sum((-2, -1))
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.change.shape
 
 
 class RunningSum:

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.alone import train
+from flap_sam.experiments.job import Job
+from flap_sam.federation import payload
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, closing_summary
+from flap_sam.site import Site
+from flap_sam.training.participant import Participant, assign
+
+JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
+QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 3, "backbone": "vit_tiny"}
+
+
+@pytest.fixture
+def job(store, monkeypatch) -> Job:
+    monkeypatch.setenv("FLAP_SAM_DATA", str(store))
+    monkeypatch.setenv("FLAP_SAM_DEVICE", "cpu")
+    return Job.read(JOB)
+
+
+def run(job, tmp_path, setting, site=None, **changes) -> tuple[Path, list[dict], dict]:
+    out = train(job, setting, site, QUICK | changes, tmp_path / f"{setting}_{site}", lambda _: None)
+    rounds = [json.loads(line) for line in (out / ROUND_LOG).read_text().splitlines()]
+    return out, rounds, json.loads((out / TEST_DICE).read_text())
+
+
+def test_a_site_alone_trains_as_it_would_in_a_federation_of_one(job, store, tmp_path):
+    out, rounds, table = run(job, tmp_path, "local", "B")
+    assert [list(r["sites"]) for r in rounds] == [["B"], ["B"]]
+    assert table["payloads"].keys() == {FINAL, BEST}
+    assert table["payloads"][FINAL].keys() == {"A", "B", "C"}, "scored on every site's cases"
+    found, experiment = payload.read(out / PAYLOAD_FILES[FINAL])
+    site = Site(data=store, device="cpu", state=tmp_path)
+    participant = Participant(experiment, site, assign(site, "B", None), "B", "run")
+    for number in range(2):
+        participant.stand_before(number)
+        expected, result = participant.train(number)
+        assert rounds[number]["loss"] == result.loss
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert "B" in closing_summary(out)
+
+
+def test_all_data_in_one_place_are_all_slices(job, tmp_path):
+    _, rounds, table = run(job, tmp_path, "centralized")
+    assert [r["sites"]["A, B, C"]["slices"] for r in rounds] == [4 + 7 + 3] * 2
+    assert [r["sites"]["A, B, C"]["steps"] for r in rounds] == [5] * 2
+    assert table["payloads"][FINAL].keys() == {"A", "B", "C"}
+
+
+def test_the_gates_of_the_best_payload_are_its_own(job, tmp_path):
+    out, _, _ = run(job, tmp_path, "local", "site-1", adapter="mole")
+    assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL])[0])
+
+
+def test_without_a_server_a_stack_is_a_plain_adapter(job, tmp_path):
+    stacked, _, _ = run(job, tmp_path, "local", "C", strategy="stack")
+    plain = train(job, "local", "C", QUICK, tmp_path / "plain", lambda _: None)
+    one, other = (payload.read(out / PAYLOAD_FILES[FINAL])[0] for out in (stacked, plain))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_what_cannot_be_is_one_sentence(job, tmp_path):
+    for setting, site, sentence in (
+        ("local", None, "Name the --site"),
+        ("centralized", "A", "takes all sites"),
+        ("local", "D", "there are A, B, C"),
+    ):
+        with pytest.raises(FlapSamError, match=sentence):
+            train(job, setting, site, QUICK, tmp_path / "x", lambda _: None)
+    out, _, _ = run(job, tmp_path, "local", "A")
+    with pytest.raises(FlapSamError, match="holds a run already"):
+        train(job, "local", "A", QUICK, out, lambda _: None)
