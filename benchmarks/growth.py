@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py [--rounds 40] [--sites 3]
 
-Prints the proportional set size of every process after some rounds and the slope of a straight line through the
+Prints the anonymous memory of every process (its own, no files) after some rounds and the slope of a straight line through the
 second half of the rounds, in kB a round, with its standard error. A process that keeps something of every round
 grows by at least a payload (0.65 MB here) a round.
 """
@@ -41,11 +41,11 @@ def role(pid: int) -> str | None:
 
 def kilobytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
+    return int(next(line.split()[1] for line in lines if line.startswith("Pss_Anon:")))
 
 
 def sizes(pid: int) -> dict[str, int]:
-    """Proportional set size by role; the largest of those that share one."""
+    """Anonymous memory by role; the largest of those that share one."""
     found: dict[str, int] = {}
     for process in children(pid):
         name = role(process)
