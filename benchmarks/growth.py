@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--rounds 40] [--sites 3]
 
-Prints the anonymous memory of every process (its own, no files) after some rounds and the slope of a straight line through the
-second half of the rounds, in kB a round, with its standard error. A process that keeps something of every round
-grows by at least a payload (0.65 MB here) a round.
+Prints the anonymous memory of every process (its own, no files) after some rounds, and the slope of a straight
+line through the second half of the rounds, in kB a round, with its standard error. A process that keeps something
+of every round grows by at least a payload (0.65 MB here) a round.
 """
 
 import argparse

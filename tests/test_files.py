@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.files import replacing, sha256
+from flap_sam.files import remove_if_empty, replacing, sha256
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -34,3 +34,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_checksum(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_only_empty_folders_are_removed(tmp_path):
+    (tmp_path / "full/empty").mkdir(parents=True)
+    (tmp_path / "full/file").touch()
+    remove_if_empty(tmp_path / "full/empty", tmp_path / "full", tmp_path / "none")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise FlapSamError(
             f"{path} cannot be written ({problem}); make room there or choose another folder."
         ) from problem
+
+
+def remove_if_empty(*folders: Path) -> None:
+    """Remove folders, one after the other, that hold nothing; another process may be filling them meanwhile."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def sha256(path: Path) -> str:

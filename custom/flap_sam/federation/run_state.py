@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
-from flap_sam.files import replacing, sha256
+from flap_sam.files import remove_if_empty, replacing, sha256
 from flap_sam.training.best import Candidate
 
 SERVER = "server"
@@ -106,10 +106,7 @@ class RunStore:
         """Forget a run that is over; its results hold what it made."""
         for path in self.folder.glob("round_*.safetensors"):
             _remove(path)
-        if self.folder.exists():
-            self.folder.rmdir()
-            if not any(self.folder.parent.iterdir()):
-                self.folder.parent.rmdir()
+        remove_if_empty(self.folder, self.folder.parent)
 
 
 def find(root: Path, wanted: str, experiment: str) -> RunStore:

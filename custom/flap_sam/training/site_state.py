@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError
-from flap_sam.files import replacing
+from flap_sam.files import remove_if_empty, replacing
 
 KEPT = 2
 TRAINING, PERSONAL = "round", "personal"
@@ -50,9 +50,7 @@ class SiteState:
         """Remove the training states of a run whose training is over."""
         for path in self._files(TRAINING):
             path.unlink()
-        for folder in (self.folder, self.folder.parent):
-            if folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
+        remove_if_empty(self.folder, self.folder.parent)
 
     def _files(self, kind: str) -> list[Path]:
         return sorted(self.folder.glob(f"{kind}_*.safetensors"))
