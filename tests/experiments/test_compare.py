@@ -38,10 +38,11 @@ def test_what_is_there_is_not_run_again_and_the_table_holds_it_all(job, tmp_path
     assert go() == []
     assert all(line.endswith("there already") for line in said)
     table = comparison.write(tmp_path / "out")
-    assert "method pdecft" in table
+    assert "centralized" in table
     lines = (tmp_path / "out/table.md").read_text().splitlines()
-    assert lines[0] == "|  | setting | A | B | C | mean of sites | MB a site and round | minutes |"
-    assert [line.split("|")[2].strip() for line in lines[2:]] == ["local", "centralized"]
+    assert lines[0] == "|  | setting | A | B | C | mean of sites | MB up | MB down | minutes |"
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:]]
+    assert rows == [["method pdecft", "local"], ["method pdecft", "centralized"]]
     assert all(line.count("±") >= 4 for line in lines[2:])
     cells = [json.loads(line) for line in (tmp_path / "out/cells.jsonl").read_text().splitlines()]
     assert len(cells) == 8
@@ -66,5 +67,5 @@ def test_a_federated_cell_runs_in_the_simulator(job, tmp_path):
     assert compare(job, tmp_path / "out", ["federated"], {}, [1], QUICK, None, lambda _: None) == []
     cell = comparison.read(tmp_path / "out")[0]
     assert cell["dice"].keys() == {"A", "B", "C"}, "by the store's names"
-    assert cell["megabytes"] > 0.3
+    assert cell["up"] > 0.3 > cell["down"], "in the only round nothing came down but the experiment"
     assert not (tmp_path / "out/federated_seed=1/work").exists()

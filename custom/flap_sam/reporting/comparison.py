@@ -20,13 +20,15 @@ class Row:
     """One row, each figure of all seeds together.
 
     Args:
-        dice: by site, the test Dice of every seed (mean over classes); megabytes: sent by a site in a round.
+        dice: by site, the test Dice of every seed (mean over classes).
+        up, down: megabytes that a site sent and received in a round.
     """
 
     label: str
     setting: str
     dice: dict[str, list[float | None]]
-    megabytes: list[float | None]
+    up: list[float | None]
+    down: list[float | None]
     minutes: list[float]
 
     def means(self) -> list[float | None]:
@@ -35,7 +37,7 @@ class Row:
 
 
 def read(out: Path) -> list[dict]:
-    """The finished cells below a folder: their note, the test Dice by site and the megabytes a site sent a round."""
+    """The finished cells below a folder: note, test Dice by site, megabytes a site sent and received in a round."""
     return [_read(note.parent) for note in sorted(out.glob(f"*/{CELL}"))]
 
 
@@ -53,7 +55,7 @@ def rows(cells: Sequence[dict]) -> list[Row]:
 
 def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
     """The table in GitHub's form."""
-    head = ["", "setting", *sites, "mean of sites", "MB a site and round", "minutes"]
+    head = ["", "setting", *sites, "mean of sites", "MB up", "MB down", "minutes"]
     lines = [head, ["---"] * len(head), *(_texts(row, sites) for row in table)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -61,7 +63,7 @@ def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
 def console(table: Sequence[Row], sites: Sequence[str]) -> str:
     """The table for a console."""
     drawn = Table(title="Test Dice of the final payload, mean ± spread over seeds")
-    for name in ("", "setting", *sites, "mean of sites", "MB up", "minutes"):
+    for name in ("", "setting", *sites, "mean of sites", "MB up", "MB down", "minutes"):
         drawn.add_column(name, justify="left" if name in ("", "setting") else "right")
     for row in table:
         drawn.add_row(*_texts(row, sites))
@@ -87,7 +89,8 @@ def _texts(row: Row, sites: Sequence[str]) -> list[str]:
         row.setting,
         *dice,
         _with_spread(row.means(), 3),
-        _with_spread(row.megabytes, 2),
+        _with_spread(row.up, 2),
+        _with_spread(row.down, 2),
         _with_spread(row.minutes, 1),
     ]
 
@@ -100,7 +103,8 @@ def _row(label: str, setting: str, cells: Sequence[dict]) -> Row:
         label,
         setting,
         dice={site: [_own(same, site) for same in of_seed] for site in sites},
-        megabytes=[mean_of_known(cell["megabytes"] for cell in same) for same in of_seed],
+        up=[mean_of_known(cell["up"] for cell in same) for same in of_seed],
+        down=[mean_of_known(cell["down"] for cell in same) for same in of_seed],
         minutes=[sum(cell["seconds"] for cell in same) / 60 for same in of_seed],
     )
 
@@ -124,9 +128,12 @@ def _read(folder: Path) -> dict:
     reports = json.loads((folder / TEST_DICE).read_text())["payloads"][FINAL]
     rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
     numbered = {f"site-{i}": name for i, name in enumerate(cell["sites"], 1)}
-    sent = [site["bytes_up"] / 1e6 for record in rounds for site in record["sites"].values()]
     federated = cell["setting"] == "federated"
     return cell | {
         "dice": {numbered.get(site, site): mean_of_known(report["test"]) for site, report in reports.items()},
-        "megabytes": mean_of_known(sent) if federated else None,
+        **{way: _megabytes(rounds, f"bytes_{way}") if federated else None for way in ("up", "down")},
     }
+
+
+def _megabytes(rounds: Sequence[dict], entry: str) -> float | None:
+    return mean_of_known(site[entry] / 1e6 for record in rounds for site in record["sites"].values())
