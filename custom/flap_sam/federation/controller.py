@@ -11,6 +11,7 @@ import numpy as np
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
@@ -104,6 +105,7 @@ class FlapSamController(AskingController):
             current = following
             self._keep(FINAL, current)
             self._store.save(self._state(current, best))
+            cleanup_memory()
         self._finish(current, best)
         self._store.remove()
 

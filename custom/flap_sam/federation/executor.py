@@ -11,6 +11,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
@@ -64,6 +65,8 @@ class FlapSamExecutor(Executor):
             self._joined = None
             self.log_exception(fl_ctx, "The task failed")
             return _failure(f"the site failed with {type(error).__name__}; its own log says why")
+        finally:
+            cleanup_memory()
 
     def _train(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         participant = self._ready(task, fl_ctx, training=True)
