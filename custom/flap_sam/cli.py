@@ -160,6 +160,49 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command()
+def stage(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
+    changes: Changes = None,
+) -> None:
+    """Make the copy of a job that is submitted, and say what it will run and where."""
+    from flap_sam.deployment.stage import stage as make
+    from flap_sam.experiments.job import parsed
+    from flap_sam.reporting.deployment import staged_text
+
+    typer.echo(staged_text(make(job, out, parsed(changes or []))))
+
+
+@app.command()
+def kit(
+    folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
+    job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
+    policy: Annotated[Path, typer.Option(help="the policies of servers and sites")] = Path("provisioning/policy"),
+    wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
+) -> None:
+    """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
+    from flap_sam.deployment.kit import lay
+    from flap_sam.experiments.job import Job
+
+    for done in lay(folder, policy, [Job.read(path).experiment() for path in job], wheelhouse):
+        typer.echo(f"policy laid into {done}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="KIT", help="a hospital's startup kit")],
+) -> None:
+    """Examine a hospital's kit before it starts: policy, agreement, data, checkpoint, device, connection."""
+    from flap_sam.deployment.check import check as examine
+    from flap_sam.reporting.deployment import check_table
+
+    findings = examine(folder)
+    typer.echo(check_table(findings))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
     try:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REASON, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.federation.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -24,7 +24,7 @@ class Host:
         monkeypatch.setenv("FLAP_SAM_DEVICE", "cpu")
         monkeypatch.setenv("FLAP_SAM_STATE", str(folder / "state"))
         monkeypatch.delenv("FLAP_SAM_CHECKPOINT", raising=False)
-        self.lines = []
+        self.lines, self.fired = [], []
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         self.context = SimpleNamespace(
             get_engine=lambda: SimpleNamespace(get_workspace=lambda: workspace),
@@ -35,8 +35,13 @@ class Host:
     def executor(self) -> FlapSamExecutor:
         executor = FlapSamExecutor()
         for kind in ("log_info", "log_error", "log_exception"):
-            setattr(executor, kind, lambda _, line: self.lines.append(line))
+            setattr(executor, kind, self._log)
         return executor
+
+    def _log(self, _, line: str, fire_event: bool = True) -> None:
+        self.lines.append(line)
+        if fire_event:
+            self.fired.append(line)
 
     def ask(self, executor, task_name, experiment, number, tensors, signal=None):
         model = FLModel(
@@ -163,6 +168,7 @@ def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
     reason = refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
     assert str(store) not in reason
     assert str(store) in "".join(host.lines), "the site's own log has the whole sentence"
+    assert str(store) not in "".join(host.fired), "FLARE shows fired errors to every administrator"
 
     def broken(*_):
         raise OSError(f"disk gone: {store}")
@@ -171,6 +177,12 @@ def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
     monkeypatch.setattr("flap_sam.federation.executor.assign", lambda *_: SimpleNamespace(demo=False))
     reason = refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
     assert reason == "the site failed with OSError; its own log says why"
+
+
+def test_a_task_that_the_gate_has_refused_is_not_done(small, host):
+    task = Shareable()
+    task.set_header(REFUSED, "refused by the site's gate: because")
+    assert refused(lambda: host.executor().execute(TASK_TRAIN, task, host.context, Signal())).endswith("because")
 
 
 def test_an_aborted_round_stops_before_its_next_step(small, host):

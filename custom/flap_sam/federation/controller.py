@@ -1,6 +1,5 @@
 """The server's end: rounds of training, then the final and the best payload on every site's test cases."""
 
-import math
 import secrets
 import time
 from dataclasses import replace
@@ -189,7 +188,7 @@ class FlapSamController(AskingController):
             run=self._store.run,
             round=number,
             validation=mean_of_known([mean_of_known(r.validation) for r in counted.values()]),
-            loss=math.fsum(r.loss * r.slices for r in counted.values()) / sum(r.slices for r in counted.values()),
+            loss=mean_of_known([r.loss for r in counted.values()], [r.slices for r in counted.values()]),
             svd_energy_kept=mean_of_known(merged.meta["kept"].values()),
             layers={
                 layer: LayerRecord(kept=kept, residual=merged.meta["residual"][layer])

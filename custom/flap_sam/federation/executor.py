@@ -20,6 +20,7 @@ from flap_sam.federation.console import quiet
 from flap_sam.federation.messages import (
     EXPERIMENT,
     REASON,
+    REFUSED,
     REPORT,
     RUN,
     TASK_EVALUATE,
@@ -55,11 +56,13 @@ class FlapSamExecutor(Executor):
         work = {TASK_TRAIN: self._train, TASK_EVALUATE: self._evaluate}.get(task_name)
         if work is None:
             return make_reply(ReturnCode.TASK_UNKNOWN)
+        if refused := shareable.get_header(REFUSED):  # by the site's gate
+            return _failure(clean_reason(refused))
         try:
             return FLModelUtils.to_shareable(work(FLModelUtils.from_shareable(shareable), fl_ctx, abort_signal))
         except FlapSamError as error:
             self._joined = None  # whatever stands half done: the next task starts from the site's state
-            self.log_error(fl_ctx, str(error))
+            self.log_error(fl_ctx, str(error), fire_event=False)  # FLARE would show it to every administrator
             return _failure(error.public)
         except Exception as error:  # whatever it says may name files: only its kind leaves the site
             self._joined = None

@@ -2,8 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from types import NoneType, UnionType
+from typing import get_args
 
 from flap_sam.errors import FlapSamError
 from flap_sam.training.evaluate import Evaluation
@@ -14,6 +16,8 @@ EXPERIMENT = "flap_sam_experiment"
 RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
+REFUSED = "flap_sam_refused"
+METRICS = ("loss", "steps", "seconds", "validation", "test", "test_spread", "hausdorff", "surface_dice")
 LONGEST_TEXT = 2000
 LARGEST_COUNT = 10**9
 LARGEST_DISTANCE = 1e5
@@ -29,7 +33,7 @@ class TrainReport:
         experiment: the resolved experiment it ran, as JSON.
         start_digest: hash of its network before it took anything up.
         slices: training slices.
-        loss, steps, seconds: of the local epochs.
+        loss, steps, seconds: of the local epochs; None where the site withholds them.
         validation: Dice by class of the payload it received, on its validation cases.
         demo: it trains on the bundled demo.
         pretrained: it has a SAM checkpoint; else the network starts from random weights.
@@ -39,9 +43,9 @@ class TrainReport:
     experiment: str
     start_digest: str
     slices: int
-    loss: float
-    steps: int
-    seconds: float
+    loss: float | None
+    steps: int | None
+    seconds: float | None
     validation: DiceByClass
     demo: bool
     pretrained: bool
@@ -70,6 +74,12 @@ def from_meta(kind: type, found: object, classes: int) -> TrainReport | Evaluati
     return kind(**found)
 
 
+def without(report: TrainReport | Evaluation, withheld: Collection[str]) -> TrainReport | Evaluation:
+    """The report with None in place of the metrics that the site does not tell."""
+    found = {name: getattr(report, name) for name in withheld if hasattr(report, name)}
+    return replace(report, **{name: [None] * len(v) if isinstance(v, list) else None for name, v in found.items()})
+
+
 def run_name(found: object) -> str:
     """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
     if not isinstance(found, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found):
@@ -83,6 +93,10 @@ def clean_reason(text: object) -> str:
 
 
 def _check(name: str, kind: object, value: object, classes: int, largest: float) -> None:
+    if isinstance(kind, UnionType):
+        kind = NoneType if value is None else get_args(kind)[0]
+    if kind is NoneType:
+        return
     if kind is bool:
         good, expected = isinstance(value, bool), "true or false"
     elif kind is str:

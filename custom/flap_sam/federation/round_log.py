@@ -15,14 +15,15 @@ class SiteRecord:
     """One site in one round; see `messages.TrainReport`.
 
     Args:
+        loss, steps, seconds: None where the site withholds them.
         norm: Frobenius norm of the site's B A over all layers; None where the method has no adapters.
         bytes_down, bytes_up: of the encoded messages.
     """
 
     slices: int
-    loss: float
-    steps: int
-    seconds: float
+    loss: float | None
+    steps: int | None
+    seconds: float | None
     validation: list[float | None]
     demo: bool
     norm: float | None
@@ -55,7 +56,7 @@ class RoundRecord:
     run: str
     round: int
     validation: float | None
-    loss: float
+    loss: float | None
     svd_energy_kept: float | None
     layers: dict[str, LayerRecord]
     seconds: float
@@ -90,9 +91,9 @@ def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteReco
 def site_line(number: int, site: str, record: SiteRecord) -> str:
     """A site's answer, for the console."""
     return (
-        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {record.loss:.4f}  "
+        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {figure(record.loss, 4)}  "
         f"validation Dice of what it received {figure(mean_of_known(record.validation))}  "
-        f"{record.bytes_up / 1e6:.2f} MB up  {record.seconds:.1f} s"
+        f"{record.bytes_up / 1e6:.2f} MB up  {figure(record.seconds, 1)} s"
     )
 
 
@@ -101,6 +102,6 @@ def round_line(record: RoundRecord, rounds: int) -> str:
     kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
     absent = len(record.refused) + len(record.missing)
     return (
-        f"round {record.round:3}  of {rounds}: loss {record.loss:.4f}  validation Dice at its start "
+        f"round {record.round:3}  of {rounds}: loss {figure(record.loss, 4)}  validation Dice at its start "
         f"{figure(record.validation)}{kept}  {record.seconds:.1f} s" + (f"  {absent} sites left out" if absent else "")
     )

@@ -50,7 +50,7 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
             "flap_site.json.",
             public="no data is configured at the site",
         )
-    store, name = demo_store(demo, lambda known: _name_in(known, federation_name))
+    store, name = demo_store(demo, lambda known: site.name or _name_in(known, federation_name))
     return Assignment(SiteStore.open(store, name), True)
 
 

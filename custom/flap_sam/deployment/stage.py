@@ -1,0 +1,82 @@
+"""The copy of a job that is submitted: configuration only, in the privacy scope of the sites, and what it will run."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.experiments.job import CLIENT_CONFIG, SERVER_CONFIG, Job
+
+SCOPE = "flap_sam"
+META = Path("meta.json")
+STUB = Path("app/custom/README")
+OURS = re.compile(r"(flap_sam|nvflare)(\.\w+)+")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A job ready to be submitted.
+
+    Args:
+        classes: what the server and the sites will build, by side.
+    """
+
+    folder: Path
+    experiment: Experiment
+    classes: dict[str, list[str]]
+
+
+def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
+    """Write the copy to submit.
+
+    Raises:
+        FlapSamError: the job holds code or links, names classes of others, or `out` is there already.
+    """
+    found = Job.read(job)
+    experiment = found.experiment(dict(changes))
+    _check_files(job)
+    if out.exists():
+        raise FlapSamError(f"{out} is there already; name a new folder for the staged job.")
+    found.copy(out, dict(changes))
+    shutil.rmtree(out / STUB.parent, ignore_errors=True)
+    meta = json.loads((out / META).read_text()) | {"scope": SCOPE}
+    (out / META).write_text(json.dumps(meta, indent=2) + "\n")
+    sides = {"server": SERVER_CONFIG, "sites": CLIENT_CONFIG}
+    return Staged(out, experiment, {side: _classes(out / path) for side, path in sides.items()})
+
+
+def _check_files(job: Path) -> None:
+    allowed = {META, SERVER_CONFIG, CLIENT_CONFIG, STUB}
+    for path in sorted(job.rglob("*")):
+        if path.is_symlink():
+            raise FlapSamError(f"Job file {path} is a link; a job to submit holds plain files, copy what it points to.")
+        if path.is_file() and path.relative_to(job) not in allowed:
+            raise FlapSamError(
+                f"Job file {path} is not configuration; the sites take no code from a job, so take it out and install "
+                "it with the package."
+            )
+
+
+def _classes(config: Path) -> list[str]:
+    classes = sorted(set(_paths(json.loads(config.read_text()))))
+    foreign = [path for path in classes if not OURS.fullmatch(path)]
+    if foreign:
+        raise FlapSamError(
+            f"Job file {config} names {foreign[0]}; the sites build classes of flap_sam and nvflare only."
+        )
+    return classes
+
+
+def _paths(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key in ("path", "class_path"):
+            if isinstance(node.get(key), str):
+                yield node[key]
+        node = list(node.values())
+    if isinstance(node, list):
+        for entry in node:
+            yield from _paths(entry)

@@ -1,0 +1,162 @@
+"""What a task may ask and what its answer may hold, judged without looking at who sends it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from nvflare.apis.dxo import DataKind, from_shareable
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.federation import payload
+from flap_sam.federation.gate.agreement import Agreement
+from flap_sam.federation.gate.update import Base, Update
+from flap_sam.federation.messages import (
+    EXPERIMENT,
+    REPORT,
+    RUN,
+    TASK_EVALUATE,
+    TASK_TRAIN,
+    TrainReport,
+    clean_reason,
+    from_meta,
+    run_name,
+)
+from flap_sam.lowrank.factors import leading
+from flap_sam.training import quantise
+from flap_sam.training.evaluate import Evaluation
+
+Tensors = dict[str, Tensor]
+
+HEADERS, CONTENT = "__headers__", "DXO"
+RESULT_HEADERS = frozenset(
+    {
+        ReservedHeaderKey.CONTENT_TYPE,
+        ReservedHeaderKey.RC,
+        AppConstants.START_ROUND,
+        AppConstants.CURRENT_ROUND,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a task asks of a site.
+
+    Args:
+        task: train or evaluate.
+        experiment: the job's, agreed to.
+        received: the payload as it came, not yet checked.
+    """
+
+    task: str
+    run: str
+    round: int
+    experiment: Experiment
+    received: object
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A task that has passed, and all that its answer is judged by.
+
+    Args:
+        experiment: resolved; own: with this site's rank.
+        received: the payload, checked.
+    """
+
+    task: str
+    run: str
+    round: int
+    experiment: Experiment
+    own: Experiment
+    received: Tensors
+    base: Base
+
+    def update(self, wire: Tensors) -> Update:
+        """What the site changed, from its tensors as they travel."""
+        base = self.base.before(self.round, self.received)
+        known = {n: leading(t, base[n].shape).float() for n, t in self.received.items() if n in base}
+        sent = quantise.numbers(wire, self.own.payload_dtype, known)
+        return Update(sent, base, self.base.pairs, self.own.alpha)
+
+
+def question(name: object, task: Shareable, agreement: Agreement) -> Question:
+    """A task taken apart.
+
+    Raises:
+        FlapSamError: it is none of ours, of no experiment agreed to, or of no round.
+    """
+    if name not in (TASK_TRAIN, TASK_EVALUATE):
+        raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}")
+    _check_names("the task's entries", set(from_shareable(task).meta), {EXPERIMENT, RUN})
+    model = FLModelUtils.from_shareable(task)
+    experiment = Experiment.from_json(model.meta[EXPERIMENT])
+    if not agreement.admits(experiment):
+        raise refusal(f"the task is of experiment {experiment.digest()[:12]}", "one that the site has agreed to")
+    number = model.current_round
+    if type(number) is not int or not 0 <= number <= experiment.rounds:
+        raise refusal(f"the task's round is {clean_reason(repr(number))}", f"0 to {experiment.rounds}")
+    if not model.params and (number > 0 or name == TASK_EVALUATE):
+        raise refusal(f"round {number} comes without a payload", "one, as in every round but the first")
+    return Question(name, run_name(model.meta[RUN]), number, experiment, model.params)
+
+
+def admitted(asked: Question, base: Base, site: str) -> Admitted:
+    """The task, once its payload is found to be one of the experiment: adapters and heads, and nothing else.
+
+    Raises:
+        FlapSamError: see `payload.check`.
+    """
+    resolved = asked.experiment.resolved(base.experiment.backbone, base.experiment.image_size)
+    received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
+    return Admitted(asked.task, asked.run, asked.round, resolved, resolved.at(site), received, base)
+
+
+def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:
+    """A result taken apart, once it holds nothing but what an answer to its task holds.
+
+    Raises:
+        FlapSamError: names what is too much, missing, or not as agreed.
+    """
+    _check_names("the result's entries", set(result) - {HEADERS}, {CONTENT})
+    _check_names("the result's further headers", set(result[HEADERS]) - RESULT_HEADERS, set())
+    dxo = from_shareable(result)
+    _check_names("the result's reports", set(dxo.meta), {REPORT})
+    if dxo.data_kind != DataKind.WEIGHTS:
+        raise refusal(f"the result is of kind {clean_reason(dxo.data_kind)}", DataKind.WEIGHTS)
+    number = result.get_header(AppConstants.CURRENT_ROUND)
+    if number != task.round:
+        raise refusal(f"the result is of round {clean_reason(number)}", str(task.round))
+    kind = TrainReport if task.task == TASK_TRAIN else Evaluation
+    report = from_meta(kind, dxo.meta[REPORT], task.experiment.classes)
+    if isinstance(report, TrainReport):
+        _check_texts(report, task.experiment)
+        return payload.check(dxo.data, payload.types_up(task.own)), report
+    _check_names("the result's tensors", set(dxo.data), set())
+    return {}, report
+
+
+def refusal(found: str, expected: str) -> FlapSamError:
+    """The gate's sentence; it holds no name of a file, a path or a case, and may leave."""
+    message = f"{found[:1].upper()}{found[1:]}; expected {expected}."
+    return FlapSamError(message, public=message)
+
+
+def _check_texts(report: TrainReport, experiment: Experiment) -> None:
+    """The texts of a report are the experiment and two hashes: no room for others."""
+    if report.experiment != experiment.to_json():
+        raise refusal("the report is of another experiment", experiment.digest()[:12])
+    for name in ("start_digest", "labels"):
+        text = getattr(report, name)
+        if len(text) != 64 or set(text) - set("0123456789abcdef"):
+            raise refusal(f"the report's {name} is no SHA-256", "64 hexadecimal digits")
+
+
+def _check_names(what: str, found: Collection[object], expected: Collection[str]) -> None:
+    if set(found) != set(expected):
+        told = clean_reason(", ".join(sorted(map(str, found))))[:200] or "none"
+        raise refusal(f"{what} are {told}", ", ".join(sorted(expected)) or "none")

@@ -1,0 +1,94 @@
+"""What a site changed in a round, and how much that is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from flap_sam.experiment import Experiment
+from flap_sam.lowrank.factors import Factors, leading
+from flap_sam.lowrank.robust import gram, squared_distances
+from flap_sam.sam.adapters import low_rank_pairs
+from flap_sam.sam.checkpoint import network_for
+from flap_sam.sam.initial import initial
+from flap_sam.sam.methods import ANEW, statement
+from flap_sam.site import Site
+
+Tensors = Mapping[str, Tensor]
+
+
+class Base:
+    """The tensors that a site's updates are measured from: what it received, or where it started.
+
+    Args:
+        experiment: the job's, with the site's own rank.
+        site: whose checkpoint the network starts from.
+
+    Attributes:
+        experiment: with backbone and image size resolved.
+    """
+
+    def __init__(self, experiment: Experiment, site: Site) -> None:
+        self._network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        parameters = dict(self._network.named_parameters())
+        tensors = [t for t in statement(self._network, experiment.method) if t.sent]
+        self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
+        self._anew = [t.name for t in tensors if t.room in ANEW]
+        self.pairs = [(a, b) for a, b in low_rank_pairs(self._network) if {a, b} <= self._start.keys()]
+        self._network.to("meta")
+
+    def before(self, round_number: int, received: Tensors) -> dict[str, Tensor]:
+        """Every tensor that is sent, as it stood before the round."""
+        base = dict(self._start)
+        for name in self._anew:
+            base[name] = initial(self._network, name, self.experiment.seed + round_number)
+        for name, tensor in received.items():
+            if name in base:
+                base[name] = leading(tensor, base[name].shape).float()
+        return base
+
+
+@dataclass(frozen=True)
+class Update:
+    """A site's tensors and the base they are measured from, float32.
+
+    Args:
+        pairs: names of A and B of every adapter of which both are sent; scale: its alpha.
+    """
+
+    sent: Tensors
+    base: Tensors
+    pairs: list[tuple[str, str]]
+    scale: float
+
+    def norm(self) -> float:
+        """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2): the adapters by what they do, all other tensors by themselves.
+
+        Exact from the factors, float64.
+        """
+        squares = 0.0
+        for a, b in self.pairs:
+            now = Factors(self.sent[a], self.sent[b], self.scale)
+            then = Factors(self.base[a], self.base[b], self.scale)
+            squares += squared_distances(gram([now, then]))[0, 1].item()
+        return sqrt(squares + sum(self._difference(name).square().sum().item() for name in self._others()))
+
+    def clipped(self, largest: float) -> dict[str, Tensor]:
+        """The tensors, drawn together towards their base until the norm of the update is at most `largest`."""
+        share, update = 1.0, self
+        while (norm := update.norm()) > largest:
+            share *= min(largest / norm, 0.99)  # B A is not linear in the share: more than one step may be needed
+            update = Update(self._towards_base(share), self.base, self.pairs, self.scale)
+        return dict(update.sent)
+
+    def _difference(self, name: str) -> Tensor:
+        return self.sent[name].double() - self.base[name].double()
+
+    def _others(self) -> list[str]:
+        paired = {name for pair in self.pairs for name in pair}
+        return [name for name in self.sent if name not in paired]
+
+    def _towards_base(self, share: float) -> dict[str, Tensor]:
+        return {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}

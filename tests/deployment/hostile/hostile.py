@@ -1,0 +1,111 @@
+"""A server and a site that break every agreement; laid into their own kits, as only their owners could."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from flap_sam.experiment import Experiment
+from flap_sam.federation.controller import FlapSamController
+from flap_sam.federation.executor import FlapSamExecutor
+from flap_sam.federation.messages import EXPERIMENT, REPORT, TASK_EVALUATE, TASK_TRAIN
+from nvflare.apis.event_type import EventType
+from nvflare.app_common.abstract.fl_model import FLModel
+
+BACKBONE = "image_encoder.pos_embed"
+
+
+class HostileExecutor(FlapSamExecutor):
+    """Trains as it should, and spoils what it sends: in another way in every round.
+
+    Args:
+        tricks: by round, as text.
+    """
+
+    def __init__(self, tricks: dict[str, str]) -> None:
+        super().__init__()
+        self._tricks = tricks
+        self._trick = ""
+
+    def execute(self, task_name, shareable, fl_ctx, abort_signal):
+        number = shareable.get_header("current_round")
+        self._trick = self._tricks.get(str(number), "") if task_name == TASK_TRAIN else ""
+        reply = super().execute(task_name, shareable, fl_ctx, abort_signal)
+        if self._trick and "DXO" in reply:
+            getattr(self, f"_{self._trick}")(reply)
+        return reply
+
+    def handle_event(self, event_type, fl_ctx) -> None:
+        if event_type == EventType.BEFORE_SEND_TASK_RESULT and self._trick == "behind":
+            self._kept["image"] = "pixels"
+
+    def _nan(self, reply) -> None:
+        name = next(iter(reply["DXO"]["data"]))
+        reply["DXO"]["data"][name] = torch.full_like(reply["DXO"]["data"][name], float("nan"))
+
+    def _backbone(self, reply) -> None:
+        reply["DXO"]["data"][BACKBONE] = torch.zeros(1, 2, 2, 128)
+
+    def _huge(self, reply) -> None:
+        data = reply["DXO"]["data"]
+        reply["DXO"]["data"] = {n: 100 * t if n.endswith(".B") else t for n, t in data.items()}
+
+    def _metric(self, reply) -> None:
+        reply["DXO"]["meta"][REPORT]["age"] = 57.0
+
+    def _text(self, reply) -> None:
+        reply["DXO"]["meta"][REPORT]["labels"] = "a patient's name"
+
+    def _header(self, reply) -> None:
+        reply.set_header("image", "pixels")
+
+    def _entry(self, reply) -> None:
+        reply["image"] = "pixels"
+
+    def _behind(self, reply) -> None:
+        self._kept = reply
+
+
+class HostileController(FlapSamController):
+    """Before its rounds it asks the sites for what they never agreed to, and writes down what comes back."""
+
+    def _round(self, current):
+        if current.round == 1:
+            answers = {name: self._attack(task, message) for name, (task, message) in self._attacks(current).items()}
+            (Path(self._folder) / "answers.json").write_text(json.dumps(answers))
+        return super()._round(current)
+
+    def _attacks(self, current) -> dict[str, tuple[str, FLModel]]:
+        def task(**changes) -> FLModel:
+            message = self._task(current)
+            for name, value in changes.items():
+                setattr(message, name, value)
+            return message
+
+        good = self._task(current)
+        first = next(iter(good.params))
+        other = replace(Experiment.from_json(good.meta[EXPERIMENT]), method="fullft").to_json()
+        return {
+            "backbone": (TASK_TRAIN, task(params={**good.params, BACKBONE: torch.zeros(1, 2, 2, 128)})),
+            "shape": (TASK_TRAIN, task(params={**good.params, first: torch.zeros(3, 3)})),
+            "nan": (TASK_TRAIN, task(params={**good.params, first: torch.full_like(good.params[first], float("nan"))})),
+            "experiment": (TASK_TRAIN, task(meta={**good.meta, EXPERIMENT: other})),
+            "replayed": (TASK_TRAIN, task(current_round=0, params={})),
+            "far": (TASK_TRAIN, task(current_round=10**6)),
+            "entry": (TASK_TRAIN, task(meta={**good.meta, "extra": "text"})),
+            "empty": (TASK_EVALUATE, task(params={})),
+        }
+
+    def _attack(self, task: str, message: FLModel) -> dict[str, str]:
+        """The sites' refusals; whatever else a site answers is a leak."""
+        leaks: dict[str, str] = {}
+        self.counted, self.refused = set(), {}
+
+        def leaked(result: FLModel) -> None:
+            leaks[result.meta["client_name"]] = "LEAKED"
+
+        self.send_model(task_name=task, data=message, targets=self._sites, callback=leaked)
+        while self.get_num_standing_tasks():
+            time.sleep(0.1)
+        return self.refused | leaks

@@ -1,0 +1,58 @@
+"""The staged job on running kits, submitted in every way that people submit jobs."""
+
+import json
+import re
+import subprocess
+
+import torch
+from flap_sam.federation import payload
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+
+from tests.deployment.federation import HOSPITALS, LEAD, Federation, copy_of, run
+from tests.integration.test_simulator import results_of, simulate
+from tests.integration.test_simulator import staged as simulated
+
+FINISHED = "FINISHED:COMPLETED"
+JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def test_the_kits_give_what_the_simulator_gives(federation: Federation, staged, tmp_path):
+    """Three jobs, submitted through the FLARE API, `nvflare job submit` and the console: to the simulator's bits."""
+    submitted = [
+        federation.submit(copy_of(staged, tmp_path / "api")),
+        by_command(federation, copy_of(staged, tmp_path / "command")),
+        by_console(federation, copy_of(staged, tmp_path / "console")),
+    ]
+    settings = json.loads((staged / "app/config/config_fed_server.json").read_text())["experiment"]
+    job = simulated("flap_sam_nifti", tmp_path, **settings)
+    there = simulate(job, tmp_path / "work", 3, 3, FLAP_SAM_DATA=str(federation.store))
+    assert there.returncode == 0, there.stdout + there.stderr
+    expected, experiment = payload.read(results_of(tmp_path / "work") / PAYLOAD_FILES[FINAL])
+    for job_id in submitted:
+        assert federation.finish(job_id) == FINISHED
+        found, same = payload.read(federation.download(job_id) / PAYLOAD_FILES[FINAL])
+        assert same == experiment
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for hospital in HOSPITALS:
+        released = [line for line in federation.audit(hospital) if "sha256" in line]
+        assert [line["task"] for line in released] == ["train", "train", "evaluate"] * 3
+
+
+def by_command(federation: Federation, job) -> str:
+    kit = federation.kits / LEAD
+    done = run("nvflare", "job", "submit", "-j", job, "--startup-kit", kit, env=federation.environment(LEAD))
+    return re.search(JOB_ID, done.stdout)[0]
+
+
+def by_console(federation: Federation, job) -> str:
+    """The admin console's own program, spoken to as a person speaks to it."""
+    done = subprocess.run(
+        ["bash", str(federation.kits / LEAD / "startup/fl_admin.sh")],
+        input=f"{LEAD}\nsubmit_job {job}\nbye\n",
+        env=federation.environment(LEAD),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return re.search(f"Submitted job: ({JOB_ID})", done.stdout)[1]
