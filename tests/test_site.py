@@ -31,6 +31,8 @@ def test_nothing_configured_is_no_error(tmp_path):
         ("[]", "a non-object"),
         ('{"dta": "x"}', "hold ['dta']; known are"),
         ('{"data": 3}', "a value that is no text"),
+        ('{"processes": "two"}', "processes are 'two'; expected 1 to 64"),
+        ('{"processes": 2, "device": "cuda:0"}', "cannot share the device 'cuda:0'"),
         ('{"precision": "float16"}', "precision is 'float16'; expected one of float32, bfloat16"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ENVIRONMENT = {
 }
 PATHS = ("data", "checkpoint", "state")
 PRECISIONS = ("float32", "bfloat16")
+MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Site:
         checkpoint_sha256: what the checkpoint's hash must be; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
         precision: of the network's arithmetic, a name of `PRECISIONS`.
+        processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
     """
@@ -42,18 +45,31 @@ class Site:
     device: str | None = None
     precision: str = "float32"
     state: Path | None = None
+    processes: int = 1
 
     @classmethod
     def read(cls, local: Path | None) -> "Site":
         """Settings from the environment, then from `flap_site.json` in the folder `local`."""
         settings = _read_file(local / FILE_NAME) if local is not None else {}
         settings |= {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
-        for key in PATHS:
-            settings[key] = Path(settings[key]).expanduser() if settings.get(key) else None
-        site = cls(**settings)
-        if site.precision not in PRECISIONS:
-            raise FlapSamError(f"The site's precision is {site.precision!r}; expected one of {', '.join(PRECISIONS)}.")
-        return site
+        return cls.from_plain(settings)
+
+    @classmethod
+    def from_plain(cls, settings: Mapping[str, str | int | None]) -> "Site":
+        """Settings as `flap_site.json` has them."""
+        paths = {key: Path(settings[key]).expanduser() if settings.get(key) else None for key in PATHS}
+        return cls(**(dict(settings) | paths))
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise FlapSamError(f"The site's precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
+        if type(self.processes) is not int or not 1 <= self.processes <= MOST_PROCESSES:
+            raise FlapSamError(f"The site's processes are {self.processes!r}; expected 1 to {MOST_PROCESSES}.")
+        if self.processes > 1 and self.device not in (None, "cpu"):
+            raise FlapSamError(
+                f"The site's {self.processes} processes cannot share the device {self.device!r}; leave `device` out, "
+                "and each takes a GPU of its own."
+            )
 
     @property
     def state_root(self) -> Path:
@@ -84,6 +100,7 @@ def _read_file(path: Path) -> dict:
     wrong = sorted(set(settings) - known) if isinstance(settings, dict) else ["a non-object"]
     if wrong:
         raise FlapSamError(f"Site settings {path} hold {wrong}; known are {', '.join(sorted(known))}.")
-    if any(value is not None and not isinstance(value, str) for value in settings.values()):
+    texts = [value for name, value in settings.items() if name != "processes"]
+    if any(value is not None and not isinstance(value, str) for value in texts):
         raise FlapSamError(f"Site settings {path} hold a value that is no text; every setting is a text or null.")
     return settings

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
@@ -110,11 +111,17 @@ class Federation:
     def stop(self, *kits: str) -> None:
         """Kill kits with all their processes, as a power cut does."""
         for kit in kits or list(self._processes):
-            process = self._processes.pop(kit)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            self.signal(kit, signal.SIGKILL)
+            self._processes.pop(kit).wait()
             for file in (self.kits / kit).glob("*.fl"):
                 file.unlink()
+
+    def signal(self, kit: str, number: int) -> None:
+        """Signal every process of a kit, those of its jobs too."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{self.kits / kit}/" in (folder / "cmdline").read_text().replace("\0", "/"):
+                    os.kill(int(folder.name), number)
 
     def session(self, person: str = LEAD) -> Session:
         """The FLARE API of one person."""

@@ -179,7 +179,7 @@ def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
     assert reason == "the site failed with OSError; its own log says why"
 
 
-def test_a_task_that_the_gate_has_refused_is_not_done(small, host):
+def test_a_task_that_the_gate_has_refused_is_not_done(host):
     task = Shareable()
     task.set_header(REFUSED, "refused by the site's gate: because")
     assert refused(lambda: host.executor().execute(TASK_TRAIN, task, host.context, Signal())).endswith("because")

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from flap_sam.training.loss import segmentation_loss
+from flap_sam.training.team import Team
 from monai.losses import DiceLoss
 from torch.nn import functional as F
 
@@ -22,3 +23,50 @@ def test_a_perfect_answer_costs_nothing():
     labels = torch.randint(0, 3, (1, 5, 8, 8))
     logits = 1e4 * F.one_hot(labels, 3).movedim(-1, 2).float()
     assert segmentation_loss(logits, labels).total.item() == pytest.approx(0, abs=1e-6)
+
+
+class Half(Team):
+    """One of two processes; what the other would add is handed to it."""
+
+    def __init__(self, others: list) -> None:
+        super().__init__(0, 2)
+        object.__setattr__(self, "others", others)
+
+    def total(self, own):
+        return own + self.others.pop(0)
+
+
+class Recorder(Team):
+    """Writes down what it would add."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2)
+        object.__setattr__(self, "told", [])
+
+    def total(self, own):
+        self.told.append(own.detach())
+        return own
+
+
+def test_two_processes_have_the_loss_and_the_gradient_of_the_whole_batch():
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 3, 6, 9, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (3, 5, 6, 9))
+    whole = segmentation_loss(logits, labels).total
+    (expected,) = torch.autograd.grad(whole, logits)
+    parts = [slice(0, None, 2), slice(1, None, 2)]
+    gradients = []
+    for own, other in (parts, parts[::-1]):
+        recorder = Recorder()
+        segmentation_loss(logits[other], labels[other], recorder)
+        loss = segmentation_loss(logits[own], labels[own], Half(recorder.told)).total
+        torch.testing.assert_close(loss, whole)
+        gradients.append(torch.autograd.grad(loss, logits)[0])
+    torch.testing.assert_close(sum(gradients), expected)
+
+
+def test_windows_of_no_weight_change_nothing():
+    labels = torch.randint(0, 3, (1, 5, 6, 9))
+    recorder = Recorder()
+    segmentation_loss(torch.randn(1, 5, 3, 6, 9), labels, recorder, weight=0.0)
+    assert all(not told.any() for told in recorder.told)

@@ -1,9 +1,11 @@
 """One site at work: its data, its network, its trainer. What the federation and a run without it both drive."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.evaluate import CaseScore, score
 from flap_sam.training.site_state import SiteState
+from flap_sam.training.team import ALONE, Team
+from flap_sam.training.together import Task, plain, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
 
 CARRY = "carry/"
@@ -70,6 +74,7 @@ class Participant:
         assignment: the data to work on.
         name: of the site in the federation; it may have a rank of its own.
         run: the run's name, under which the site keeps its state.
+        team: the processes that this one trains with; a site of several starts them itself, for every round.
 
     Attributes:
         experiment: the job's, with backbone and image size resolved.
@@ -79,7 +84,9 @@ class Participant:
         FlapSamError: data, checkpoint or device cannot be used for this experiment.
     """
 
-    def __init__(self, experiment: Experiment, site: Site, assignment: Assignment, name: str, run: str) -> None:
+    def __init__(
+        self, experiment: Experiment, site: Site, assignment: Assignment, name: str, run: str, team: Team = ALONE
+    ) -> None:
         classes = assignment.store.manifest.classes
         if len(classes) != experiment.classes:
             raise FlapSamError(
@@ -96,7 +103,9 @@ class Participant:
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
         windows = Windows(self.store, own.image_size, own.normalisation, self._device)
-        self._trainer = Trainer(self.network, own, windows, self._device, self._precision)
+        self._trainer = Trainer(self.network, own, windows, self._device, self._precision, team)
+        self._team, self._site = team, site
+        self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
@@ -153,14 +162,30 @@ class Participant:
         Args:
             stopped: asked before every step; if it says so, the round ends in an error.
         """
+        if self._site.processes > 1:
+            return train_together(self._task(round_number), self._known, self._site.processes, stopped)
         result = self._trainer.train(round_number, stopped)
         tensors = self._trainer.payload()
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
         wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
-        training, personal = self._trainer.state()
-        self._state.save(round_number, training | {CARRY + n: t for n, t in self._carry.items()}, personal)
         self._trained_round = round_number
+        if self._team.rank == 0:
+            training, personal = self._trainer.state()
+            self._state.save(round_number, training | {CARRY + n: t for n, t in self._carry.items()}, personal)
         return wire, result
+
+    def _task_of(self, experiment: str, name: str, run: str, round_number: int) -> Task:
+        return Task(
+            experiment=experiment,
+            site=plain(self._site),
+            store=str(self.store.folder.parent),
+            store_site=self.store.folder.name,
+            demo=self.assignment.demo,
+            name=name,
+            run=run,
+            round=round_number,
+            parent=os.getpid(),
+        )
 
     def score(self, split: str) -> list[CaseScore]:
         """Dice of the network as it stands on the cases of a split."""

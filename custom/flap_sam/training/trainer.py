@@ -19,6 +19,7 @@ from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ANEW, PERSONAL, statement, train_only
 from flap_sam.training.loss import segmentation_loss
 from flap_sam.training.schedule import learning_rate
+from flap_sam.training.team import ALONE, Team
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -40,16 +41,24 @@ class Trainer:
         experiment: resolved.
         windows: the site's training windows, made on `device`.
         precision: "float32", or "bfloat16" for autocast.
+        team: processes that take every step together.
     """
 
     def __init__(
-        self, network: nn.Module, experiment: Experiment, windows: Windows, device: torch.device, precision: str
+        self,
+        network: nn.Module,
+        experiment: Experiment,
+        windows: Windows,
+        device: torch.device,
+        precision: str,
+        team: Team = ALONE,
     ) -> None:
         self.network = network
         self.experiment = experiment
         self.windows = windows
         self.device = device
         self.precision = precision
+        self.team = team
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
@@ -116,7 +125,8 @@ class Trainer:
                 if stopped():
                     message = f"Round {round_number} was stopped after {len(losses)} steps."
                     raise FlapSamError(message, public=message)
-                losses.append(self._update(*self.windows.batch(indices, augmentation, visits)))
+                part, weight = self.team.part(len(indices))
+                losses.append(self._update(*self.windows.batch(indices[part], augmentation, visits[part]), weight))
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             message = f"The training loss of round {round_number} is {loss}; lower the learning rate."
@@ -131,15 +141,16 @@ class Trainer:
             return augmentation, foreground_order(self.windows.foreground, self.experiment.foreground_share, *key)
         return augmentation, epoch_order(len(self.windows), *key)
 
-    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _update(self, images: Tensor, labels: Tensor, weight: float) -> Tensor:
         rate = learning_rate(self.experiment, self._step, self.steps_an_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.device, self.precision):
             logits = self.network(images)
-        loss = segmentation_loss(logits.float(), labels.long()).total
+        loss = segmentation_loss(logits.float(), labels.long(), self.team, weight).total
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.add_gradients(self._trained.values())
         for name, anchor in self._anchors.items():  # FedProx, arXiv 1812.06127: + mu/2 ||w - w_received||^2
             parameter = self._trained[name]
             parameter.grad.add_(parameter.detach() - anchor, alpha=self._mu)

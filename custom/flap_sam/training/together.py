@@ -1,0 +1,102 @@
+"""A round trained by several processes, one a GPU, that torchrun starts for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flap_sam.errors import FlapSamError
+from flap_sam.site import Site
+from flap_sam.training.trainer import LocalResult
+
+TASK, RECEIVED, SENT, RESULT, ERROR = (
+    "task.json",
+    "received.safetensors",
+    "sent.safetensors",
+    "result.json",
+    "error.json",
+)
+CHECK_SECONDS = 0.2
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+LAST_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a process needs to take part in a round.
+
+    Args:
+        experiment: the job's, as JSON.
+        site: settings of the site, as `flap_site.json` has them.
+        store, store_site, demo: the data to work on.
+        name: of the site in the federation; run, round: which to train.
+        parent: the process that waits; without it the others stop.
+    """
+
+    experiment: str
+    site: dict[str, str | int | None]
+    store: str
+    store_site: str
+    demo: bool
+    name: str
+    run: str
+    round: int
+    parent: int
+
+    @classmethod
+    def read(cls, folder: Path) -> "Task":
+        return cls(**json.loads((folder / TASK).read_text()))
+
+
+def train_together(
+    task: Task, received: Mapping[str, Tensor], processes: int, stopped: Callable[[], bool]
+) -> tuple[dict[str, Tensor], LocalResult]:
+    """Train a round in so many processes: the tensors as they travel, and how it went.
+
+    Raises:
+        FlapSamError: a process could not do its part, or the round was stopped.
+    """
+    with tempfile.TemporaryDirectory(prefix="flap-sam-") as name:
+        folder = Path(name)
+        (folder / TASK).write_text(json.dumps(asdict(task)))
+        save_file({n: t.cpu().contiguous() for n, t in received.items()}, folder / RECEIVED)
+        _run(folder, processes, stopped)
+        return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
+
+
+def plain(site: Site) -> dict[str, str | int | None]:
+    """A site's settings as JSON holds them."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(site).items()}
+
+
+def _run(folder: Path, processes: int, stopped: Callable[[], bool]) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    with (folder / "log").open("wb") as log:
+        team = subprocess.Popen(
+            [*command, "-m", "flap_sam.training.worker", str(folder)],
+            env=os.environ | LOOPBACK,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        while team.poll() is None:
+            if stopped():
+                os.killpg(team.pid, signal.SIGTERM)
+                team.wait()
+                message = "The round was stopped."
+                raise FlapSamError(message, public=message)
+            time.sleep(CHECK_SECONDS)
+    if (folder / ERROR).exists():
+        raise FlapSamError(**json.loads((folder / ERROR).read_text()))
+    if team.returncode:
+        told = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
+        raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {told}")

@@ -1,0 +1,58 @@
+"""One of the processes that train a round together; torchrun starts it."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from flap_sam.data.store import SiteStore
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.files import replacing
+from flap_sam.site import Site
+from flap_sam.training.participant import Assignment, Participant
+from flap_sam.training.team import Team
+from flap_sam.training.together import ERROR, RECEIVED, RESULT, SENT, Task
+
+
+def main(folder: Path) -> None:
+    """Take part; the first process leaves what the round came to in the folder."""
+    task, site = Task.read(folder), _own_device(Site.from_plain(Task.read(folder).site))
+    torch.distributed.init_process_group("nccl" if site.torch_device().type == "cuda" else "gloo")
+    team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    assignment = Assignment(SiteStore.open(Path(task.store), task.store_site), task.demo)
+    experiment = Experiment.from_json(task.experiment)
+    participant = Participant(experiment, site, assignment, task.name, task.run, team)
+    participant.stand_before(task.round)
+    if received := load_file(folder / RECEIVED):
+        participant.receive(received)
+    tensors, result = participant.train(task.round, stopped=lambda: os.getppid() == 1 or not _lives(task.parent))
+    if team.rank == 0:
+        save_file(tensors, folder / SENT)
+        (folder / RESULT).write_text(json.dumps(asdict(result)))
+    torch.distributed.destroy_process_group()
+
+
+def _own_device(site: Site) -> Site:
+    """A GPU for each process where the site has GPUs and names no other device."""
+    if site.device is None and torch.cuda.is_available():
+        site = replace(site, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    return replace(site, processes=1)
+
+
+def _lives(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    try:
+        main(where)
+    except FlapSamError as error:
+        with replacing(where / ERROR) as stream:
+            stream.write(json.dumps({"message": str(error), "public": error.public}).encode())
+        sys.exit(1)
