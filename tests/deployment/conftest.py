@@ -19,10 +19,25 @@ def long_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def federation(tmp_path_factory: pytest.TempPathFactory, staged: Path, long_job: Path) -> Iterator[Federation]:
-    running = Federation(tmp_path_factory.mktemp("federation"), [staged, long_job])
+def lasting_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stage(tmp_path_factory.mktemp("staged"), "job", rounds=5)
+
+
+@pytest.fixture(scope="session")
+def federation(
+    tmp_path_factory: pytest.TempPathFactory, staged: Path, lasting_job: Path, long_job: Path
+) -> Iterator[Federation]:
+    running = Federation(tmp_path_factory.mktemp("federation"), [staged, lasting_job, long_job])
     try:
         running.start(SERVER, *HOSPITALS)
         yield running
     finally:
         running.stop()
+        running.cable.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests are spread over processes, those of the one federation stay together."""
+    for item in items:
+        if "federation" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("deployment"))

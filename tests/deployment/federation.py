@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from tests.conftest import write_site
+from tests.deployment.cable import Cable
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SERVER, LEAD, MEMBER, ADMIN = "localhost", "lead@federation.org", "member@federation.org", "admin@federation.org"
+FINISHED = "FINISHED:COMPLETED"
 HOSPITALS = {"hospital-a": "A", "hospital-b": "B", "hospital-c": "C"}
 QUICK = {"image_size": 32, "rank": 4, "batch_size": 4, "backbone": "vit_tiny", "rounds": 2}
 SECONDS = 120
@@ -39,9 +41,12 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
     return done
 
 
-def provision(folder: Path, port: int) -> Path:
-    """The kits of the project's own project.yml, on another port."""
+def provision(folder: Path, port: int, ends: Mapping[str, int]) -> Path:
+    """The kits of the project's own project.yml, on another port, some hospitals at the end of a cable."""
     project = (ROOT / "provisioning/project.yml").read_text().replace("8002", str(port))
+    for hospital, end in ends.items():
+        named = f"{{ name: {hospital}, "
+        project = project.replace(named, f"{named}connect_to: {{ host: localhost, port: {end} }}, ")
     (folder / "project.yml").write_text(project)
     run("nvflare", "provision", "-p", folder / "project.yml", "-w", folder / "kits", "--force")
     return folder / "kits/flap_sam/prod_00"
@@ -55,7 +60,7 @@ def stage(folder: Path, name: str, **settings) -> Path:
 
 
 class Federation:
-    """A server and three hospitals with data, all agreed on some jobs.
+    """A server and three hospitals with data, the third at the end of a cable, all agreed on some jobs.
 
     Args:
         folder: everything lies below it.
@@ -64,7 +69,8 @@ class Federation:
 
     def __init__(self, folder: Path, jobs: Sequence[Path]) -> None:
         self.folder, self.port = folder, free_port()
-        self.kits = provision(folder, self.port)
+        self.cable = Cable(self.port)
+        self.kits = provision(folder, self.port, {"hospital-c": self.cable.end})
         self.store = folder / "patients"
         self._processes: dict[str, subprocess.Popen] = {}
         run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs), "--policy", ROOT / "provisioning/policy")
@@ -73,6 +79,7 @@ class Federation:
             write_site(self.store, site, splits)
             self.change(hospital, "flap_site.json", data=str(self.store), name=site, checkpoint_sha256=None)
             self.change(hospital, "flap_gate.json", largest_update=1.0)
+        self.change("hospital-c", "resources.json", client={"retry_timeout": 30, "communication_timeout": 20.0})
 
     def change(self, kit: str, file: str, **settings) -> None:
         """Change settings in a file of a kit's local folder."""
@@ -87,8 +94,11 @@ class Federation:
     def start(self, *kits: str) -> None:
         """Start kits by their own script, and wait until the hospitals among them are connected."""
         self.start_without_waiting(*kits)
-        wanted = {kit for kit in kits if kit in HOSPITALS}
-        self._wait(lambda: wanted <= self.connected(), f"{wanted} are not connected")
+        self.wait_until_connected(*(kit for kit in kits if kit in HOSPITALS))
+
+    def wait_until_connected(self, *hospitals: str) -> None:
+        """Wait until the server knows these hospitals."""
+        self._wait(lambda: set(hospitals) <= self.connected(), f"{hospitals} are not connected")
 
     def start_without_waiting(self, *kits: str) -> None:
         for kit in kits:
@@ -111,17 +121,18 @@ class Federation:
     def stop(self, *kits: str) -> None:
         """Kill kits with all their processes, as a power cut does."""
         for kit in kits or list(self._processes):
-            self.signal(kit, signal.SIGKILL)
+            self.kill(f"{self.kits / kit}/")
             self._processes.pop(kit).wait()
             for file in (self.kits / kit).glob("*.fl"):
                 file.unlink()
 
-    def signal(self, kit: str, number: int) -> None:
-        """Signal every process of a kit, those of its jobs too."""
+    def kill(self, *words: str) -> None:
+        """Kill the processes that have all these words in their command lines."""
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if f"{self.kits / kit}/" in (folder / "cmdline").read_text().replace("\0", "/"):
-                    os.kill(int(folder.name), number)
+                line = (folder / "cmdline").read_text().replace("\0", "/")
+                if all(word in line for word in words):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def session(self, person: str = LEAD) -> Session:
         """The FLARE API of one person."""
@@ -139,6 +150,14 @@ class Federation:
         session = self.session()
         try:
             session.monitor_job(job, timeout=SECONDS)
+        finally:
+            session.close()
+        return self.status(job)
+
+    def status(self, job: str) -> str:
+        """A job's status, as the server says it."""
+        session = self.session()
+        try:
             return session.get_job_meta(job)["status"]
         finally:
             session.close()
@@ -152,13 +171,26 @@ class Federation:
             session.close()
 
     def download(self, job: str) -> Path:
-        """A finished job's results folder."""
-        session = self.session()
-        try:
-            found = Path(session.download_job_result(job, str(self.folder / "downloads" / job)))
-        finally:
-            session.close()
-        return next(found.rglob(PAYLOAD_FILES[FINAL])).parent
+        """A finished job's results folder, fetched once."""
+        folder = self.folder / "downloads" / job
+        if not folder.exists():
+            session = self.session()
+            try:
+                session.download_job_result(job, str(folder))
+            finally:
+                session.close()
+        return next(folder.rglob(PAYLOAD_FILES[FINAL])).parent
+
+    def wait_for_round(self, hospital: str, job: str, number: int) -> None:
+        """Wait until a hospital has answered a round of a job."""
+        self._wait(
+            lambda: any(line["job"] == job and line["round"] == number for line in self.releases(hospital)),
+            f"{hospital} does not answer round {number}",
+        )
+
+    def releases(self, hospital: str) -> list[dict]:
+        """All that has left a hospital, from its audit log."""
+        return [line for line in self.audit(hospital) if "sha256" in line]
 
     def audit(self, hospital: str) -> list[dict]:
         """The gate's audit log of a hospital."""
@@ -181,6 +213,11 @@ class Federation:
             time.sleep(0.5)
 
 
-def copy_of(job: Path, folder: Path) -> Path:
-    """A staged job to tamper with; what an earlier submission signed is left behind."""
-    return shutil.copytree(job, folder, ignore=shutil.ignore_patterns(".__nvfl*"))
+def copy_of(job: Path, folder: Path, **conduct) -> Path:
+    """A staged job to tamper with, conducted otherwise; what an earlier submission signed is left behind."""
+    copy = shutil.copytree(job, folder, ignore=shutil.ignore_patterns(".__nvfl*"))
+    path = copy / "app/config/config_fed_server.json"
+    config = json.loads(path.read_text())
+    config["conduct"] |= conduct
+    path.write_text(json.dumps(config))
+    return copy

@@ -8,11 +8,10 @@ import torch
 from flap_sam.federation import payload
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 
-from tests.deployment.federation import HOSPITALS, LEAD, Federation, copy_of, run
+from tests.deployment.federation import FINISHED, HOSPITALS, LEAD, Federation, copy_of, run
 from tests.integration.test_simulator import results_of, simulate
 from tests.integration.test_simulator import staged as simulated
 
-FINISHED = "FINISHED:COMPLETED"
 JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -34,8 +33,9 @@ def test_the_kits_give_what_the_simulator_gives(federation: Federation, staged, 
         assert same == experiment
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     for hospital in HOSPITALS:
-        released = [line for line in federation.audit(hospital) if "sha256" in line]
-        assert [line["task"] for line in released] == ["train", "train", "evaluate"] * 3
+        for job_id in submitted:
+            released = [line["task"] for line in federation.releases(hospital) if line["job"] == job_id]
+            assert released == ["train", "train", "evaluate"]
 
 
 def by_command(federation: Federation, job) -> str:

@@ -1,0 +1,62 @@
+"""What is submitted: configuration of our classes, in the sites' privacy scope."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from flap_sam.deployment.stage import CLIENT_CONFIG, SCOPE, SERVER_CONFIG, stage
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.job import Job
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return shutil.copytree(JOBS / "flap_sam_nifti", tmp_path / "job")
+
+
+@pytest.mark.parametrize("name", ["flap_sam_kits", "flap_sam_nifti"])
+def test_every_job_of_the_project_can_be_submitted(name, tmp_path):
+    staged = stage(JOBS / name, tmp_path / "out", {"rank": 8, "rounds": 3})
+    assert staged.classes["sites"] == ["flap_sam.federation.executor.FlapSamExecutor"]
+    assert "flap_sam.federation.controller.FlapSamController" in staged.classes["server"]
+    assert Job.read(staged.folder).experiment() == staged.experiment
+    assert (staged.experiment.rank, staged.experiment.rounds) == (8, 3)
+    assert json.loads((staged.folder / "meta.json").read_text())["scope"] == SCOPE
+    files = {str(p.relative_to(staged.folder)) for p in staged.folder.rglob("*") if p.is_file()}
+    assert files == {"meta.json", str(SERVER_CONFIG), str(CLIENT_CONFIG)}
+
+
+def test_code_is_refused(job, tmp_path):
+    (job / "app/custom/anything.py").write_text("print()")
+    with pytest.raises(FlapSamError, match=r"anything\.py is not configuration"):
+        stage(job, tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_are_refused(job, tmp_path):
+    (job / "app/config/notes.json").symlink_to("/etc/hostname")
+    with pytest.raises(FlapSamError, match=r"notes\.json is a link"):
+        stage(job, tmp_path / "out", {})
+
+
+@pytest.mark.parametrize("key", ["path", "class_path"])
+def test_classes_of_others_are_refused(job, tmp_path, key):
+    config = json.loads((job / CLIENT_CONFIG).read_text())
+    config["components"] = [{"id": "x", key: "os.system"}]
+    (job / CLIENT_CONFIG).write_text(json.dumps(config))
+    with pytest.raises(FlapSamError, match=r"names os\.system"):
+        stage(job, tmp_path / "out", {})
+
+
+def test_what_is_there_is_not_overwritten(job):
+    with pytest.raises(FlapSamError, match="is there already"):
+        stage(job, job, {})
+
+
+def test_settings_are_checked_before_anything_is_written(job, tmp_path):
+    with pytest.raises(FlapSamError, match="rank is 0"):
+        stage(job, tmp_path / "out", {"rank": 0})
+    assert not (tmp_path / "out").exists()
