@@ -14,6 +14,7 @@ from flap_sam.data.store import SiteStore
 from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.training.embeddings import EmbeddingCache
 from flap_sam.training.predict import predict_volume
 from flap_sam.training.surfaces import ByClass, surface_metrics
 
@@ -67,11 +68,17 @@ def score(
     experiment: Experiment,
     device: torch.device,
     precision: str,
+    cache: EmbeddingCache | None = None,
 ) -> list[CaseScore]:
-    """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them."""
+    """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them.
+
+    Args:
+        cache: of the store's embeddings, where the network's image encoder never changes.
+    """
     scores = []
     for case in store.cases(split):
-        prediction = predict_volume(network, store.image(case), experiment, device, precision)
+        embeddings = cache.of(case).embeddings if cache else None
+        prediction = predict_volume(network, store.image(case), experiment, device, precision, embeddings)
         truth = store.label(case)
         surfaces: tuple[ByClass, ...] = ()
         if split == "test" and experiment.surface_tolerance:
