@@ -4,26 +4,12 @@ import numpy as np
 import pytest
 import torch
 from flap_sam.data.store import SiteStore
-from flap_sam.training.evaluate import (
-    CaseScore,
-    dice,
-    evaluation,
-    mean_by_class,
-    predict_volume,
-    score,
-    write_cases,
-)
+from flap_sam.training.evaluate import CaseScore, dice, evaluation, mean_by_class, score, write_cases
 from monai.metrics import compute_dice
 
+from tests.training.networks import Threshold
+
 CPU = torch.device("cpu")
-
-
-class Threshold(torch.nn.Module):
-    """Class 1 where the image is above 0.4, class 2 above 0.7; knows which windows it saw."""
-
-    def forward(self, windows):
-        self.seen = windows.shape
-        return torch.stack([0.4 - windows, (windows - 0.4).clamp(max=0.15), windows - 0.55], dim=2)
 
 
 def test_dice_is_monais():
@@ -39,17 +25,6 @@ def test_dice_is_monais():
     assert found[1] is None
     assert expected[1].isnan()
     assert [found[0], found[2]] == pytest.approx([expected[0].item(), expected[2].item()])
-
-
-@pytest.mark.parametrize("slices", [1, 4, 5, 11])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_a_volume_is_put_back_together_whatever_its_length(small, slices, batch):
-    labels = np.random.default_rng(slices).integers(0, 3, (slices, 4, 4)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
-    image = (labels * 0.45 * 65535).astype(np.uint16)
-    network = Threshold()
-    found = predict_volume(network, image, replace(small, batch_size=batch), CPU, "float32")
-    assert np.array_equal(found, labels)
-    assert network.seen[1:] == (5, 32, 32)
 
 
 def test_every_case_of_a_split_is_scored_on_its_own_grid(small, store):

@@ -1,7 +1,7 @@
 """Windows of 5 neighbouring slices: what the network sees of a volume.
 
 One window is centred on every slice of a training case; beyond the first and last slice the edge slice is
-repeated. For prediction a volume is cut into windows side by side.
+repeated. Where slices mix, a volume is cut into windows side by side for prediction (see also `views`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class Windows(Dataset):
     def __init__(
         self, store: SiteStore, image_size: int, normalisation: str = "volume", device: torch.device | str = "cpu"
     ) -> None:
-        _check_normalisation(normalisation)
+        check_normalisation(normalisation)
         self.store = store
         self.image_size = image_size
         self.normalisation = normalisation
@@ -74,26 +74,47 @@ class Windows(Dataset):
         Raises:
             IndexError: an index is not in 0..len - 1.
         """
-        centres = np.asarray(indices, dtype=np.int64)
-        if centres.size and not 0 <= centres.min() <= centres.max() < len(self):
-            raise IndexError(f"window indices must lie in 0..{len(self) - 1}")
-        owners = self._owners(centres)
-        edges = self._first[owners][:, None], self._first[owners + 1][:, None] - 1
-        slices = np.clip(centres[:, None] + np.arange(WINDOW_SLICES) - WINDOW_SLICES // 2, *edges)
+        owners, within = self.located(indices)
+        slices = self._members(owners, within)
         if augmentation is None:
             return self._resized(slices)
         cases = [self._cases[owner] for owner in owners]
-        within = torch.from_numpy(centres - self._first[owners])
+        within = torch.from_numpy(within)
         visits = torch.zeros_like(within) if visits is None else visits
         parameters = augmentation.draw([case.id for case in cases], within, visits)
         return self._augmented(slices, [case.shape[1:] for case in cases], parameters)
 
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The labels alone of windows that are not augmented, uint8 [b, 5, S, S]."""
+        classes, places = self._read(self._labels, self._members(*self.located(indices)))
+        return self._resized_labels(classes, places)
+
+    def located(self, indices: Sequence[int] | Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Which training case each window belongs to, and its central slice there: int64 [b] each.
+
+        Raises:
+            IndexError: an index is not in 0..len - 1.
+        """
+        centres = np.asarray(indices, dtype=np.int64)
+        if centres.size and not 0 <= centres.min() <= centres.max() < len(self):
+            raise IndexError(f"window indices must lie in 0..{len(self) - 1}")
+        owners = self._owners(centres)
+        return owners, centres - self._first[owners]
+
+    def _members(self, owners: np.ndarray, within: np.ndarray) -> np.ndarray:
+        """The slices of windows [b, 5], numbered through all cases."""
+        first, slices = self._first[owners], np.diff(self._first)[owners]
+        return first[:, None] + members(within, slices[:, None])
+
     def _resized(self, slices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images and labels (uint8) of windows, given each one's slices [b, 5]."""
-        codes, classes, places = self._read(slices)
+        codes, places = self._read(self._codes, slices)
+        classes, _ = self._read(self._labels, slices)
         images = _windows_of(codes, places, self.image_size, self.normalisation)
-        labels = torch.cat([_resize_labels(stack, self.image_size) for stack in classes])
-        return images, _gather(labels, places)
+        return images, self._resized_labels(classes, places)
+
+    def _resized_labels(self, classes: list[Tensor], places: np.ndarray) -> Tensor:
+        return _gather(torch.cat([_resize_labels(stack, self.image_size) for stack in classes]), places)
 
     def _augmented(
         self, slices: np.ndarray, shapes: list[tuple[int, int]], parameters: Parameters
@@ -115,7 +136,8 @@ class Windows(Dataset):
 
     def _sampled(self, slices: np.ndarray, affine: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels (uint8) of windows in planes of one shape, taken through an affine [b, 2, 3]."""
-        codes, classes, places = self._read(slices)
+        codes, places = self._read(self._codes, slices)
+        classes, _ = self._read(self._labels, slices)
         small = torch.cat([reduced(stack.float(), self.image_size) for stack in codes]).div_(CODE_MAXIMUM)
         whole = torch.cat(classes)
         images, labels = sample(_gather(small, places), _gather(whole, places), affine, self.image_size)
@@ -126,19 +148,23 @@ class Windows(Dataset):
     def _owners(self, slices: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first, slices, side="right") - 1
 
-    def _read(self, slices: np.ndarray) -> tuple[list[Tensor], list[Tensor], np.ndarray]:
-        """Codes and labels of some slices, each read once: a stack [n, rows, columns] for every case among them.
+    def _read(self, arrays: list[np.ndarray], slices: np.ndarray) -> tuple[list[Tensor], np.ndarray]:
+        """Codes or labels of some slices, each read once: a stack [n, rows, columns] for every case among them.
 
-        The last of the three says where the slices are found in the stacks behind one another.
+        The second of the two says where the slices are found in the stacks behind one another.
         """
         wanted, places = np.unique(slices, return_inverse=True)
         owners = self._owners(wanted)
-        codes, classes = [], []
-        for owner in np.unique(owners):
-            inside = wanted[owners == owner] - self._first[owner]
-            codes.append(torch.from_numpy(self._codes[owner][inside]).to(self.device))
-            classes.append(torch.from_numpy(self._labels[owner][inside]).to(self.device))
-        return codes, classes, places.reshape(slices.shape)
+        stacks = [
+            torch.from_numpy(arrays[owner][wanted[owners == owner] - self._first[owner]]).to(self.device)
+            for owner in np.unique(owners)
+        ]
+        return stacks, places.reshape(slices.shape)
+
+
+def members(centres: np.ndarray, slices: int | np.ndarray) -> np.ndarray:
+    """The slices [b, 5] of the windows around some centres [b], in volumes of so many slices."""
+    return np.clip(centres[:, None] + np.arange(WINDOW_SLICES) - WINDOW_SLICES // 2, 0, slices - 1)
 
 
 def volume_windows(
@@ -154,7 +180,7 @@ def volume_windows(
         The number of the window's first slice, how many of its 5 slices are the volume's own (the others
         repeat the last one), and the images float32 [5, S, S] in 0..1.
     """
-    _check_normalisation(normalisation)
+    check_normalisation(normalisation)
     for start in range(0, len(image), WINDOW_SLICES):
         codes = torch.from_numpy(np.array(image[start : start + WINDOW_SLICES]))
         places = np.minimum(np.arange(WINDOW_SLICES), len(codes) - 1)[None]
@@ -202,7 +228,7 @@ def _take(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.cat(turns)[:count] if turns else places[:0]
 
 
-def _check_normalisation(normalisation: str) -> None:
+def check_normalisation(normalisation: str) -> None:
     if normalisation not in NORMALISATIONS:
         raise FlapSamError(f"The normalisation is {normalisation!r}, expected one of {', '.join(NORMALISATIONS)}.")
 
@@ -216,7 +242,7 @@ def _alike(kinds: list, order: np.ndarray) -> Iterator[list[int]]:
 
 def _windows_of(stacks: list[Tensor], places: np.ndarray, side: int, normalisation: str) -> Tensor:
     """Windows float32 [b, 5, S, S] out of stacks of codes, given each window's slices [b, 5] among them all."""
-    images = _gather(torch.cat([_resize_images(codes, side) for codes in stacks]), places)
+    images = _gather(torch.cat([resize_images(codes, side) for codes in stacks]), places)
     if normalisation == "window":
         _stretch(images, stacks, places)
     return images
@@ -244,7 +270,7 @@ def _intensities(codes: Tensor) -> Tensor:
     return codes.float().div_(CODE_MAXIMUM)
 
 
-def _resize_images(codes: Tensor, side: int) -> Tensor:
+def resize_images(codes: Tensor, side: int) -> Tensor:
     return interpolate(_intensities(codes)[None], (side, side), mode="bilinear", antialias=True)[0].clamp_(0, 1)
 
 

@@ -21,6 +21,7 @@ from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_di
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.site import Site
 from flap_sam.training.best import Candidate, improves
+from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
 from flap_sam.training.trainer import LocalResult, Trainer
@@ -97,7 +98,13 @@ class _Run:
         self.network = network.to(self.device)
         self.pool = PooledStore(list(self.own.values()))
         windows = Windows(self.pool, self.experiment.image_size, self.experiment.normalisation, self.device)
-        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision)
+        encoder = FrozenEncoder.of(self.network, self.experiment, self.device, self.precision)
+        state = site.state_root
+        self.caches = {
+            n: EmbeddingCache.open(state, store, encoder) if encoder else None for n, store in everyone.items()
+        }
+        windows, forward = training_data(self.network, self.experiment, windows, [self.caches[n] for n in self.own])
+        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision, forward=forward)
 
     def train(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -122,21 +129,22 @@ class _Run:
 
     def _validation(self) -> list[list[float | None]]:
         """Dice by class of every own site."""
-        return [self._by_class(store) for store in self.own.values()]
+        return [self._by_class(name) for name in self.own]
 
-    def _by_class(self, store: SiteStore) -> list[float | None]:
-        return mean_by_class([s.dice for s in self._scores(store, "validation")], self.experiment.classes)
+    def _by_class(self, name: str) -> list[float | None]:
+        return mean_by_class([s.dice for s in self._scores(name, "validation")], self.experiment.classes)
 
-    def _scores(self, store: SiteStore, split: str) -> list[CaseScore]:
-        return score(self.network, store, split, self.experiment, self.device, self.precision)
+    def _scores(self, name: str, split: str) -> list[CaseScore]:
+        store, cache = self.everyone[name], self.caches[name]
+        return score(self.network, store, split, self.experiment, self.device, self.precision, cache)
 
     def _score(self, scored: Candidate) -> dict[str, Evaluation]:
         self.trainer.receive(scored.tensors)
         self.trainer.restore_personal(self.personal[scored.round])
         classes = self.experiment.classes
         return {
-            name: evaluation(self._scores(store, "validation"), self._scores(store, "test"), classes)
-            for name, store in self.everyone.items()
+            name: evaluation(self._scores(name, "validation"), self._scores(name, "test"), classes)
+            for name in self.everyone
         }
 
     def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate:

@@ -70,7 +70,7 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
     image_size = experiment.image_size or backbone.image_size
     with torch.device("meta"):
         network = FlapSam(
-            _image_encoder(backbone, image_size, mixes_slices=method.fact),
+            _image_encoder(backbone, image_size, mixes_slices=method.mixes_slices),
             GridPrompt(backbone.prompt_width, image_size // PATCH, image_size, experiment.prompt_grid),
             MaskDecoder16x(
                 backbone.prompt_width,

@@ -1,5 +1,6 @@
 """SAM's weights from a file: mapped, not read; checked whole; resized where the image size asks for it."""
 
+import hashlib
 import os
 import pickle
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
@@ -124,6 +125,15 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
     network.load_state_dict(filled, assign=True)
     _start_magnitudes(network)
     return report
+
+
+def digest_of(network: nn.Module, *settings: str) -> str:
+    """SHA-256 over some settings and every tensor of a network as it stands: names, shapes and values."""
+    digest = hashlib.sha256("\n".join(settings).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def _backbone(wanted: str, found: str | None, path: Path | None) -> str:

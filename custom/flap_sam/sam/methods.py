@@ -28,6 +28,11 @@ class Method:
     lora: bool = False
     fact: bool = False
 
+    @property
+    def mixes_slices(self) -> bool:
+        """Whether a slice's logits depend on the other slices of its window: they do through MA-SAM's 3D adapters."""
+        return self.fact
+
 
 METHODS = {
     "fullft": Method(EVERYTHING),
@@ -79,6 +84,15 @@ def statement(network: nn.Module, method: str) -> list[TensorStatement]:
         )
         for name, room in rooms_of(network)
     ]
+
+
+def freezes_encoder(network: nn.Module, method: str) -> bool:
+    """Whether the image encoder stays as it is in all rounds: nothing of it trains, nothing of it is received."""
+    return not any(
+        tensor.trained or tensor.received
+        for tensor in statement(network, method)
+        if tensor.name.startswith("image_encoder.")
+    )
 
 
 def rooms_of(module: nn.Module, prefix: str = "", room: str | None = None) -> Iterator[tuple[str, str]]:

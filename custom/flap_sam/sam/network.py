@@ -59,8 +59,16 @@ class FlapSam(nn.Module):
         Returns:
             [b, n, classes + 1, S, S].
         """
+        return self.decode(self.encode(windows))
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """Image embeddings [b, n, width, S / 16, S / 16] of windows [b, n, S, S]."""
         slices = windows.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
+        return self.image_encoder(slices).unflatten(0, windows.shape[:2])
+
+    def decode(self, embeddings: Tensor) -> Tensor:
+        """Logits [b, n, classes + 1, S, S] of what `encode` gave."""
         sparse, dense = self.prompt_encoder()
         positions = self.prompt_encoder.get_dense_pe()
-        logits = self.mask_decoder(self.image_encoder(slices), positions, sparse, dense)
-        return logits.unflatten(0, windows.shape[:2])
+        logits = self.mask_decoder(embeddings.flatten(0, 1), positions, sparse, dense)
+        return logits.unflatten(0, embeddings.shape[:2])

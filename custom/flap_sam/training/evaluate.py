@@ -1,4 +1,4 @@
-"""Dice of a network on whole volumes: every case is put back together from its windows."""
+"""Dice and surfaces of a network on whole volumes."""
 
 import csv
 import io
@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from flap_sam.data.store import SiteStore
-from flap_sam.data.windows import volume_windows
 from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.training.embeddings import EmbeddingCache
+from flap_sam.training.predict import predict_volume
 from flap_sam.training.surfaces import ByClass, surface_metrics
-from flap_sam.training.trainer import autocast
 
 
 @dataclass(frozen=True)
@@ -53,42 +52,6 @@ class Evaluation:
     surface_dice: list[float | None]
 
 
-@torch.no_grad()
-def predict_volume(
-    network: nn.Module, image: np.ndarray, experiment: Experiment, device: torch.device, precision: str
-) -> np.ndarray:
-    """Label map of a volume, on its own grid.
-
-    Args:
-        image: [slices, rows, columns] as the store holds it.
-
-    Returns:
-        uint8 [slices, rows, columns]. Logits, not labels, are brought from the network's grid to the volume's.
-    """
-    network.eval()
-    labels = np.zeros(image.shape, np.uint8)
-    batch: list[tuple[int, int, Tensor]] = []
-    windows = volume_windows(image, experiment.image_size, experiment.normalisation)
-    for window in windows:
-        batch.append(window)
-        if len(batch) == experiment.batch_size:
-            _label(network, batch, labels, device, precision)
-            batch = []
-    if batch:
-        _label(network, batch, labels, device, precision)
-    return labels
-
-
-def _label(
-    network: nn.Module, batch: list[tuple[int, int, Tensor]], labels: np.ndarray, device: torch.device, precision: str
-) -> None:
-    with autocast(device, precision):
-        logits = network(torch.stack([images for _, _, images in batch]).to(device))
-    for (start, valid, _), window in zip(batch, logits.float(), strict=True):
-        full = F.interpolate(window[:valid], size=labels.shape[1:], mode="bilinear")
-        labels[start : start + valid] = full.argmax(dim=1).to(torch.uint8).cpu().numpy()
-
-
 def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> ByClass:
     """2 |P and T| / (|P| + |T|) of every class but the background, from integer counts."""
     table = np.bincount(
@@ -99,12 +62,24 @@ def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> ByClass:
 
 
 def score(
-    network: nn.Module, store: SiteStore, split: str, experiment: Experiment, device: torch.device, precision: str
+    network: nn.Module,
+    store: SiteStore,
+    split: str,
+    experiment: Experiment,
+    device: torch.device,
+    precision: str,
+    cache: EmbeddingCache | None = None,
 ) -> list[CaseScore]:
-    """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them."""
+    """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them.
+
+    Args:
+        cache: of the store's embeddings, where the network's image encoder never changes.
+    """
     scores = []
     for case in store.cases(split):
-        prediction, truth = predict_volume(network, store.image(case), experiment, device, precision), store.label(case)
+        embeddings = cache.of(case).embeddings if cache else None
+        prediction = predict_volume(network, store.image(case), experiment, device, precision, embeddings)
+        truth = store.label(case)
         surfaces: tuple[ByClass, ...] = ()
         if split == "test" and experiment.surface_tolerance:
             surfaces = surface_metrics(

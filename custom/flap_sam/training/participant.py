@@ -15,9 +15,10 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
-from flap_sam.sam.checkpoint import network_for
+from flap_sam.sam.checkpoint import digest_of, network_for
 from flap_sam.site import Site
 from flap_sam.training import quantise
+from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
@@ -102,8 +103,11 @@ class Participant:
         network, own, self.load_report = network_for(experiment.at(name), site.checkpoint, site.checkpoint_sha256)
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
+        encoder = FrozenEncoder.of(self.network, own, self._device, self._precision)
+        self._cache = EmbeddingCache.open(site.state_root, self.store, encoder) if encoder else None
         windows = Windows(self.store, own.image_size, own.normalisation, self._device)
-        self._trainer = Trainer(self.network, own, windows, self._device, self._precision, team)
+        windows, forward = training_data(self.network, own, windows, [self._cache])
+        self._trainer = Trainer(self.network, own, windows, self._device, self._precision, team, forward)
         self._team, self._site = team, site
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())
@@ -123,11 +127,7 @@ class Participant:
 
     def digest(self) -> str:
         """SHA-256 over the resolved experiment and every tensor of the network as it stands."""
-        digest = hashlib.sha256(self.experiment.digest().encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {list(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().numpy())
-        return digest.hexdigest()
+        return digest_of(self.network, self.experiment.digest())
 
     def has_trained(self, round_number: int) -> bool:
         """Whether this round, or a later one, is behind the participant."""
@@ -189,4 +189,4 @@ class Participant:
 
     def score(self, split: str) -> list[CaseScore]:
         """Dice of the network as it stands on the cases of a split."""
-        return score(self.network, self.store, split, self.experiment, self._device, self._precision)
+        return score(self.network, self.store, split, self.experiment, self._device, self._precision, self._cache)

@@ -17,6 +17,7 @@ from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ANEW, PERSONAL, statement, train_only
+from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.loss import segmentation_loss
 from flap_sam.training.schedule import learning_rate
 from flap_sam.training.team import ALONE, Team
@@ -42,18 +43,21 @@ class Trainer:
         windows: the site's training windows, made on `device`.
         precision: "float32", or "bfloat16" for autocast.
         team: processes that take every step together.
+        forward: from a batch of `windows` to logits; by default the network itself.
     """
 
     def __init__(
         self,
         network: nn.Module,
         experiment: Experiment,
-        windows: Windows,
+        windows: Windows | EmbeddedWindows,
         device: torch.device,
         precision: str,
         team: Team = ALONE,
+        forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.network = network
+        self._forward = forward or network
         self.experiment = experiment
         self.windows = windows
         self.device = device
@@ -146,7 +150,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.device, self.precision):
-            logits = self.network(images)
+            logits = self._forward(images)
         loss = segmentation_loss(logits.float(), labels.long(), self.team, weight).total
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
