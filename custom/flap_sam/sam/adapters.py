@@ -47,7 +47,7 @@ class LoRA(nn.Module):
 
     def change(self, x: Tensor) -> Tensor:
         """alpha B (A x), and the base's part where there is one, for x [..., d_in]: [..., d_out]."""
-        change = self.alpha * F.linear(F.linear(x, self.A), self.B)
+        change = F.linear(self.alpha * F.linear(x, self.A), self.B)
         return change if self.base is None else change + F.linear(x, self.base)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

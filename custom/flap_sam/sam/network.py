@@ -1,10 +1,11 @@
 """The whole network: windows of slices in, class logits out."""
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, PromptEncoder
+from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
 from flap_sam.sam.decoder import MaskDecoder16x
+from flap_sam.sam.encoder import ImageEncoder
 
 
 class GridPrompt(PromptEncoder):
@@ -42,9 +43,7 @@ class FlapSam(nn.Module):
 
     rooms = {"image_encoder": "encoder", "prompt_encoder": "prompt", "mask_decoder": "decoder"}
 
-    def __init__(
-        self, image_encoder: ImageEncoderViT, prompt_encoder: GridPrompt, mask_decoder: MaskDecoder16x
-    ) -> None:
+    def __init__(self, image_encoder: ImageEncoder, prompt_encoder: GridPrompt, mask_decoder: MaskDecoder16x) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
@@ -59,8 +58,7 @@ class FlapSam(nn.Module):
         Returns:
             [b, n, classes + 1, S, S].
         """
-        slices = windows.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
         sparse, dense = self.prompt_encoder()
         positions = self.prompt_encoder.get_dense_pe()
-        logits = self.mask_decoder(self.image_encoder(slices), positions, sparse, dense)
+        logits = self.mask_decoder(self.image_encoder(windows.flatten(0, 1)), positions, sparse, dense)
         return logits.unflatten(0, windows.shape[:2])
