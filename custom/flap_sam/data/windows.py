@@ -136,9 +136,14 @@ class Windows(Dataset):
         codes, classes = [], []
         for owner in np.unique(owners):
             inside = wanted[owners == owner] - self._first[owner]
-            codes.append(torch.from_numpy(self._codes[owner][inside]).to(self.device))
-            classes.append(torch.from_numpy(self._labels[owner][inside]).to(self.device))
+            codes.append(self._moved(self._codes[owner][inside]))
+            classes.append(self._moved(self._labels[owner][inside]))
         return codes, classes, places.reshape(slices.shape)
+
+    def _moved(self, stack: np.ndarray) -> Tensor:
+        """To the device; to a GPU by way of pinned memory, which nobody waits for."""
+        tensor = torch.from_numpy(stack)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def volume_windows(

@@ -23,6 +23,7 @@ from flap_sam.site import Site
 from flap_sam.training.best import Candidate, improves
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
+from flap_sam.training.precision import settle
 from flap_sam.training.trainer import LocalResult, Trainer
 
 LOCAL, CENTRALIZED = "local", "centralized"
@@ -92,12 +93,15 @@ class _Run:
         self.own = {name: assignment.store for name, assignment in chosen.items()}
         self.personal: dict[int, dict[str, Tensor]] = {}
         self.demo = any(assignment.demo for assignment in chosen.values())
-        self.device, self.precision = site.torch_device(), site.precision
+        self.device = site.torch_device()
+        self.precision = settle(site.precision, self.device)
         network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
         self.network = network.to(self.device)
+        if site.compile:
+            self.network.compile()
         self.pool = PooledStore(list(self.own.values()))
         windows = Windows(self.pool, self.experiment.image_size, self.experiment.normalisation, self.device)
-        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision)
+        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision, site.memory)
 
     def train(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from flap_sam.data.windows import volume_windows
 from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.training.precision import autocast
 from flap_sam.training.surfaces import ByClass, surface_metrics
-from flap_sam.training.trainer import autocast
 
 
 @dataclass(frozen=True)
