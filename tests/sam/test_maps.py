@@ -13,7 +13,7 @@ def test_doublings_of_pixels_are_transposed_convolutions_of_maps():
     ours.load_state_dict(theirs.state_dict())
     maps = torch.randn(2, 6, 3, 5)
     expected = theirs(maps)
-    found = in_image_order(ours(maps.flatten(2).mT).mT, 3, 5, doublings=2)
+    found = in_image_order(ours(maps.flatten(2).mT), 3, 5, doublings=2)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     toward = torch.randn(expected.shape)
     (expected * toward).sum().backward()

@@ -58,7 +58,7 @@ class MaskDecoder16x(MaskDecoder):
         tokens, image = self.transformer(embeddings + dense, positions.expand(b, -1, -1, -1), tokens)
         upscaled = self.output_upscaling(image)
         kernels = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        return in_image_order(torch.stack(kernels, dim=1) @ upscaled.mT, h, w, DOUBLINGS)
+        return in_image_order(upscaled @ torch.stack(kernels, dim=2), h, w, DOUBLINGS)
 
 
 def two_way_transformer(width: int, heads: int, mlp_width: int) -> TwoWayTransformer:

@@ -33,12 +33,12 @@ def in_image_order(x: Tensor, height: int, width: int, doublings: int) -> Tensor
     """Pixels that came of doublings of a map of height x width, to their places.
 
     Args:
-        x: [b, k, height * width * 4^doublings], in the order that `Doubling` leaves them in.
+        x: [b, height * width * 4^doublings, k], in the order that `Doubling` leaves them in.
 
     Returns:
         [b, k, height * 2^doublings, width * 2^doublings].
     """
-    x = x.view(*x.shape[:2], height, width, *[2] * (2 * doublings))
-    rows, columns = range(4, x.dim(), 2), range(5, x.dim(), 2)
-    size = (height << doublings, width << doublings)
-    return x.permute(0, 1, 2, *rows, 3, *columns).reshape(*x.shape[:2], *size)
+    b, _, k = x.shape
+    x = x.view(b, height, width, *[2] * (2 * doublings), k)
+    rows, columns = range(3, x.dim() - 1, 2), range(4, x.dim() - 1, 2)
+    return x.permute(0, -1, 1, *rows, 2, *columns).reshape(b, k, height << doublings, width << doublings)
