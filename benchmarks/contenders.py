@@ -64,7 +64,8 @@ def contender(name: str, asked: argparse.Namespace, precision: str = "float32") 
     if name == BASELINE:
         return _baseline(Baseline(experiment, network.state_dict()), names)
     network.to(device()).train()
-    network.image_encoder.recompute = name == LOW
+    if name == LOW:
+        network.image_encoder.recompute_blocks()
     settled, step = settle(precision, device()), backward_by_window if name == LOW else backward
 
     def logits(images: Tensor) -> Tensor:

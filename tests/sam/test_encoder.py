@@ -71,7 +71,7 @@ def test_a_grey_slice_is_sams_image_of_three_equal_channels():
 def test_what_is_computed_again_is_the_same():
     kept, _ = encoders()
     again, _ = encoders()
-    again.recompute = True
+    again.recompute_blocks()
     slices = torch.rand(2, 80, 80)
     for encoder in (kept, again):
         encoder(slices).square().mean().backward()

@@ -1,9 +1,19 @@
 """SAM's two attention layers, with room for adapters on query and value, over torch's fused attention."""
 
+from functools import partial
+
 import torch
 from segment_anything.modeling import image_encoder, transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+FUSED = [
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+]
 
 
 class AdaptedAttention(nn.Module):
@@ -31,10 +41,14 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
 
     SAM pads an image to whole windows with zero tokens, whose key and value are the projections' biases, as no
     adapter changes zero. Here only the keys and values of those tokens are filled in, and nothing is projected.
+    For the backward pass q, k, v and the fused attention's results are kept; q', k' and v' are made again.
 
     Args:
         input_size: rows and columns of tokens that attend to each other.
         windowed: the image is cut into windows of `input_size`; else it is of `input_size`.
+
+    Attributes:
+        remakes: q', k' and v' are made again; off where the whole block is computed again anyway.
     """
 
     rooms = dict.fromkeys(("qkv", "proj", "rel_pos_h", "rel_pos_w"), "encoder_attention")
@@ -43,6 +57,7 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         super().__init__(dim, num_heads, use_rel_pos=True, input_size=input_size)
         self.input_size = input_size
         self.windowed = windowed
+        self.remakes = True
         self.attach(None, None)
 
     def widths(self) -> tuple[int, int]:
@@ -69,21 +84,33 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
             bias_q, _, bias_v = self.qkv.bias.chunk(3)
             q = self.adapter_q(x, q, weight_q, bias_q)
             v = self.adapter_v(x, v, weight_v, bias_v)
+            if self.remakes:
+                k = k.contiguous()  # a part would keep all of the plain projections
         return q, k, v
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
         """Attention within windows that hold height x width tokens each: [b, h, w, heads, c] to [b, h, w, d]."""
         b, h, w, heads, c = q.shape
-        q, k, v = (_windows(t, height, width) for t in (q, k, v))
-        along_h = torch.einsum("...hwc,hck->...hwk", q, self._distances(self.rel_pos_h)[:height])
-        along_w = torch.einsum("...hwc,wck->...hwk", q, self._distances(self.rel_pos_w)[:width])
+        own = [_windows(t, height, width) for t in (q, k, v)]
+        tables = self._distances(self.rel_pos_h)[:height], self._distances(self.rel_pos_w)[:width]
+        places = self._places(height, width, k)
+        if self.remakes and torch.is_grad_enabled():
+            kept = partial(create_selective_checkpoint_contexts, FUSED)
+            out = checkpoint(self._folded, *own, *tables, places, use_reentrant=False, context_fn=kept)
+        else:
+            out = self._folded(*own, *tables, places)
+        out = out[..., :c].view(b, h // height, w // width, heads, height, width, c)
+        return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, heads * c)
+
+    def _folded(self, q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, places: Tensor) -> Tensor:
+        """Attention by q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more]."""
+        along_h = torch.einsum("...hwc,hck->...hwk", q, table_h)
+        along_w = torch.einsum("...hwc,wck->...hwk", q, table_w)
         q = torch.cat([q, along_h, along_w], dim=-1).flatten(-3, -2)
         k, v = self._filled(k.flatten(-3, -2), 1), self._filled(v.flatten(-3, -2), 2)
-        places = self._places(height, width, k).expand(*k.shape[:-1], -1)
-        k, v = torch.cat([k, places], dim=-1), F.pad(v, (0, places.shape[-1]))
-        out = F.scaled_dot_product_attention(*(t.flatten(0, 2) for t in (q, k, v)), scale=self.scale)[..., :c]
-        out = out.view(b, h // height, w // width, heads, height, width, c)
-        return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, heads * c)
+        k = torch.cat([k, places.expand(*k.shape[:-1], -1)], dim=-1)
+        v = torch.cat([v, places.new_zeros(()).expand(*v.shape[:-1], places.shape[-1])], dim=-1)
+        return F.scaled_dot_product_attention(*(t.flatten(0, 2) for t in (q, k, v)), scale=self.scale)
 
     def _distances(self, table: Tensor) -> Tensor:
         """R / s of queries and keys along one axis, out of SAM's table [2 n - 1, c] by distance: [n, c, n]."""

@@ -20,18 +20,20 @@ class EncoderBlock(Block):
 
 
 class ImageEncoder(ImageEncoderViT):
-    """Grey slices to embeddings.
+    """Grey slices to embeddings."""
 
-    Attributes:
-        recompute: keep only each block's input for the backward pass, and compute the rest there again.
-    """
+    _recomputes = False
 
-    recompute = False
+    def recompute_blocks(self) -> None:
+        """From now on keep only each block's input for the backward pass, and compute the rest there again."""
+        self._recomputes = True
+        for block in self.blocks:
+            block.attn.remakes = False
 
     def forward(self, slices: Tensor) -> Tensor:
         """Slices [b, S, S], intensities in [0, 1], to embeddings [b, width, S / 16, S / 16]."""
         x = self._patches(slices) + self.pos_embed
-        recompute = self.recompute and torch.is_grad_enabled()
+        recompute = self._recomputes and torch.is_grad_enabled()
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         narrow, first_norm, smooth, second_norm = self.neck

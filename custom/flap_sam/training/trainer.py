@@ -63,7 +63,8 @@ class Trainer:
         self.device = device
         self.precision = precision
         self.team = team
-        network.image_encoder.recompute = memory == "low"
+        if memory == "low":
+            network.image_encoder.recompute_blocks()
         self._backward = backward_by_window if memory == "low" else backward
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
