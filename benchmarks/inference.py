@@ -27,6 +27,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from aggregation import forget_peak, megabytes
+from baseline import Baseline
+from contenders import device
 from flap_sam.data.sources.kits19 import PUBLISHED
 from flap_sam.data.sources.phantom import PhantomSize, draw_case
 from flap_sam.data.views import Views
@@ -37,8 +40,8 @@ from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.network import FlapSam
 from flap_sam.training.evaluate import dice
+from flap_sam.training.precision import able
 from flap_sam.training.predict import predict_volume, probabilities
-from plain_sam import PlainSam
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
@@ -46,21 +49,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BASELINE, OURS = "by window", "ours "
+PRECISIONS = ("float32", "bfloat16")
 MATRIX = 512
 TOLERANCE = 1e-4
 CHECKED = 6  # slices
 EXPECTED = {"volume": 15, "window": 8}
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def precisions() -> list[str]:
-    """Those that the hardware computes in; without instructions bfloat16 is many times slower than float32."""
-    found = torch.cpu.get_capabilities()
-    native = torch.cuda.is_bf16_supported(False) if torch.cuda.is_available() else found.get("avx512_bf16", False)
-    return ["float32", "bfloat16"] if native else ["float32"]
 
 
 def phantom(slices: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +73,7 @@ def network(experiment: Experiment) -> FlapSam:
 
 
 @torch.no_grad()
-def window_by_window(plain: PlainSam, image: np.ndarray, experiment: Experiment) -> Tensor:
+def window_by_window(plain: Baseline, image: np.ndarray, experiment: Experiment) -> Tensor:
     """Mean probabilities on the network's grid, float32 [slices, classes + 1, S, S] on the CPU."""
     n, side = len(image), experiment.image_size
     total, count = torch.zeros(n, experiment.classes + 1, side, side), torch.zeros(n, 1, 1, 1)
@@ -117,7 +110,7 @@ class Contender:
         self.experiment = experiment
         ours = network(experiment)
         if name == BASELINE:
-            plain = PlainSam(ours, experiment).to(device()).eval()
+            plain = Baseline(experiment, ours.state_dict()).to(device()).eval()
             self._found: Callable[[np.ndarray], Tensor] = lambda image: window_by_window(plain, image, experiment)
             self._run = self._in_two_parts
         else:
@@ -168,20 +161,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def megabytes(entry: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(entry))
-    return int(line.split()[1]) / 1024
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
 def compare(experiment: Experiment, image: np.ndarray, repeat: int) -> tuple[Table, bool]:
     """The table of one normalisation, and whether ours in float32 finds the same probabilities."""
-    names = [BASELINE, *(OURS + precision for precision in precisions())]
+    names = [BASELINE, *(OURS + p for p in PRECISIONS if p in able(device()))]
     with tempfile.TemporaryDirectory() as folder:
         volume = Path(folder) / "image.npy"
         np.save(volume, image)

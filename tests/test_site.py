@@ -33,7 +33,9 @@ def test_nothing_configured_is_no_error(tmp_path):
         ('{"data": 3}', "a value that is no text"),
         ('{"processes": "two"}', "processes are 'two'; expected 1 to 64"),
         ('{"processes": 2, "device": "cuda:0"}', "cannot share the device 'cuda:0'"),
-        ('{"precision": "float16"}', "precision is 'float16'; expected one of float32, bfloat16"),
+        ('{"precision": "float16"}', "precision is 'float16'; expected one of float32, tf32, bfloat16, auto"),
+        ('{"memory": "little"}', "memory is 'little'; expected one of normal, low"),
+        ('{"compile": "yes"}', "compile is 'yes'; expected true or false"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, text, cause):

@@ -18,7 +18,9 @@ ENVIRONMENT = {
     "state": "FLAP_SAM_STATE",
 }
 PATHS = ("data", "checkpoint", "state")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
+MEMORIES = ("normal", "low")
+NOT_TEXTS = ("processes", "compile")
 MOST_PROCESSES = 64
 
 
@@ -32,7 +34,11 @@ class Site:
         checkpoint: SAM's weights; None means weights drawn from the experiment's seed.
         checkpoint_sha256: what the checkpoint's hash must be; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
-        precision: of the network's arithmetic, a name of `PRECISIONS`.
+        precision: of the network's arithmetic, a name of `PRECISIONS`; "auto" is bfloat16 on a GPU that has it, else
+            float32.
+        memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
+            rounding, in a fraction of the memory and about twice the time; a name of `MEMORIES`.
+        compile: let torch.compile fuse the network's operations; the first steps then take minutes.
         processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
@@ -44,6 +50,8 @@ class Site:
     checkpoint_sha256: str | None = None
     device: str | None = None
     precision: str = "float32"
+    memory: str = "normal"
+    compile: bool = False
     state: Path | None = None
     processes: int = 1
 
@@ -55,14 +63,17 @@ class Site:
         return cls.from_plain(settings)
 
     @classmethod
-    def from_plain(cls, settings: Mapping[str, str | int | None]) -> "Site":
+    def from_plain(cls, settings: Mapping[str, str | int | bool | None]) -> "Site":
         """Settings as `flap_site.json` has them."""
         paths = {key: Path(settings[key]).expanduser() if settings.get(key) else None for key in PATHS}
         return cls(**(dict(settings) | paths))
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise FlapSamError(f"The site's precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
+        for name, choices in (("precision", PRECISIONS), ("memory", MEMORIES)):
+            if (value := getattr(self, name)) not in choices:
+                raise FlapSamError(f"The site's {name} is {value!r}; expected one of {', '.join(choices)}.")
+        if type(self.compile) is not bool:
+            raise FlapSamError(f"The site's compile is {self.compile!r}; expected true or false.")
         if type(self.processes) is not int or not 1 <= self.processes <= MOST_PROCESSES:
             raise FlapSamError(f"The site's processes are {self.processes!r}; expected 1 to {MOST_PROCESSES}.")
         if self.processes > 1 and self.device not in (None, "cpu"):
@@ -100,7 +111,7 @@ def _read_file(path: Path) -> dict:
     wrong = sorted(set(settings) - known) if isinstance(settings, dict) else ["a non-object"]
     if wrong:
         raise FlapSamError(f"Site settings {path} hold {wrong}; known are {', '.join(sorted(known))}.")
-    texts = [value for name, value in settings.items() if name != "processes"]
+    texts = [value for name, value in settings.items() if name not in NOT_TEXTS]
     if any(value is not None and not isinstance(value, str) for value in texts):
         raise FlapSamError(f"Site settings {path} hold a value that is no text; every setting is a text or null.")
     return settings

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from flap_sam.sam.attention import DecoderAttention, EncoderAttention
+from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.sam.attention import AdaptedAttention, DecoderAttention, EncoderAttention
+from flap_sam.sam.fact import FacT, SharedFactors
 from segment_anything.modeling import image_encoder, transformer
 
 
@@ -47,3 +49,35 @@ def test_adapters_see_the_projections_own_inputs():
     assert seen[1][0] is v
     for _, difference in seen:
         assert torch.equal(difference, torch.zeros_like(difference))
+
+
+def adapt(attention: AdaptedAttention, kind: str) -> None:
+    shape = (*attention.widths(), 2, 0.7)
+    if kind == "fact":
+        attention.shared = SharedFactors(shape[0], 2)
+        attention.attach(FacT(attention.shared, 0.7), FacT(attention.shared, 0.7))
+    elif kind == "mole":
+        gate = Gate(2)
+        attention.attach(MoLE(*shape, "svd", gate, 2), MoLE(*shape, "svd", gate, 2), gate)
+    else:
+        layer = DoRA if kind == "dora" else LoRA
+        attention.attach(*(layer(*shape, "stack" if kind == "stack" else "svd") for _ in range(2)))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "mole", "fact", "stack"])
+def test_windows_with_adapters_are_those_of_zero_tokens_in_place(kind):
+    """SAM cuts the padded image into windows before the projections; ours does so after them."""
+    ours, theirs = EncoderAttention(24, 3, (4, 4), windowed=True), EncoderAttention(24, 3, (4, 4))
+    for attention in (ours, theirs):
+        adapt(attention, kind)
+        filled(attention).eval()
+    x, toward = torch.randn(2, 6, 9, 24), torch.randn(2, 6, 9, 24)
+    windows, padded = image_encoder.window_partition(x, 4)
+    expected = image_encoder.window_unpartition(theirs(windows), 4, padded, (6, 9))
+    found = ours(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    (expected * toward).mean().backward()
+    (found * toward).mean().backward()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        if b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")

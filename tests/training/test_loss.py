@@ -1,6 +1,6 @@
 import pytest
 import torch
-from flap_sam.training.loss import segmentation_loss
+from flap_sam.training.loss import loss_of, map_sums, segmentation_loss
 from flap_sam.training.team import Team
 from monai.losses import DiceLoss
 from torch.nn import functional as F
@@ -70,3 +70,17 @@ def test_windows_of_no_weight_change_nothing():
     recorder = Recorder()
     segmentation_loss(torch.randn(1, 5, 3, 6, 9), labels, recorder, weight=0.0)
     assert all(not told.any() for told in recorder.told)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (1, 2, 2, 3))
+    torch.autograd.gradcheck(lambda x: segmentation_loss(x, labels).total, logits)
+
+
+def test_the_sums_of_parts_are_those_of_the_whole():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 5, 4, 6, 9), torch.randint(0, 4, (3, 5, 6, 9))
+    parts = sum(map_sums(logits[i : i + 1], labels[i : i + 1]) for i in range(3))
+    torch.testing.assert_close(loss_of(parts).total, segmentation_loss(logits, labels).total.double())

@@ -11,10 +11,10 @@ from flap_sam.sam.methods import statement
 from flap_sam.training.trainer import Trainer
 
 
-def trainer(experiment, store, site="B") -> Trainer:
+def trainer(experiment, store, site="B", memory="normal") -> Trainer:
     network, experiment, _ = network_for(experiment, None)
     windows = Windows(SiteStore.open(store, site), experiment.image_size)
-    return Trainer(network, experiment, windows, torch.device("cpu"), "float32")
+    return Trainer(network, experiment, windows, torch.device("cpu"), "float32", memory)
 
 
 def test_training_moves_what_trains_and_nothing_else(small, store):
@@ -51,6 +51,13 @@ def test_two_rounds_in_one_process_are_two_rounds_in_two(small, store):
     apart.train(1)
     for (name, a), b in zip(together.network.named_parameters(), apart.network.parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_little_memory_trains_the_same(small, store):
+    normal, low = trainer(small, store), trainer(small, store, memory="low")
+    assert low.train(0).loss == pytest.approx(normal.train(0).loss, rel=1e-5)
+    for name, tensor in normal.payload().items():
+        torch.testing.assert_close(low.payload()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_gates_stay_at_home_and_are_kept(small, store):

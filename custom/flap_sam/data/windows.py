@@ -156,10 +156,14 @@ class Windows(Dataset):
         wanted, places = np.unique(slices, return_inverse=True)
         owners = self._owners(wanted)
         stacks = [
-            torch.from_numpy(arrays[owner][wanted[owners == owner] - self._first[owner]]).to(self.device)
-            for owner in np.unique(owners)
+            self._moved(arrays[owner][wanted[owners == owner] - self._first[owner]]) for owner in np.unique(owners)
         ]
         return stacks, places.reshape(slices.shape)
+
+    def _moved(self, stack: np.ndarray) -> Tensor:
+        """To the device; to a GPU by way of pinned memory, which nobody waits for."""
+        tensor = torch.from_numpy(stack)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def members(centres: np.ndarray, slices: int | np.ndarray) -> np.ndarray:

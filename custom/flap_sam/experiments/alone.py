@@ -24,6 +24,7 @@ from flap_sam.training.best import Candidate, improves
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
+from flap_sam.training.precision import settle
 from flap_sam.training.trainer import LocalResult, Trainer
 
 LOCAL, CENTRALIZED = "local", "centralized"
@@ -93,9 +94,12 @@ class _Run:
         self.own = {name: assignment.store for name, assignment in chosen.items()}
         self.personal: dict[int, dict[str, Tensor]] = {}
         self.demo = any(assignment.demo for assignment in chosen.values())
-        self.device, self.precision = site.torch_device(), site.precision
+        self.device = site.torch_device()
+        self.precision = settle(site.precision, self.device)
         network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
         self.network = network.to(self.device)
+        if site.compile:
+            self.network.compile()
         self.pool = PooledStore(list(self.own.values()))
         windows = Windows(self.pool, self.experiment.image_size, self.experiment.normalisation, self.device)
         encoder = FrozenEncoder.of(self.network, self.experiment, self.device, self.precision)
@@ -104,7 +108,9 @@ class _Run:
             n: EmbeddingCache.open(state, store, encoder) if encoder else None for n, store in everyone.items()
         }
         windows, forward = training_data(self.network, self.experiment, windows, [self.caches[n] for n in self.own])
-        self.trainer = Trainer(self.network, self.experiment, windows, self.device, self.precision, forward=forward)
+        self.trainer = Trainer(
+            self.network, self.experiment, windows, self.device, self.precision, site.memory, forward=forward
+        )
 
     def train(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

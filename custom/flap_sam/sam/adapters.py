@@ -47,11 +47,16 @@ class LoRA(nn.Module):
 
     def change(self, x: Tensor) -> Tensor:
         """alpha B (A x), and the base's part where there is one, for x [..., d_in]: [..., d_out]."""
-        change = self.alpha * F.linear(F.linear(x, self.A), self.B)
+        change = F.linear(self._hidden(x), self.B)
         return change if self.base is None else change + F.linear(x, self.base)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return y + self.change(x)
+        if self.base is not None:
+            return y + self.change(x)
+        return torch.addmm(y.flatten(0, -2), self._hidden(x).flatten(0, -2), self.B.mT).view(y.shape)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        return self.alpha * F.linear(x, self.A)
 
 
 class DoRA(LoRA):

@@ -1,10 +1,19 @@
 """SAM's two attention layers, with room for adapters on query and value, over torch's fused attention."""
 
+from functools import partial
+
 import torch
 from segment_anything.modeling import image_encoder, transformer
-from segment_anything.modeling.image_encoder import get_rel_pos
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+FUSED = [
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+]
 
 
 class AdaptedAttention(nn.Module):
@@ -24,36 +33,103 @@ class AdaptedAttention(nn.Module):
 
 
 class EncoderAttention(image_encoder.Attention, AdaptedAttention):
-    """Multi-head attention over an image's tokens with decomposed relative positions and one fused `qkv`."""
+    """Multi-head attention with decomposed relative positions and one fused `qkv`, in windows or over the image.
+
+    The score of a query and a key is s q.k + q.R_h + q.R_w, R by their distance along height and width (SAM;
+    Li et al., MViTv2, arXiv 2112.01526, equation 4). It is the plain product, scaled by s, of q' = [q, q.R_h / s,
+    q.R_w / s] over all heights and widths with k' = [k, one-hot height, one-hot width]: no bias for every pair.
+
+    SAM pads an image to whole windows with zero tokens, whose key and value are the projections' biases, as no
+    adapter changes zero. Here only the keys and values of those tokens are filled in, and nothing is projected.
+    For the backward pass q, k, v and the fused attention's results are kept; q', k' and v' are made again.
+
+    Args:
+        input_size: rows and columns of tokens that attend to each other.
+        windowed: the image is cut into windows of `input_size`; else it is of `input_size`.
+
+    Attributes:
+        remakes: q', k' and v' are made again; off where the whole block is computed again anyway.
+    """
 
     rooms = dict.fromkeys(("qkv", "proj", "rel_pos_h", "rel_pos_w"), "encoder_attention")
 
-    def __init__(self, dim: int, num_heads: int, input_size: tuple[int, int]) -> None:
+    def __init__(self, dim: int, num_heads: int, input_size: tuple[int, int], windowed: bool = False) -> None:
         super().__init__(dim, num_heads, use_rel_pos=True, input_size=input_size)
+        self.input_size = input_size
+        self.windowed = windowed
+        self.remakes = True
         self.attach(None, None)
 
     def widths(self) -> tuple[int, int]:
         return self.qkv.in_features, self.qkv.in_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens [b, h, w, d] to the same."""
-        b, h, w, d = x.shape
+        """Tokens [b, h, w, d] of an image, normalised, to the same."""
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in self._projections(x))
+        if not self.windowed:
+            return self.proj(self._attend(q, k, v, *self.input_size))
+        rows = []
+        for top, bottom, height in _bands(x.shape[1], self.input_size[0]):
+            row = []
+            for left, right, width in _bands(x.shape[2], self.input_size[1]):
+                own = (t[:, top:bottom, left:right] for t in (q, k, v))
+                row.append(self._attend(*own, height, width))
+            rows.append(_joined(row, 2))
+        return self.proj(_joined(rows, 1))
+
+    def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.adapter_q is not None:
             weight_q, _, weight_v = self.qkv.weight.chunk(3)
             bias_q, _, bias_v = self.qkv.bias.chunk(3)
             q = self.adapter_q(x, q, weight_q, bias_q)
             v = self.adapter_v(x, v, weight_v, bias_v)
-        q, k, v = (t.reshape(b, h * w, self.num_heads, -1).transpose(1, 2) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._position_bias(q, h, w))
-        return self.proj(out.transpose(1, 2).reshape(b, h, w, d))
+            if self.remakes:
+                k = k.contiguous()  # a part would keep all of the plain projections
+        return q, k, v
 
-    def _position_bias(self, q: Tensor, h: int, w: int) -> Tensor:
-        """q . (R_h + R_w) for every pair of tokens: [b, heads, h w, h w] (SAM; Li et al., MViTv2, equation 4)."""
-        q = q.unflatten(2, (h, w))
-        along_h = torch.einsum("bnhwc,hkc->bnhwk", q, get_rel_pos(h, h, self.rel_pos_h))
-        along_w = torch.einsum("bnhwc,wkc->bnhwk", q, get_rel_pos(w, w, self.rel_pos_w))
-        return (along_h.unsqueeze(-1) + along_w.unsqueeze(-2)).flatten(4).flatten(2, 3)
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
+        """Attention within windows that hold height x width tokens each: [b, h, w, heads, c] to [b, h, w, d]."""
+        b, h, w, heads, c = q.shape
+        own = [_windows(t, height, width) for t in (q, k, v)]
+        tables = self._distances(self.rel_pos_h)[:height], self._distances(self.rel_pos_w)[:width]
+        places = self._places(height, width, k)
+        if self.remakes and torch.is_grad_enabled():
+            kept = partial(create_selective_checkpoint_contexts, FUSED)
+            out = checkpoint(self._folded, *own, *tables, places, use_reentrant=False, context_fn=kept)
+        else:
+            out = self._folded(*own, *tables, places)
+        out = out[..., :c].view(b, h // height, w // width, heads, height, width, c)
+        return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, heads * c)
+
+    def _folded(self, q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, places: Tensor) -> Tensor:
+        """Attention by q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more]."""
+        along_h = torch.einsum("...hwc,hck->...hwk", q, table_h)
+        along_w = torch.einsum("...hwc,wck->...hwk", q, table_w)
+        q = torch.cat([q, along_h, along_w], dim=-1).flatten(-3, -2)
+        k, v = self._filled(k.flatten(-3, -2), 1), self._filled(v.flatten(-3, -2), 2)
+        k = torch.cat([k, places.expand(*k.shape[:-1], -1)], dim=-1)
+        v = torch.cat([v, places.new_zeros(()).expand(*v.shape[:-1], places.shape[-1])], dim=-1)
+        return F.scaled_dot_product_attention(*(t.flatten(0, 2) for t in (q, k, v)), scale=self.scale)
+
+    def _distances(self, table: Tensor) -> Tensor:
+        """R / s of queries and keys along one axis, out of SAM's table [2 n - 1, c] by distance: [n, c, n]."""
+        return (table / self.scale).unfold(0, (len(table) + 1) // 2, 1).flip(-1)
+
+    def _filled(self, tokens: Tensor, part: int) -> Tensor:
+        """Keys (part 1) or values (2) [..., heads, n, c] of windows, and the bias for each token that they lack."""
+        lacking = self.input_size[0] * self.input_size[1] - tokens.shape[-2]
+        if not lacking:
+            return tokens
+        bias = self.qkv.bias.chunk(3)[part].view(self.num_heads, 1, -1).to(tokens.dtype)
+        return torch.cat([tokens, bias.expand(*tokens.shape[:-2], lacking, -1)], dim=-2)
+
+    def _places(self, height: int, width: int, like: Tensor) -> Tensor:
+        """One-hot row and column of a window's tokens, those first that it has: [tokens, rows + columns]."""
+        rows, columns = (torch.eye(n, dtype=like.dtype, device=like.device) for n in self.input_size)
+        grid = torch.cat([t.expand(len(rows), len(columns), -1) for t in (rows[:, None], columns)], dim=-1)
+        parts = grid[:height, :width], grid[:height, width:], grid[height:]
+        return torch.cat([part.flatten(0, 1) for part in parts])
 
 
 class DecoderAttention(transformer.Attention, AdaptedAttention):
@@ -77,3 +153,20 @@ class DecoderAttention(transformer.Attention, AdaptedAttention):
             v = self.adapter_v(x_v, v, self.v_proj.weight, self.v_proj.bias)
         q, k, v = (self._separate_heads(t, self.num_heads) for t in (q, k, v))
         return self.out_proj(self._recombine_heads(F.scaled_dot_product_attention(q, k, v)))
+
+
+def _bands(length: int, window: int) -> list[tuple[int, int, int]]:
+    """Start, end and tokens a window of the whole windows along an axis, and of the one that is cut off."""
+    whole = length // window * window
+    bands = [(0, whole, window), (whole, length, length - whole)]
+    return [band for band in bands if band[0] < band[1]]
+
+
+def _windows(tokens: Tensor, height: int, width: int) -> Tensor:
+    """[b, h, w, heads, c] to [b, rows of windows, columns of windows, heads, height, width, c]."""
+    b, h, w, heads, c = tokens.shape
+    return tokens.reshape(b, h // height, height, w // width, width, heads, c).permute(0, 1, 3, 5, 2, 4, 6)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

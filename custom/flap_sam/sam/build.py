@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
+from flap_sam.sam.encoder import EncoderBlock, ImageEncoder
 from flap_sam.sam.fact import FacT, SharedFactors, SliceMixingBlock
 from flap_sam.sam.methods import METHODS
 from flap_sam.sam.network import FlapSam, GridPrompt
@@ -85,33 +85,26 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
     return network
 
 
-def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> ImageEncoderViT:
+def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> ImageEncoder:
     tokens = image_size // PATCH
     norm = partial(nn.LayerNorm, eps=1e-6)
-    encoder = ImageEncoderViT(
+    encoder = ImageEncoder(
         img_size=image_size,
         patch_size=PATCH,
         embed_dim=backbone.width,
-        depth=backbone.depth,
-        num_heads=backbone.heads,
+        depth=0,
         out_chans=backbone.prompt_width,
-        norm_layer=norm,
-        use_rel_pos=True,
-        window_size=backbone.window,
-        global_attn_indexes=backbone.global_attention,
     )
-    for i, block in enumerate(encoder.blocks):
-        side = block.window_size or tokens
+    for i in range(backbone.depth):
+        windowed = i not in backbone.global_attention
+        side = backbone.window if windowed else tokens
+        sizes = {"num_heads": backbone.heads, "norm_layer": norm}
         if mixes_slices:
-            encoder.blocks[i] = block = SliceMixingBlock(
-                width=backbone.width,
-                slices=WINDOW_SLICES,
-                num_heads=backbone.heads,
-                norm_layer=norm,
-                window_size=block.window_size,
-                input_size=(tokens, tokens),
-            )
-        block.attn = EncoderAttention(backbone.width, backbone.heads, (side, side))
+            block = SliceMixingBlock(width=backbone.width, slices=WINDOW_SLICES, **sizes)
+        else:
+            block = EncoderBlock(backbone.width, **sizes)
+        block.attn = EncoderAttention(backbone.width, backbone.heads, (side, side), windowed)
+        encoder.blocks.append(block)
     return encoder
 
 
@@ -127,7 +120,7 @@ def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
             attention.attach(layer(*shape), layer(*shape))
 
 
-def _attach_fact(encoder: ImageEncoderViT, width: int, experiment: Experiment) -> None:
+def _attach_fact(encoder: ImageEncoder, width: int, experiment: Experiment) -> None:
     encoder.fact = SharedFactors(width, experiment.rank)
     for block in encoder.blocks:
         block.attn.attach(FacT(encoder.fact, experiment.alpha), FacT(encoder.fact, experiment.alpha))

@@ -160,7 +160,7 @@ def _resizable(network: FlapSam) -> set[str]:
     """Position tables whose size follows the image: `pos_embed` and the global layers' relative positions."""
     names = {"image_encoder.pos_embed"}
     for i, block in enumerate(network.image_encoder.blocks):
-        if block.window_size == 0:
+        if not block.attn.windowed:
             names |= {f"image_encoder.blocks.{i}.attn.{table}" for table in ("rel_pos_h", "rel_pos_w")}
     return names
 

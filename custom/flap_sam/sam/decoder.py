@@ -4,11 +4,13 @@ import itertools
 
 import torch
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
-from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 from flap_sam.sam.attention import DecoderAttention
+from flap_sam.sam.maps import Doubling, PixelNorm, in_image_order
+
+DOUBLINGS = 4
 
 
 class MaskDecoder16x(MaskDecoder):
@@ -50,13 +52,13 @@ class MaskDecoder16x(MaskDecoder):
         Returns:
             [b, classes + 1, 16 h, 16 w]; the argmax over the second axis is the segmentation, 0 is background.
         """
-        b, c, h, w = embeddings.shape
+        b, _, h, w = embeddings.shape
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).unsqueeze(0)
         tokens = torch.cat([tokens, sparse], dim=1).expand(b, -1, -1)
         tokens, image = self.transformer(embeddings + dense, positions.expand(b, -1, -1, -1), tokens)
-        upscaled = self.output_upscaling(image.transpose(1, 2).reshape(b, c, h, w))
+        upscaled = self.output_upscaling(image)
         kernels = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        return torch.einsum("bkc,bchw->bkhw", torch.stack(kernels, dim=1), upscaled)
+        return in_image_order(upscaled @ torch.stack(kernels, dim=2), h, w, DOUBLINGS)
 
 
 def two_way_transformer(width: int, heads: int, mlp_width: int) -> TwoWayTransformer:
@@ -71,10 +73,13 @@ def two_way_transformer(width: int, heads: int, mlp_width: int) -> TwoWayTransfo
 
 
 def _upscaling(width: int) -> nn.Sequential:
-    """Four doublings, width -> width/4 -> width/8 -> width/16 -> width/32; SAM's first two load by name and shape."""
+    """Four doublings, width -> width/4 -> width/8 -> width/16 -> width/32; SAM's first two load by name and shape.
+
+    Norm, GELU and the next doubling treat every pixel alike, so only the logits are put in the image's order.
+    """
     layers: list[nn.Module] = []
     widths = (width, width // 4, width // 8, width // 16, width // 32)
     for before, after in itertools.pairwise(widths):
-        layers += [nn.ConvTranspose2d(before, after, kernel_size=2, stride=2), LayerNorm2d(after), nn.GELU()]
+        layers += [Doubling(before, after), PixelNorm(after), nn.GELU()]
     del layers[-2]  # no norm after the last doubling
     return nn.Sequential(*layers)

@@ -3,10 +3,10 @@
 import math
 
 import torch
-from segment_anything.modeling.image_encoder import Block, window_partition, window_unpartition
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flap_sam.sam.encoder import EncoderBlock
 from flap_sam.sam.initial import gaussian
 
 SLICE_ADAPTER_WIDTH = 384
@@ -80,7 +80,7 @@ class SliceAdapter(nn.Module):
         return x + self.up(F.gelu(hidden.flatten(0, 1)))
 
 
-class SliceMixingBlock(Block):
+class SliceMixingBlock(EncoderBlock):
     """SAM's encoder block with a 3D adapter before the attention and one before the MLP."""
 
     rooms = {"attention_slices": "slice_adapter", "mlp_slices": "slice_adapter"}
@@ -92,13 +92,6 @@ class SliceMixingBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention_slices(x)
-        x = x + self._attend(self.norm1(x))
+        x = x + self.attn(self.norm1(x))
         x = self.mlp_slices(x)
         return x + self.mlp(self.norm2(x))
-
-    def _attend(self, x: Tensor) -> Tensor:
-        if self.window_size == 0:
-            return self.attn(x)
-        size = x.shape[1:3]
-        windows, padded = window_partition(x, self.window_size)
-        return window_unpartition(self.attn(windows), self.window_size, padded, size)

@@ -1,10 +1,11 @@
 """The whole network: windows of slices in, class logits out."""
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, PromptEncoder
+from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
 from flap_sam.sam.decoder import MaskDecoder16x
+from flap_sam.sam.encoder import ImageEncoder
 
 
 class GridPrompt(PromptEncoder):
@@ -42,9 +43,7 @@ class FlapSam(nn.Module):
 
     rooms = {"image_encoder": "encoder", "prompt_encoder": "prompt", "mask_decoder": "decoder"}
 
-    def __init__(
-        self, image_encoder: ImageEncoderViT, prompt_encoder: GridPrompt, mask_decoder: MaskDecoder16x
-    ) -> None:
+    def __init__(self, image_encoder: ImageEncoder, prompt_encoder: GridPrompt, mask_decoder: MaskDecoder16x) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
@@ -63,8 +62,7 @@ class FlapSam(nn.Module):
 
     def encode(self, windows: Tensor) -> Tensor:
         """Image embeddings [b, n, width, S / 16, S / 16] of windows [b, n, S, S]."""
-        slices = windows.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
-        return self.image_encoder(slices).unflatten(0, windows.shape[:2])
+        return self.image_encoder(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
 
     def decode(self, embeddings: Tensor) -> Tensor:
         """Logits [b, n, classes + 1, S, S] of what `encode` gave."""

@@ -75,7 +75,7 @@ class FrozenEncoder:
     def embed(self, views: Views) -> Iterator[np.ndarray]:
         """Embeddings of a volume's views, some at a time."""
         for _, found in embed(self.network, views, self.experiment.image_size, self.device, self.precision):
-            yield found.cpu().numpy()
+            yield found.cpu().contiguous().numpy()
 
 
 class EmbeddingCache:

@@ -20,6 +20,7 @@ from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.precision import settle
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
 from flap_sam.training.together import Task, plain, train_together
@@ -99,15 +100,17 @@ class Participant:
         self.store = assignment.store
         self.pretrained = site.checkpoint is not None
         self._device = site.torch_device()
-        self._precision = site.precision
+        self._precision = settle(site.precision, self._device)
         network, own, self.load_report = network_for(experiment.at(name), site.checkpoint, site.checkpoint_sha256)
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
+        if site.compile:
+            self.network.compile()
         encoder = FrozenEncoder.of(self.network, own, self._device, self._precision)
         self._cache = EmbeddingCache.open(site.state_root, self.store, encoder) if encoder else None
         windows = Windows(self.store, own.image_size, own.normalisation, self._device)
         windows, forward = training_data(self.network, own, windows, [self._cache])
-        self._trainer = Trainer(self.network, own, windows, self._device, self._precision, team, forward)
+        self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
         self._team, self._site = team, site
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())

@@ -17,7 +17,7 @@ from flap_sam.data.views import Views
 from flap_sam.data.windows import volume_windows
 from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.methods import METHODS
-from flap_sam.training.trainer import autocast
+from flap_sam.training.precision import autocast
 
 PIXELS_TOGETHER = 2**20  # of the network's grid: 20 slices at 224 px; their activations are about 200 MB in vit_b
 VALUES_TOGETHER = 2**23  # on the volume's grid, in float32
@@ -58,7 +58,7 @@ def probabilities(
 
     Args:
         image: codes uint16 [slices, rows, columns], as the store holds them.
-        precision: "float32", or "bfloat16" for autocast.
+        precision: as `precision.settle` gave it.
         embeddings: float32 [views, width, S / 16, S / 16] of the volume's views, where they are known already.
 
     Yields:

@@ -43,7 +43,7 @@ class Task:
     """
 
     experiment: str
-    site: dict[str, str | int | None]
+    site: dict[str, str | int | bool | None]
     store: str
     store_site: str
     demo: bool
@@ -73,7 +73,7 @@ def train_together(
         return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
 
 
-def plain(site: Site) -> dict[str, str | int | None]:
+def plain(site: Site) -> dict[str, str | int | bool | None]:
     """A site's settings as JSON holds them."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(site).items()}
 

@@ -1,9 +1,8 @@
 """One site's local epochs: AdamW over the tensors that the method trains, and over nothing else."""
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +17,14 @@ from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ANEW, PERSONAL, statement, train_only
 from flap_sam.training.embedded import EmbeddedWindows
-from flap_sam.training.loss import segmentation_loss
+from flap_sam.training.precision import autocast
+from flap_sam.training.prefetch import made_ahead
 from flap_sam.training.schedule import learning_rate
+from flap_sam.training.step import backward, backward_by_window
 from flap_sam.training.team import ALONE, Team
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+FUSED = ("cpu", "cuda")  # devices on which AdamW updates all tensors in one pass
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Trainer:
         network: with its weights, on `device`.
         experiment: resolved.
         windows: the site's training windows, made on `device`.
-        precision: "float32", or "bfloat16" for autocast.
+        precision: as `precision.settle` gave it.
+        memory: "normal", or "low": a window at a time, and its encoder's blocks computed again on the way back.
         team: processes that take every step together.
         forward: from a batch of `windows` to logits; by default the network itself.
     """
@@ -53,6 +56,7 @@ class Trainer:
         windows: Windows | EmbeddedWindows,
         device: torch.device,
         precision: str,
+        memory: str = "normal",
         team: Team = ALONE,
         forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -63,6 +67,9 @@ class Trainer:
         self.device = device
         self.precision = precision
         self.team = team
+        if memory == "low":
+            network.image_encoder.recompute_blocks()
+        self._backward = backward_by_window if memory == "low" else backward
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
@@ -73,7 +80,10 @@ class Trainer:
         self._anew = [tensor.name for tensor in tensors if tensor.room in ANEW]
         self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._received.keys()]
         self._optimizer = torch.optim.AdamW(
-            self._trained.values(), betas=(0.9, 0.999), weight_decay=experiment.weight_decay
+            self._trained.values(),
+            betas=(0.9, 0.999),
+            weight_decay=experiment.weight_decay,
+            fused=device.type in FUSED,
         )
         self._step = 0
         self._mu = experiment.proximal
@@ -122,20 +132,28 @@ class Trainer:
         self._anchors = {name: self._trained[name].detach().clone() for name in self._sent} if self._mu else {}
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
-        size = self.experiment.batch_size
         for epoch in range(self.experiment.local_epochs):
-            augmentation, order = self._epoch(round_number, epoch)
-            for indices, visits in zip(order.split(size), earlier_visits(order).split(size), strict=True):
+            for images, labels, weight in self._batches(round_number, epoch):
                 if stopped():
                     message = f"Round {round_number} was stopped after {len(losses)} steps."
                     raise FlapSamError(message, public=message)
-                part, weight = self.team.part(len(indices))
-                losses.append(self._update(*self.windows.batch(indices[part], augmentation, visits[part]), weight))
+                losses.append(self._update(images, labels, weight))
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             message = f"The training loss of round {round_number} is {loss}; lower the learning rate."
             raise FlapSamError(message, public=message)
         return LocalResult(loss, len(losses), time.perf_counter() - start)
+
+    def _batches(self, round_number: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Images and labels of the own part of every batch of a local epoch, and the part's weight."""
+        augmentation, order = self._epoch(round_number, epoch)
+        size = self.experiment.batch_size
+        chosen = list(zip(order.split(size), earlier_visits(order).split(size), strict=True))
+        parts = [self.team.part(len(indices)) for indices, _ in chosen]
+        own = ((indices[part], visits[part]) for (indices, visits), (part, _) in zip(chosen, parts, strict=True))
+        made = made_ahead(lambda item: self.windows.batch(item[0], augmentation, item[1]), own, self.device)
+        for batch, (_, weight) in zip(made, parts, strict=True):
+            yield *batch, weight
 
     def _epoch(self, round_number: int, epoch: int) -> tuple[Augmentation | None, Tensor]:
         """How the windows of a local epoch are augmented, and their order."""
@@ -149,18 +167,19 @@ class Trainer:
         rate = learning_rate(self.experiment, self._step, self.steps_an_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        with autocast(self.device, self.precision):
-            logits = self._forward(images)
-        loss = segmentation_loss(logits.float(), labels.long(), self.team, weight).total
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._backward(self._logits, images, labels, self.team, weight)
         self.team.add_gradients(self._trained.values())
         for name, anchor in self._anchors.items():  # FedProx, arXiv 1812.06127: + mu/2 ||w - w_received||^2
             parameter = self._trained[name]
             parameter.grad.add_(parameter.detach() - anchor, alpha=self._mu)
         self._optimizer.step()
         self._step += 1
-        return loss.detach()
+        return loss
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            return self._forward(images).float()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the next round needs and the server does not send: steps and moments; and the personal tensors."""
@@ -177,18 +196,10 @@ class Trainer:
         for name, parameter in self._trained.items():
             moments = {m: training[f"{m}/{name}"] for m in MOMENTS if f"{m}/{name}" in training}
             if moments:
-                on_device = {m: v.to(self.device) if m != "step" else v for m, v in moments.items()}
-                self._optimizer.state[parameter] = on_device
+                self._optimizer.state[parameter] = {m: v.to(self.device) for m, v in moments.items()}
 
     @torch.no_grad()
     def restore_personal(self, personal: Mapping[str, Tensor]) -> None:
         """Take up the personal tensors that `state` gave."""
         for name, tensor in personal.items():
             self._trained[name].copy_(tensor)
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Autocast to bfloat16 where the site asks for it, else nothing."""
-    if precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
