@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-deployment lint format clean
+.PHONY: demo test test-deployment bench lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	OMP_NUM_THREADS=1 $(BIN)/nvflare simulator jobs/flap_sam_kits -w work -n 6 -t 6
@@ -14,6 +14,14 @@ test: $(READY)
 
 test-deployment: $(READY) ## real kits on this machine: submission, attacks, outages
 	$(BIN)/python -m pytest tests/deployment
+
+bench: $(READY) ## short forms of the benchmarks, each beside its baseline
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/memory.py --repeat 1
+	$(BIN)/python benchmarks/inference.py --slices 5 --repeat 1
+	$(BIN)/python benchmarks/round.py --sites 2 --rounds 2 --image-size 32
+	$(BIN)/python benchmarks/aggregation.py --sites 6 --repeat 2
+	$(BIN)/python benchmarks/data.py --turns 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -34,10 +34,3 @@ def federation(
     finally:
         running.stop()
         running.cable.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests are spread over processes, those of the one federation stay together."""
-    for item in items:
-        if "federation" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("deployment"))
