@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-deployment bench lint format clean
+.PHONY: demo test test-package test-deployment bench lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	OMP_NUM_THREADS=1 $(BIN)/nvflare simulator jobs/flap_sam_kits -w work -n 6 -t 6
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(MAKE) --jobs 2 --output-sync test-package test-deployment
+
+test-package: $(READY)
+	$(BIN)/python -m pytest --ignore tests/deployment
 
 test-deployment: $(READY) ## real kits on this machine: submission, attacks, outages
 	$(BIN)/python -m pytest tests/deployment

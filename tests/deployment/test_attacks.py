@@ -16,7 +16,6 @@ from nvflare.fuel.flare_api.flare_api import Session
 
 from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERVER, Federation, copy_of, provision
 
-pytestmark = pytest.mark.xdist_group("federation")
 HOSTILE = Path(__file__).parent / "hostile/hostile.py"
 TRICKS = {
     "1": ("header", "further headers are image"),

@@ -11,7 +11,6 @@ from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG
 
 from tests.deployment.federation import FINISHED, HOSPITALS, SERVER, Federation, copy_of
 
-pytestmark = pytest.mark.xdist_group("federation")
 MINUTE = 60
 GOES_ON = {"min_sites": 2, "round_timeout": 30, "wait_after_min": 5}
 RESUMED = {"resume": "latest"}

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 
-import pytest
 import torch
 from flap_sam.federation import payload
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
@@ -13,7 +12,6 @@ from tests.deployment.federation import FINISHED, HOSPITALS, LEAD, Federation, c
 from tests.integration.test_simulator import results_of, simulate
 from tests.integration.test_simulator import staged as simulated
 
-pytestmark = pytest.mark.xdist_group("federation")
 JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
