@@ -43,9 +43,14 @@ def test_a_new_agreement_leaves_what_the_hospital_filled_in(kits):
     lay(kits, POLICY, [Experiment(rank=4)], None)
     site = kits / "north/local/flap_site.json"
     site.write_text(json.dumps({"data": "/data/store"}))
+    gate = kits / "north/local/flap_gate.json"
+    gate.write_text(json.dumps(json.loads(gate.read_text()) | {"largest_update": 2.5}))
     lay(kits, POLICY, [Experiment(rank=8)], None)
     assert json.loads(site.read_text()) == {"data": "/data/store"}
-    assert not Agreement.read(kits / "north/local").admits(Experiment(rank=4))
+    agreement = Agreement.read(kits / "north/local")
+    assert agreement.largest_update == 2.5
+    assert agreement.admits(Experiment(rank=8))
+    assert not agreement.admits(Experiment(rank=4))
 
 
 def test_every_wheel_is_pinned_by_hash(kits, tmp_path):

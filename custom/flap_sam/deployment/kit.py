@@ -15,6 +15,7 @@ from flap_sam.site import FILE_NAME as SITE
 SERVER, HOSPITAL = "server", "site"
 STARTUP_FILES = {SERVER: "fed_server.json", HOSPITAL: "fed_client.json"}
 LOCK = "requirements.lock"
+OWN = (SITE, AGREEMENT)
 
 
 def kits_below(folder: Path) -> dict[Path, str]:
@@ -37,7 +38,7 @@ def kits_below(folder: Path) -> dict[Path, str]:
 def lay(folder: Path, policies: Path, experiments: Sequence[Experiment], wheelhouse: Path | None) -> list[Path]:
     """Give every server's and hospital's kit its policy; returns the kits.
 
-    What a hospital has filled into `flap_site.json` stays.
+    What a hospital has filled into `flap_site.json` stays, and of its agreement all but the experiments.
 
     Args:
         policies: holds `server/` and `site/`, whose files go into the kits' `local/`.
@@ -48,7 +49,7 @@ def lay(folder: Path, policies: Path, experiments: Sequence[Experiment], wheelho
     lock = None if wheelhouse is None else locked(wheelhouse)
     for kit, role in kits.items():
         for file in _policy(policies / role):
-            if file.name != SITE or not (kit / "local" / SITE).exists():
+            if file.name not in OWN or not (kit / "local" / file.name).exists():
                 shutil.copyfile(file, kit / "local" / file.name)
         if role == HOSPITAL:
             _agree(kit / "local" / AGREEMENT, experiments)
