@@ -27,6 +27,7 @@ from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.experiments.job import Job
 from flap_sam.reporting.results import ROUND_LOG
 from matplotlib import pyplot
+from memory import HANDED_BACK
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +61,11 @@ def step_at(option: str) -> Callable[[int, str], dict[str, list[float]]]:
                 continue
             options = ["--backbone", backbone, option, str(value), "--child", name]
             done = subprocess.run(
-                [sys.executable, str(HERE / "memory.py"), *options], stdout=subprocess.PIPE, text=True, check=True
+                [sys.executable, str(HERE / "memory.py"), *options],
+                env=os.environ | HANDED_BACK,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
             told = json.loads(done.stdout.splitlines()[-1])
             found[name] = [told["seconds"], told["extra"]]
