@@ -30,6 +30,7 @@ from matplotlib import pyplot
 from memory import HANDED_BACK
 from rich.console import Console
 from rich.table import Table
+from simulation import finish
 
 HERE = Path(__file__).parent
 JOB = HERE.parent / "jobs" / "flap_sam_kits"
@@ -89,15 +90,7 @@ def round_of(sites: int, _: str) -> dict[str, list[float]]:
         folder = Path(name)
         store_of(sites, folder / "store")
         job = Job.read(JOB).copy(folder / "job", {"rounds": ROUNDS, "image_size": 32, "batch_size": 16})
-        command = [str(Path(sys.executable).parent / "nvflare"), "simulator", str(job), "-w", str(folder / "work")]
-        own = {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state"), "FLAP_SAM_DATA": str(folder / "store")}
-        subprocess.run(
-            [*command, "-n", str(sites), "-t", str(sites)],
-            env=os.environ | own,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+        finish(job, folder / "work", sites, threads=sites, FLAP_SAM_DATA=str(folder / "store"))
         log = folder / "work/server/simulate_job/results" / ROUND_LOG
         rounds = [json.loads(line) for line in log.read_text().splitlines()][1:]
     return {OURS: [statistics.median(record[key] for record in rounds) for key in ("seconds", "server_seconds")]}

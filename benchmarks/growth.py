@@ -9,9 +9,7 @@ of every round grows by at least a payload (0.65 MB here) a round.
 
 import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from flap_sam.experiments.job import Job
 from rich.console import Console
 from rich.table import Table
+from simulation import start
 
 JOB = Path(__file__).parents[1] / "jobs" / "flap_sam_kits"
 SMALL = {"image_size": 32, "rank": 16, "batch_size": 16}
@@ -82,13 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = Job.read(JOB).copy(folder / "job", SMALL | {"rounds": asked.rounds})
-        command = [str(Path(sys.executable).parent / "nvflare"), "simulator", str(job), "-w", str(folder / "work")]
-        run = subprocess.Popen(
-            [*command, "-n", str(asked.sites), "-t", str(asked.sites)],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        run = start(job, folder / "work", asked.sites, threads=asked.sites)
         log = folder / "work/server/simulate_job/results/rounds.jsonl"
         measured = follow(run, log)
         seconds = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]

@@ -21,10 +21,8 @@ Rounds after the first count, their median is shown.
 
 import argparse
 import json
-import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +36,7 @@ from flap_sam.federation import payload
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG
 from rich.console import Console
 from rich.table import Table
+from simulation import finish
 
 JOB = Path(__file__).parents[1] / "jobs" / "flap_sam_kits"
 BASELINE, OURS = "baseline", "ours"
@@ -61,15 +60,8 @@ def run(folder: Path, name: str, sites: int, settings: dict) -> tuple[float, flo
         config = json.loads((job / SERVER_CONFIG).read_text())
         del config["server"]
         (job / SERVER_CONFIG).write_text(json.dumps(config))
-    command = [str(Path(sys.executable).parent / "nvflare"), "simulator", str(job), "-w", str(folder / name)]
     began, start = time.time(), time.perf_counter()
-    subprocess.run(
-        [*command, "-n", str(sites), "-t", "1" if name == BASELINE else str(sites)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / f"state_{name}")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
+    finish(job, folder / name, sites, threads=1 if name == BASELINE else sites)
     return began, time.perf_counter() - start
 
 

@@ -113,5 +113,8 @@ def _read_file(path: Path) -> dict:
         raise FlapSamError(f"Site settings {path} hold {wrong}; known are {', '.join(sorted(known))}.")
     texts = [value for name, value in settings.items() if name not in NOT_TEXTS]
     if any(value is not None and not isinstance(value, str) for value in texts):
-        raise FlapSamError(f"Site settings {path} hold a value that is no text; every setting is a text or null.")
+        raise FlapSamError(
+            f"Site settings {path} hold a value that is no text; every setting but {' and '.join(NOT_TEXTS)} is a text "
+            "or null."
+        )
     return settings

@@ -21,7 +21,8 @@ from flap_sam.training.together import ERROR, RECEIVED, RESULT, SENT, Task
 
 def main(folder: Path) -> None:
     """Take part; the first process leaves what the round came to in the folder."""
-    task, site = Task.read(folder), _own_device(Site.from_plain(Task.read(folder).site))
+    task = Task.read(folder)
+    site = _own_device(Site.from_plain(task.site))
     torch.distributed.init_process_group("nccl" if site.torch_device().type == "cuda" else "gloo")
     team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
     assignment = Assignment(SiteStore.open(Path(task.store), task.store_site), task.demo)
