@@ -3,11 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from flap_sam.lowrank.factors import Factors
+from flap_sam.lowrank.orthonormal import orthonormal
+
+POWERS = 4
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,27 @@ class StackedSum:
         """The change transposed, times x [..., d_out, n]."""
         return self.right.mT @ (self.left.mT @ x)
 
+    @cached_property
     def squared_norm(self) -> Tensor:
         """Squared Frobenius norm, [...]."""
-        return ((self.left.mT @ self.left) * (self.right @ self.right.mT)).sum((-2, -1)).clamp_min(0)
+        left, right = self._grams
+        return (left * right).sum((-2, -1)).clamp_min(0)
+
+    def sketch(self, x: Tensor) -> Tensor:
+        """The change times x, and `POWERS` times the change times its transpose times that; its span alone counts.
+
+        The steps are taken between the factors, in R numbers a column; what their rounding leaves is below 1e-8 of
+        the largest singular value.
+        """
+        left, right = self._grams
+        y = self.right @ x
+        for _ in range(POWERS):
+            y = orthonormal(right @ (left @ y))[0]
+        return self.left @ y
+
+    @cached_property
+    def _grams(self) -> tuple[Tensor, Tensor]:
+        return self.left.mT @ self.left, self.right @ self.right.mT
 
     @property
     def shape(self) -> torch.Size:
@@ -60,9 +82,14 @@ class DenseSum:
         """The change transposed, times x [..., d_out, n]."""
         return self.change.mT @ x
 
+    @cached_property
     def squared_norm(self) -> Tensor:
         """Squared Frobenius norm, [...]."""
         return self.change.square().sum((-2, -1))
+
+    def sketch(self, x: Tensor) -> Tensor:
+        """The change times x."""
+        return self.change @ x
 
     @property
     def shape(self) -> torch.Size:
@@ -157,5 +184,7 @@ class RunningAverage:
 
 def _side_by_side(updates: Sequence[Factors], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
     """[..., d_out, R] and [..., R, d_in], float64, whose product is sum_k w_k Delta W_k."""
-    left = torch.cat([w * u.scale * u.B.double() for u, w in zip(updates, weights, strict=True)], dim=-1)
-    return left, torch.cat([u.A.double() for u in updates], dim=-2)
+    scales = torch.tensor([w * u.scale for u, w in zip(updates, weights, strict=True)], dtype=torch.float64)
+    left = torch.cat([u.B for u in updates], dim=-1).double()
+    left *= scales.repeat_interleave(torch.tensor([u.rank for u in updates]))
+    return left, torch.cat([u.A for u in updates], dim=-2).double()

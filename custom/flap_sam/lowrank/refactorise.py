@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.factors import Factors
+from flap_sam.lowrank.orthonormal import orthonormal
 
 NOISE = 1e-12
 OVERSAMPLING = 8
 GAIN = 1e-12
 ROUNDING = 1e-15
-DEPENDENT = 1e-6
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -53,7 +53,7 @@ def refactorise(
         previous: the factors that the round started from; without them "gauge" is "balanced".
     """
     u, s, vh = _leading(total, rank)
-    squared_norm = total.squared_norm()
+    squared_norm = total.squared_norm
     s = torch.where(_needed(s, squared_norm, energy), s, 0.0)
     dropped = (squared_norm - s.square().sum(-1)).clamp_min(0)
     kept = torch.where(squared_norm > 0, 1 - dropped / squared_norm.clamp_min(TINY), 1.0)
@@ -80,32 +80,17 @@ def _leading(total: StackedSum | DenseSum, rank: int) -> tuple[Tensor, Tensor, T
     if width >= min(m, n):
         u, s, vh = torch.linalg.svd(total.dense(), full_matrices=False)
         return u[..., :rank], s[..., :rank], vh[..., :rank, :]
-    whole = total.squared_norm()
+    whole = total.squared_norm
     drawn = torch.randn(n, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    left, _ = _orthonormal(total.times(drawn))
+    left, _ = orthonormal(total.sketch(drawn))
     error = torch.full_like(whole, torch.inf)
     while True:
-        right, core = _orthonormal(total.transposed_times(left))
+        right, core = orthonormal(total.transposed_times(left))
         v, s, uh = torch.linalg.svd(core)
         before, error = error, whole - s[..., :rank].square().sum(-1)
         if (before - error <= GAIN * error + ROUNDING * whole).all():
             return left @ uh.mT[..., :rank], s[..., :rank], (right @ v[..., :rank]).mT
-        left, _ = _orthonormal(total.times(right))
-
-
-def _orthonormal(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Q and R of y [..., m, n], float64: by Cholesky of the Gram matrix, twice (Yamamoto et al., 2015).
-
-    Householder's way, twice as slow, is taken where some columns nearly depend on others.
-    """
-    q, r = y, torch.eye(y.shape[-1], dtype=y.dtype)
-    for _ in range(2):
-        lower, failed = torch.linalg.cholesky_ex(q.mT @ q)
-        sizes = lower.diagonal(dim1=-2, dim2=-1)
-        if failed.any() or (sizes.amin(-1) < DEPENDENT * sizes.amax(-1)).any():
-            return tuple(torch.linalg.qr(y))
-        q, r = torch.linalg.solve_triangular(lower.mT, q, upper=True, left=False), lower.mT @ r
-    return q, r
+        left, _ = orthonormal(total.times(right))
 
 
 def _needed(s: Tensor, squared_norm: Tensor, energy: float) -> Tensor:
