@@ -30,7 +30,7 @@ def rounds_of(federation: Federation, job: str) -> list[dict]:
 
 
 def final_of(federation: Federation, job: str) -> Tensors:
-    return payload.read(federation.download(job) / PAYLOAD_FILES[FINAL])[0]
+    return payload.read(federation.download(job) / PAYLOAD_FILES[FINAL]).tensors
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,12 @@ def test_the_kits_give_what_the_simulator_gives(federation: Federation, staged, 
     job = simulated("flap_sam_nifti", tmp_path, **settings)
     there = simulate(job, tmp_path / "work", 3, 3, FLAP_SAM_DATA=str(federation.store))
     assert there.returncode == 0, there.stdout + there.stderr
-    expected, experiment = payload.read(results_of(tmp_path / "work") / PAYLOAD_FILES[FINAL])
+    file = payload.read(results_of(tmp_path / "work") / PAYLOAD_FILES[FINAL])
+    expected, experiment = file.tensors, file.experiment
     for job_id in submitted:
         assert federation.finish(job_id) == FINISHED
-        found, same = payload.read(federation.download(job_id) / PAYLOAD_FILES[FINAL])
+        file = payload.read(federation.download(job_id) / PAYLOAD_FILES[FINAL])
+        found, same = file.tensors, file.experiment
         assert same == experiment
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     for hospital in HOSPITALS:

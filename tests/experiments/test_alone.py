@@ -33,7 +33,8 @@ def test_a_site_alone_trains_as_it_would_in_a_federation_of_one(job, store, tmp_
     assert [list(r["sites"]) for r in rounds] == [["B"], ["B"]]
     assert table["payloads"].keys() == {FINAL, BEST}
     assert table["payloads"][FINAL].keys() == {"A", "B", "C"}, "scored on every site's cases"
-    found, experiment = payload.read(out / PAYLOAD_FILES[FINAL])
+    file = payload.read(out / PAYLOAD_FILES[FINAL])
+    found, experiment = file.tensors, file.experiment
     site = Site(data=store, device="cpu", state=tmp_path)
     participant = Participant(experiment, site, assign(site, "B", None), "B", "run")
     for number in range(2):
@@ -53,13 +54,13 @@ def test_all_data_in_one_place_are_all_slices(job, tmp_path):
 
 def test_the_gates_of_the_best_payload_are_its_own(job, tmp_path):
     out, _, _ = run(job, tmp_path, "local", "site-1", adapter="mole")
-    assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL])[0])
+    assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL]).tensors)
 
 
 def test_without_a_server_a_stack_is_a_plain_adapter(job, tmp_path):
     stacked, _, _ = run(job, tmp_path, "local", "C", strategy="stack")
     plain = train(job, "local", "C", QUICK, tmp_path / "plain", lambda _: None)
-    one, other = (payload.read(out / PAYLOAD_FILES[FINAL])[0] for out in (stacked, plain))
+    one, other = (payload.read(out / PAYLOAD_FILES[FINAL]).tensors for out in (stacked, plain))
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 

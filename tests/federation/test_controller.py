@@ -124,8 +124,8 @@ def test_a_whole_run(plain, tmp_path):
     rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()]
     assert [r["validation"] for r in rounds] == VALIDATION[:2]
     assert [r["loss"] for r in rounds] == [2.5, 2.5], "weighted by slices: (1 * 1 + 3 * 3) / 4"
-    final, _ = payload.read(results / PAYLOAD_FILES[FINAL])
-    best, _ = payload.read(results / PAYLOAD_FILES[BEST])
+    final = payload.read(results / PAYLOAD_FILES[FINAL]).tensors
+    best = payload.read(results / PAYLOAD_FILES[BEST]).tensors
     assert {t.unique().item() for t in final.values()} == {12.5}, "(1 * 11 + 3 * 13) / 4"
     assert {t.unique().item() for t in best.values()} == {2.5}, "round 0's result scored 0.6, round 1's 0.4"
     table = json.loads((results / TEST_DICE).read_text())
@@ -188,7 +188,7 @@ def test_where_one_site_is_enough_the_round_goes_on_without_it(plain, tmp_path, 
     for record in federation.rounds(tmp_path):
         assert list(record["sites"]) == ["site-1"]
         assert sentence in record["refused"]["site-2"]
-    final, _ = payload.read(tmp_path / "results" / PAYLOAD_FILES[FINAL])
+    final = payload.read(tmp_path / "results" / PAYLOAD_FILES[FINAL]).tensors
     assert {t.unique().item() for t in final.values()} == {11.0}, "site-1's alone"
 
 
@@ -251,8 +251,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
     assert federation.panics == []
     assert [number for task, number, _ in federation.asked if task == TASK_TRAIN] == [1], "round 0 is behind it"
     for kind in (FINAL, BEST):
-        expected, _ = payload.read(whole / "results" / PAYLOAD_FILES[kind])
-        found, _ = payload.read(halves / "again" / "results" / PAYLOAD_FILES[kind])
+        expected = payload.read(whole / "results" / PAYLOAD_FILES[kind]).tensors
+        found = payload.read(halves / "again" / "results" / PAYLOAD_FILES[kind]).tensors
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [r["round"] for r in federation.rounds(halves / "again")] == [0, 1]
 

@@ -36,7 +36,8 @@ def test_stacked_adapters_go_up_and_their_base_comes_down(small):
 def test_a_file_keeps_every_bit_and_the_experiment(small, tensors, tmp_path):
     path = tmp_path / "global.safetensors"
     payload.write(path, tensors, small, {"round": 3})
-    again, experiment = payload.read(path)
+    file = payload.read(path)
+    again, experiment = file.tensors, file.experiment
     assert experiment == small
     assert list(again) == list(tensors)
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
@@ -73,7 +74,7 @@ def test_a_payload_of_another_experiment_is_refused(small, tensors, tmp_path):
         payload.read(path)
 
 
-def test_a_file_that_is_no_payload_is_refused(tmp_path):
+def test_a_file_that_is_no_payload_is_refused(small, tensors, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_text("no")
     with pytest.raises(FlapSamError, match="cannot be read"):
@@ -83,3 +84,7 @@ def test_a_file_that_is_no_payload_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(FlapSamError, match="has format None"):
         payload.read(path)
+    for notes in ({}, {"notes": "["}, {"notes": "3"}):
+        save_file(tensors, path, {"format": payload.FORMAT, "experiment": small.to_json(), **notes})
+        with pytest.raises(FlapSamError, match="has no notes"):
+            payload.read(path)

@@ -81,7 +81,8 @@ def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
             assert re.search(sentence, record["refused"]["site-2"]), fault
     assert list(rounds[8]["sites"]) == list(SITES), "an answer that comes twice counts once"
     assert all(rounds[n]["missing"] == ["site-2"] for n in (9, 11, 12)), "silent, and dead from round 11 on"
-    final, experiment = payload.read(results / PAYLOAD_FILES[FINAL])
+    file = payload.read(results / PAYLOAD_FILES[FINAL])
+    final, experiment = file.tensors, file.experiment
     following = [load_file(kept / f"received_site-1_{n}.safetensors") for n in range(1, ROUNDS)] + [final]
     for record, found in zip(rounds, following, strict=True):
         expected = merged(experiment, kept, record["round"], record["sites"])
@@ -127,8 +128,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, store):
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "goes on from round" in resumed.stdout + resumed.stderr
     for kind in (FINAL, BEST):
-        expected, _ = payload.read(results_of(tmp_path / "whole") / PAYLOAD_FILES[kind])
-        found, _ = payload.read(results_of(tmp_path / "resumed") / PAYLOAD_FILES[kind])
+        expected = payload.read(results_of(tmp_path / "whole") / PAYLOAD_FILES[kind]).tensors
+        found = payload.read(results_of(tmp_path / "resumed") / PAYLOAD_FILES[kind]).tensors
         assert all(torch.equal(found[name], expected[name]) for name in expected), kind
     for name in ("rounds.jsonl", "test_dice.json"):
         assert told(results_of(tmp_path / "resumed") / name) == told(results_of(tmp_path / "whole") / name)

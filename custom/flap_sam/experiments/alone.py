@@ -18,7 +18,7 @@ from flap_sam.federation import payload, round_log
 from flap_sam.federation.round_log import RoundRecord, SiteRecord
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
-from flap_sam.sam.checkpoint import network_for
+from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.site import Site
 from flap_sam.training.best import Candidate, improves
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
@@ -97,6 +97,7 @@ class _Run:
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
         network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        self.start_digest = start_digest(network, self.experiment)
         self.network = network.to(self.device)
         if site.compile:
             self.network.compile()
@@ -160,7 +161,7 @@ class _Run:
         return candidate
 
     def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {"round": kept.round, "validation_dice": kept.validation}
+        notes = {"round": kept.round, "validation_dice": kept.validation, "start": self.start_digest}
         payload.write(self.out / PAYLOAD_FILES[kind], kept.tensors, self.experiment, notes)
 
     def _log(self, number: int, validation: list[list[float | None]], result: LocalResult, seconds: float) -> None:

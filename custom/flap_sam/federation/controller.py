@@ -252,7 +252,12 @@ class FlapSamController(AskingController):
         return candidate
 
     def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {"round": kept.round, "validation_dice": kept.validation, "run": self._store.run}
+        notes = {
+            "round": kept.round,
+            "validation_dice": kept.validation,
+            "run": self._store.run,
+            "start": self._likeness.first.start_digest,
+        }
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
 

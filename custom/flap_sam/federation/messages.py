@@ -31,7 +31,7 @@ class TrainReport:
 
     Args:
         experiment: the resolved experiment it ran, as JSON.
-        start_digest: hash of its network before it took anything up.
+        start_digest: of its network before it took anything up (see `sam.checkpoint.start_digest`).
         slices: training slices.
         loss, steps, seconds: of the local epochs; None where the site withholds them.
         validation: Dice by class of the payload it received, on its validation cases.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +21,20 @@ from flap_sam.training.quantise import WireType
 FORMAT = "flap-sam payload 1"
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A payload as its file holds it.
+
+    Args:
+        experiment: resolved.
+        notes: on the run it comes from; `start` is the `checkpoint.start_digest` of its networks.
+    """
+
+    tensors: dict[str, Tensor]
+    experiment: Experiment
+    notes: dict[str, object]
 
 
 def sent(experiment: Experiment) -> Shapes:
@@ -85,7 +100,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], experiment: Experiment, not
         stream.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], Experiment]:
+def read(path: Path) -> Payload:
     """Read a payload and check it against the experiment it names.
 
     Raises:
@@ -99,5 +114,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], Experiment]:
         raise FlapSamError(f"Payload {path} cannot be read ({error}); point to a run's .safetensors.") from error
     if metadata.get("format") != FORMAT:
         raise FlapSamError(f"Payload {path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
-    experiment = Experiment.from_json(metadata["experiment"])
-    return check(tensors, types_kept(experiment)), experiment
+    experiment = Experiment.from_json(metadata.get("experiment"))
+    return Payload(check(tensors, types_kept(experiment)), experiment, _notes(path, metadata.get("notes")))
+
+
+def _notes(path: Path, text: str | None) -> dict[str, object]:
+    try:
+        notes = json.loads(text or "")
+    except (ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        raise FlapSamError(f"Payload {path} has no notes on its run in its metadata; point to a run's .safetensors.")
+    return notes

@@ -4,7 +4,7 @@ import hashlib
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.files import sha256
-from flap_sam.sam.adapters import DoRA
+from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
@@ -127,10 +127,21 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
     return report
 
 
-def digest_of(network: nn.Module, *settings: str) -> str:
-    """SHA-256 over some settings and every tensor of a network as it stands: names, shapes and values."""
+def start_digest(network: FlapSam, experiment: Experiment) -> str:
+    """What a network starts from: SHA-256 over the resolved experiment and every tensor but the adapters' A and B.
+
+    These come from the experiment's seed, and a site's rank may be its own.
+    """
+    drawn = {name for pair in low_rank_pairs(network) for name in pair}
+    return digest_of(network, experiment.digest(), without=drawn)
+
+
+def digest_of(network: nn.Module, *settings: str, without: Collection[str] = ()) -> str:
+    """SHA-256 over some settings and the tensors of a network as it stands: names, shapes and values."""
     digest = hashlib.sha256("\n".join(settings).encode())
     for name, tensor in sorted(network.state_dict().items()):
+        if name in without:
+            continue
         digest.update(f"{name} {list(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
-from flap_sam.sam.checkpoint import digest_of, network_for
+from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
@@ -80,7 +80,7 @@ class Participant:
 
     Attributes:
         experiment: the job's, with backbone and image size resolved.
-        start_digest: hash of the network before it took anything up; sites that start alike have the same.
+        start_digest: of the network before it took anything up (see `checkpoint.start_digest`).
 
     Raises:
         FlapSamError: data, checkpoint or device cannot be used for this experiment.
@@ -117,7 +117,7 @@ class Participant:
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
         self._carry: dict[str, Tensor] = {}
-        self.start_digest = self.digest()
+        self.start_digest = start_digest(self.network, self.experiment)
 
     @property
     def slices(self) -> int:
@@ -127,10 +127,6 @@ class Participant:
     def labels_digest(self) -> str:
         """SHA-256 over the names of the classes in their order; the names themselves stay here."""
         return hashlib.sha256("\n".join(self.store.manifest.classes).encode()).hexdigest()
-
-    def digest(self) -> str:
-        """SHA-256 over the resolved experiment and every tensor of the network as it stands."""
-        return digest_of(self.network, self.experiment.digest())
 
     def has_trained(self, round_number: int) -> bool:
         """Whether this round, or a later one, is behind the participant."""

@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.federation import payload
+from flap_sam.inference.model import Model
+from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.site import Site
+from flap_sam.training.participant import Participant, assign
+from safetensors.torch import save_file
+
+NOTES = {"round": 1}
+
+
+def trained(experiment, store, folder, checkpoint=None):
+    """A payload file of one round at one site, and the participant that trained it."""
+    site = Site(data=store, device="cpu", state=folder, checkpoint=checkpoint)
+    participant = Participant(experiment, site, assign(site, "A", None), "A", "run")
+    tensors, _ = participant.train(0)
+    path = folder / "global.safetensors"
+    payload.write(path, tensors, participant.experiment, NOTES | {"start": participant.start_digest})
+    return path, participant
+
+
+@pytest.fixture
+def checkpoint(small, tmp_path):
+    """Weights of SAM's names other than those that the experiment's seed gives."""
+    network, _, _ = network_for(replace(small, method="fullft", seed=99), None)
+    path = tmp_path / "sam.safetensors"
+    save_file({name: t.contiguous() for name, t in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("method", ["flap_sam", "pdecft", "fullft", "masam"])
+def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpoint, method):
+    given = None if method == "masam" else checkpoint
+    path, participant = trained(replace(small, method=method), store, tmp_path, given)
+    model = Model.load(path, given)
+    expected = participant.network.state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in model.network.state_dict().items())
+    assert not any(p.requires_grad for p in model.network.parameters())
+    assert model.notes["round"] == 1
+
+
+def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path, checkpoint):
+    path, _ = trained(small, store, tmp_path, checkpoint)
+    with pytest.raises(FlapSamError, match=r"trained from a network of sha256 \w{64}, random weights give \w{64}"):
+        Model.load(path, None)
+    weights = {name: t + 1e-6 for name, t in network_for(small, checkpoint)[0].state_dict().items()}
+    other = tmp_path / "other.safetensors"
+    save_file(weights, other)
+    with pytest.raises(FlapSamError, match=r"other\.safetensors gives"):
+        Model.load(path, other)
+
+
+def test_a_stack_is_loaded_whole(small, tmp_path):
+    experiment = replace(small, strategy="stack")
+    network, _, _ = network_for(experiment, None)
+    tensors = {name: torch.randn(shape) for name, shape in payload.received(experiment).items()}
+    path = tmp_path / "stack.safetensors"
+    payload.write(path, tensors, experiment, {"start": start_digest(network, experiment)})
+    loaded = Model.load(path, None).network.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
