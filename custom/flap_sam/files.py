@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,29 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise FlapSamError(
             f"{path} cannot be written ({problem}); make room there or choose another folder."
         ) from problem
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it appears under its name only when the block ends without an error.
+
+    Raises:
+        FlapSamError: it is there already, or cannot be written.
+    """
+    if path.exists():
+        raise FlapSamError(f"{path} is there already; name a new folder.")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    except OSError as problem:
+        raise FlapSamError(
+            f"{path} cannot be written ({problem}); make room there or choose another folder."
+        ) from problem
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_if_empty(*folders: Path) -> None:

@@ -113,8 +113,12 @@ class MoLE(nn.Module):
         self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, strategy) for _ in range(experts))
         self._gate = [gate]  # in a list: the attention layer owns it, it is not a submodule here
 
+    def shares(self) -> Tensor:
+        """What each expert counts for: w [experts], of sum 1."""
+        return self._gate[0]()
+
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        for expert, share in zip(self.experts, self._gate[0](), strict=True):
+        for expert, share in zip(self.experts, self.shares(), strict=True):
             y = y + share * expert.change(x)
         return y
 

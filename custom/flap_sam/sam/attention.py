@@ -31,6 +31,16 @@ class AdaptedAttention(nn.Module):
         """Input and output width of the query projection, which are the value projection's too."""
         raise NotImplementedError
 
+    def adapted_weights(self) -> tuple[Tensor, Tensor]:
+        """W [d_out, d_in] of the query and of the value projection; no copies."""
+        raise NotImplementedError
+
+    def adapted(self) -> list[tuple[nn.Module, Tensor]]:
+        """The query's and the value's adapter, each with the W that it adapts; nothing where there are none."""
+        if self.adapter_q is None:
+            return []
+        return list(zip((self.adapter_q, self.adapter_v), self.adapted_weights(), strict=True))
+
 
 class EncoderAttention(image_encoder.Attention, AdaptedAttention):
     """Multi-head attention with decomposed relative positions and one fused `qkv`, in windows or over the image.
@@ -63,6 +73,10 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
     def widths(self) -> tuple[int, int]:
         return self.qkv.in_features, self.qkv.in_features
 
+    def adapted_weights(self) -> tuple[Tensor, Tensor]:
+        weight_q, _, weight_v = self.qkv.weight.chunk(3)
+        return weight_q, weight_v
+
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [b, h, w, d] of an image, normalised, to the same."""
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in self._projections(x))
@@ -80,7 +94,7 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
     def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.adapter_q is not None:
-            weight_q, _, weight_v = self.qkv.weight.chunk(3)
+            weight_q, weight_v = self.adapted_weights()
             bias_q, _, bias_v = self.qkv.bias.chunk(3)
             q = self.adapter_q(x, q, weight_q, bias_q)
             v = self.adapter_v(x, v, weight_v, bias_v)
@@ -143,6 +157,9 @@ class DecoderAttention(transformer.Attention, AdaptedAttention):
 
     def widths(self) -> tuple[int, int]:
         return self.q_proj.in_features, self.q_proj.out_features
+
+    def adapted_weights(self) -> tuple[Tensor, Tensor]:
+        return self.q_proj.weight, self.v_proj.weight
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [b, n, d], keys and values [b, m, d] to [b, n, d]."""

@@ -17,7 +17,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.files import sha256
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
-from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
+from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ADAPTERS, rooms_of
@@ -200,11 +200,7 @@ def _resize_axis(x: Tensor, axis: int, size: int) -> Tensor:
 def _start_magnitudes(network: FlapSam) -> None:
     """DoRA's magnitudes start at the norms of the weights beside them."""
     for attention in network.modules():
-        if not isinstance(attention, AdaptedAttention) or not isinstance(attention.adapter_q, DoRA):
-            continue
-        if isinstance(attention, EncoderAttention):
-            weight_q, _, weight_v = attention.qkv.weight.chunk(3)
-        else:
-            weight_q, weight_v = attention.q_proj.weight, attention.v_proj.weight
-        for adapter, weight in ((attention.adapter_q, weight_q), (attention.adapter_v, weight_v)):
-            adapter.magnitude.data.copy_(adapter.row_norms(weight))
+        if isinstance(attention, AdaptedAttention):
+            for adapter, weight in attention.adapted():
+                if isinstance(adapter, DoRA):
+                    adapter.magnitude.data.copy_(adapter.row_norms(weight))

@@ -1,0 +1,1 @@
+"""A trained network for other tools: SAM's weights merged, PEFT, a MONAI bundle, ONNX."""

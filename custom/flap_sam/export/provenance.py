@@ -1,0 +1,16 @@
+"""Where an exported network comes from, as every format carries it."""
+
+import json
+from pathlib import Path
+
+from flap_sam.files import sha256
+from flap_sam.inference.model import Model
+
+
+def provenance(model: Model, payload: Path) -> dict[str, str]:
+    """The experiment and the notes of the payload file, in JSON, and the file's SHA-256."""
+    return {
+        "experiment": model.experiment.to_json(),
+        "notes": json.dumps(model.notes),
+        "payload_sha256": sha256(payload),
+    }
