@@ -203,6 +203,80 @@ def check(
         raise typer.Exit(1)
 
 
+exports = typer.Typer(
+    help="Hand a trained payload to other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True
+)
+app.add_typer(exports, name="export")
+
+Payload = Annotated[Path, typer.Option("--payload", help="global_final.safetensors of a run's results")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
+]
+NewFolder = Annotated[Path, typer.Option("--out", help="a new folder")]
+
+
+@exports.command("sam")
+def export_sam(
+    payload: Payload,
+    out: Annotated[Path, typer.Option(help="a file, .safetensors or .pth")],
+    checkpoint: Checkpoint = None,
+) -> None:
+    """SAM with the adapters merged into its weights, in one file under segment_anything's names."""
+    from flap_sam.export import merged
+    from flap_sam.export.provenance import provenance
+    from flap_sam.inference.model import Model
+
+    model = Model.load(payload, checkpoint)
+    merged.write(model, out, provenance(model, payload))
+    typer.echo(f"written: {out}")
+
+
+@exports.command("peft")
+def export_peft(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None) -> None:
+    """The adapters as peft.PeftModel.from_pretrained loads them, and beside them what else was trained."""
+    from flap_sam.export import peft
+    from flap_sam.export.provenance import provenance
+    from flap_sam.inference.model import Model
+
+    model = Model.load(payload, checkpoint)
+    peft.write(model, checkpoint, out, provenance(model, payload))
+    typer.echo(f"written: {out}")
+
+
+@exports.command("monai")
+def export_monai(
+    payload: Payload,
+    out: NewFolder,
+    clip: Annotated[
+        tuple[str, str],
+        typer.Option(metavar="LOW HIGH", help="intensities the network sees as 0 and 1; with % signs, percentiles"),
+    ],
+    checkpoint: Checkpoint = None,
+) -> None:
+    """A bundle by which monai.bundle segments NIfTI files."""
+    from flap_sam.export import bundle
+    from flap_sam.export.provenance import provenance
+    from flap_sam.inference.intensities import clipped
+    from flap_sam.inference.model import Model
+
+    model = Model.load(payload, checkpoint)
+    bundle.write(model, clipped(*clip), out, provenance(model, payload))
+    typer.echo(f"written: {out}")
+
+
+@exports.command("onnx")
+def export_onnx(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None) -> None:
+    """Encoder and decoder as ONNX, compared with the network by onnxruntime before they are written."""
+    from flap_sam.export import onnx
+    from flap_sam.export.provenance import provenance
+    from flap_sam.inference.model import Model
+
+    model = Model.load(payload, checkpoint)
+    difference = onnx.write(model, out, provenance(model, payload))
+    typer.echo(f"written: {out}; onnxruntime differs from torch by {difference:.1e} at most")
+
+
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
     try:

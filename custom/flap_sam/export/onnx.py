@@ -1,5 +1,6 @@
 """Encoder and decoder as ONNX, written only if onnxruntime computes with them what torch does."""
 
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,6 +107,7 @@ def _run(path: Path, array: np.ndarray) -> np.ndarray:
 
 
 def _export(part: nn.Module, example: Tensor, path: Path, names: tuple[str, str], notes: Mapping[str, str]) -> None:
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every node that it cannot simplify
     program = torch.onnx.export(
         part.eval(),
         (example,),
@@ -124,4 +126,6 @@ def _export(part: nn.Module, example: Tensor, path: Path, names: tuple[str, str]
 def _check_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise FlapSamError(f"ONNX needs {' and '.join(missing)}, not installed here; run pip install {' '.join(missing)}.")
+        raise FlapSamError(
+            f"ONNX needs {', '.join(missing)}, which this environment lacks; run pip install {' '.join(missing)}."
+        )

@@ -19,7 +19,7 @@ class Doubling(nn.ConvTranspose2d):
     def forward(self, x: Tensor) -> Tensor:
         """Pixels [b, n, before] to [b, 4 n, after]: the four that come of one lie side by side, row by row."""
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        return F.linear(x, weight, self.bias.repeat(4)).view(len(x), -1, self.out_channels)
+        return F.linear(x, weight, self.bias.repeat(4)).view(x.shape[0], -1, self.out_channels)
 
 
 class PixelNorm(LayerNorm2d):

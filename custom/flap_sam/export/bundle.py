@@ -1,0 +1,185 @@
+"""A MONAI bundle: the network, and a configuration by which `monai.bundle` segments a folder of scans with it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import flap_sam
+from flap_sam.data.geometry import STORE_AXES
+from flap_sam.data.intensity import Intensity
+from flap_sam.experiment import WINDOW_SLICES, Experiment
+from flap_sam.export import monai_parts
+from flap_sam.files import new_folder
+from flap_sam.inference.model import Model
+
+METADATA, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
+CARD, LICENCE = "docs/README.md", "LICENSE"
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+NEEDED = {"pytorch-ignite": "0.5", "fire": "0.7"}  # by MONAI's evaluator and its command; not by this package
+
+
+def write(model: Model, intensity: Intensity, folder: Path, provenance: Mapping[str, str]) -> None:
+    """Write the bundle. Its network is the trained one, adapters and all, and gives the same masks.
+
+    Args:
+        intensity: how scans are clipped, as those were that the model was trained on.
+        folder: a new one.
+
+    Raises:
+        FlapSamError: the folder is there or cannot be written.
+    """
+    state = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    texts = {
+        METADATA: _json(metadata(model.experiment, provenance)),
+        INFERENCE: _json(inference(model.experiment, intensity)),
+        CARD: _card(model.experiment, intensity, provenance),
+        LICENCE: _LICENCE,
+    }
+    with new_folder(folder) as partial:
+        for name, text in texts.items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text(text)
+        (partial / WEIGHTS).parent.mkdir()
+        torch.save(state, partial / WEIGHTS)
+
+
+def metadata(experiment: Experiment, provenance: Mapping[str, str]) -> dict[str, object]:
+    """`metadata.json`; what the payload says of itself stays one text, which MONAI does not evaluate."""
+    window = [WINDOW_SLICES, experiment.image_size, experiment.image_size]
+    classes = {"0": "background"} | {str(k): f"class {k}" for k in range(1, experiment.classes + 1)}
+    picture = {"type": "image", "num_channels": 1, "spatial_shape": window, "dtype": "float32", "is_patch_data": True}
+    return {
+        "schema": SCHEMA,
+        "version": flap_sam.__version__,
+        "changelog": {flap_sam.__version__: "exported by flap-sam"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch"),
+        "numpy_version": version("numpy"),
+        "required_packages_version": {"nibabel": version("nibabel"), **NEEDED, "flap-sam": flap_sam.__version__},
+        "name": "FLAP-SAM",
+        "task": "Organ segmentation, slice by slice, by SAM fine-tuned in a federation",
+        "description": f"SAM ({experiment.backbone}) with method {experiment.method}, trained by FLAP-SAM",
+        "authors": "the federation that trained it",
+        "copyright": "see LICENSE",
+        "intended_use": "Research. It is not a medical device.",
+        "references": ["arXiv 2407.21739", "arXiv 2304.02643"],
+        "network_data_format": {
+            "inputs": {
+                "image": picture
+                | {"format": "magnitude", "modality": "any", "value_range": [0, 1], "channel_def": {"0": "image"}}
+            },
+            "outputs": {
+                "pred": picture
+                | {
+                    "format": "segmentation",
+                    "num_channels": len(classes),
+                    "value_range": [],
+                    "channel_def": classes,
+                }
+            },
+        },
+        "flap_sam": dict(provenance),
+    }
+
+
+def inference(experiment: Experiment, intensity: Intensity) -> dict[str, object]:
+    """`inference.json`: scans of `dataset_dir` to label maps in `output_dir`, on the scans' own grids."""
+    load = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "".join(STORE_AXES)},
+        {"_target_": _name(monai_parts.Codesd), "keys": "image", "intensity": _built(intensity)},
+    ]
+    save = [
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
+        {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "output_postfix": "mask",
+            "output_dtype": "$np.uint8",
+            "resample": False,
+            "separate_folder": False,
+        },
+    ]
+    return {
+        "imports": ["$import glob", "$import numpy as np"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/scans'",
+        "output_dir": "$@bundle_root + '/masks'",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "data": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*.nii*'))]",
+        "network_def": {"_target_": _name(monai_parts.WindowNetwork), "experiment": experiment.to_json()},
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {"_target_": "Compose", "transforms": load},
+        "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {"_target_": _name(monai_parts.VolumeInferer)},
+        "postprocessing": {"_target_": "Compose", "transforms": save},
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": f"$@bundle_root + '/{WEIGHTS}'",
+                "load_dict": {"model": "@network"},
+            }
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _built(value: Intensity) -> dict[str, object]:
+    """How MONAI's configuration builds it."""
+    return {"_target_": _name(type(value)), **asdict(value)}
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=4) + "\n"
+
+
+def _card(experiment: Experiment, intensity: Intensity, provenance: Mapping[str, str]) -> str:
+    return f"""# SAM ({experiment.backbone}), fine-tuned in a federation by FLAP-SAM
+
+Segments {experiment.classes} classes in volumes, slice by slice. Research software. It is not a medical device.
+
+```
+pip install flap-sam pytorch-ignite fire
+python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
+    --dataset_dir /data/scans --output_dir /data/masks
+```
+
+takes every `.nii` and `.nii.gz` of `dataset_dir` and writes `<scan>_mask.nii.gz`, uint8, on the scan's own grid.
+Scans are clipped by {intensity}, as in the data that the network was trained on; scans of other scanners or contrasts
+need their own, in `configs/inference.json`. The network takes windows of {WINDOW_SLICES} neighbouring slices,
+{experiment.image_size} x {experiment.image_size} pixels in 0..1, and gives logits of the background and every class.
+
+`models/model.pt` holds tensors alone (`torch.load(weights_only=True)`), the network's under `network.`.
+
+Payload: sha256 {provenance["payload_sha256"]}. Experiment:
+
+```json
+{provenance["experiment"]}
+```
+"""
+
+
+_LICENCE = """The network is SAM's, by Meta Platforms, Inc., under the Apache License 2.0, as are segment_anything and
+FLAP-SAM (https://www.apache.org/licenses/LICENSE-2.0). The weights were changed by training on data of the federation's
+sites: who passes them on says, with these sites' consent, under which terms.
+"""
