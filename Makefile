@@ -37,7 +37,7 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) work
 
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+$(READY): requirements.txt requirements-dev.txt requirements-onnx.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -e .

@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+
+if TYPE_CHECKING:
+    from flap_sam.inference.model import Model
 
 app = typer.Typer(
     help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).",
@@ -117,6 +120,13 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
 ]
 StoreOfScans = Annotated[Path | None, typer.Option("--store", envvar="FLAP_SAM_DATA", help="a prepared store")]
+SiteOfScans = Annotated[str | None, typer.Option("--site", help="of the store: whose scanner made the scans")]
+Clip = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--clip", metavar="LOW HIGH", help="intensities the network sees as 0 and 1; with % signs, percentiles"
+    ),
+]
 
 
 @app.command()
@@ -126,11 +136,8 @@ def predict(
     output: Annotated[Path, typer.Option(help="folder for the label maps")],
     checkpoint: Checkpoint = None,
     store: StoreOfScans = None,
-    site: Annotated[str | None, typer.Option(help="of the store: whose scanner made the scans")] = None,
-    clip: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="LOW HIGH", help="intensities the network sees as 0 and 1; with % signs, percentiles"),
-    ] = None,
+    site: SiteOfScans = None,
+    clip: Clip = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="a probability map of every class too")
     ] = False,
@@ -286,16 +293,8 @@ def check(
         raise typer.Exit(1)
 
 
-exports = typer.Typer(
-    help="Hand a trained payload to other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True
-)
+exports = typer.Typer(help="A trained payload for other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True)
 app.add_typer(exports, name="export")
-
-Payload = Annotated[Path, typer.Option("--payload", help="global_final.safetensors of a run's results")]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
-]
 NewFolder = Annotated[Path, typer.Option("--out", help="a new folder")]
 
 
@@ -307,11 +306,8 @@ def export_sam(
 ) -> None:
     """SAM with the adapters merged into its weights, in one file under segment_anything's names."""
     from flap_sam.export import merged
-    from flap_sam.export.provenance import provenance
-    from flap_sam.inference.model import Model
 
-    model = Model.load(payload, checkpoint)
-    merged.write(model, out, provenance(model, payload))
+    merged.write(*_exported(payload, checkpoint), out)
     typer.echo(f"written: {out}")
 
 
@@ -319,11 +315,8 @@ def export_sam(
 def export_peft(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None) -> None:
     """The adapters as peft.PeftModel.from_pretrained loads them, and beside them what else was trained."""
     from flap_sam.export import peft
-    from flap_sam.export.provenance import provenance
-    from flap_sam.inference.model import Model
 
-    model = Model.load(payload, checkpoint)
-    peft.write(model, checkpoint, out, provenance(model, payload))
+    peft.write(*_exported(payload, checkpoint), checkpoint, out)
     typer.echo(f"written: {out}")
 
 
@@ -331,33 +324,37 @@ def export_peft(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None)
 def export_monai(
     payload: Payload,
     out: NewFolder,
-    clip: Annotated[
-        tuple[str, str],
-        typer.Option(metavar="LOW HIGH", help="intensities the network sees as 0 and 1; with % signs, percentiles"),
-    ],
     checkpoint: Checkpoint = None,
+    store: StoreOfScans = None,
+    site: SiteOfScans = None,
+    clip: Clip = None,
 ) -> None:
     """A bundle by which monai.bundle segments NIfTI files."""
     from flap_sam.export import bundle
-    from flap_sam.export.provenance import provenance
-    from flap_sam.inference.intensities import clipped
-    from flap_sam.inference.model import Model
+    from flap_sam.inference.intensities import conventions
 
-    model = Model.load(payload, checkpoint)
-    bundle.write(model, clipped(*clip), out, provenance(model, payload))
-    typer.echo(f"written: {out}")
+    model, provenance = _exported(payload, checkpoint)
+    used = conventions(model.experiment, store, site, clip)
+    bundle.write(model, provenance, used, out)
+    typer.echo(f"written: {out}; intensities {used.told}")
 
 
 @exports.command("onnx")
 def export_onnx(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None) -> None:
     """Encoder and decoder as ONNX, compared with the network by onnxruntime before they are written."""
     from flap_sam.export import onnx
+
+    difference = onnx.write(*_exported(payload, checkpoint), out)
+    typer.echo(f"written: {out}; onnxruntime differs from torch by {difference:.1e} at most")
+
+
+def _exported(payload: Path, checkpoint: Path | None) -> tuple["Model", dict[str, str]]:
+    """The model of a payload, and where it comes from."""
     from flap_sam.export.provenance import provenance
     from flap_sam.inference.model import Model
 
     model = Model.load(payload, checkpoint)
-    difference = onnx.write(model, out, provenance(model, payload))
-    typer.echo(f"written: {out}; onnxruntime differs from torch by {difference:.1e} at most")
+    return model, provenance(model, payload)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from flap_sam.data.intensity import Intensity
 from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.export import monai_parts
 from flap_sam.files import new_folder
+from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
 
 METADATA, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
@@ -22,11 +23,11 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 NEEDED = {"pytorch-ignite": "0.5", "fire": "0.7"}  # by MONAI's evaluator and its command; not by this package
 
 
-def write(model: Model, intensity: Intensity, folder: Path, provenance: Mapping[str, str]) -> None:
+def write(model: Model, provenance: Mapping[str, str], used: Conventions, folder: Path) -> None:
     """Write the bundle. Its network is the trained one, adapters and all, and gives the same masks.
 
     Args:
-        intensity: how scans are clipped, as those were that the model was trained on.
+        used: how scans are prepared, as those were that the model was trained on.
         folder: a new one.
 
     Raises:
@@ -34,9 +35,9 @@ def write(model: Model, intensity: Intensity, folder: Path, provenance: Mapping[
     """
     state = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     texts = {
-        METADATA: _json(metadata(model.experiment, provenance)),
-        INFERENCE: _json(inference(model.experiment, intensity)),
-        CARD: _card(model.experiment, intensity, provenance),
+        METADATA: _json(metadata(model.experiment, provenance, used)),
+        INFERENCE: _json(inference(model.experiment, used)),
+        CARD: _card(model.experiment, provenance, used),
         LICENCE: _LICENCE,
     }
     with new_folder(folder) as partial:
@@ -47,10 +48,10 @@ def write(model: Model, intensity: Intensity, folder: Path, provenance: Mapping[
         torch.save(state, partial / WEIGHTS)
 
 
-def metadata(experiment: Experiment, provenance: Mapping[str, str]) -> dict[str, object]:
+def metadata(experiment: Experiment, provenance: Mapping[str, str], used: Conventions) -> dict[str, object]:
     """`metadata.json`; what the payload says of itself stays one text, which MONAI does not evaluate."""
     window = [WINDOW_SLICES, experiment.image_size, experiment.image_size]
-    classes = {"0": "background"} | {str(k): f"class {k}" for k in range(1, experiment.classes + 1)}
+    classes = {str(k): name for k, name in enumerate(["background", *used.names(experiment.classes)])}
     picture = {"type": "image", "num_channels": 1, "spatial_shape": window, "dtype": "float32", "is_patch_data": True}
     return {
         "schema": SCHEMA,
@@ -86,13 +87,14 @@ def metadata(experiment: Experiment, provenance: Mapping[str, str]) -> dict[str,
     }
 
 
-def inference(experiment: Experiment, intensity: Intensity) -> dict[str, object]:
+def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
     """`inference.json`: scans of `dataset_dir` to label maps in `output_dir`, on the scans' own grids."""
     load = [
         {"_target_": "LoadImaged", "keys": "image"},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
         {"_target_": "Orientationd", "keys": "image", "axcodes": "".join(STORE_AXES)},
-        {"_target_": _name(monai_parts.Codesd), "keys": "image", "intensity": _built(intensity)},
+        {"_target_": _name(monai_parts.Codesd), "keys": "image", "intensity": _built(used.intensity)},
+        {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [-1, used.minimum_side, used.minimum_side]},
     ]
     save = [
         {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
@@ -153,7 +155,7 @@ def _json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=4) + "\n"
 
 
-def _card(experiment: Experiment, intensity: Intensity, provenance: Mapping[str, str]) -> str:
+def _card(experiment: Experiment, provenance: Mapping[str, str], used: Conventions) -> str:
     return f"""# SAM ({experiment.backbone}), fine-tuned in a federation by FLAP-SAM
 
 Segments {experiment.classes} classes in volumes, slice by slice. Research software. It is not a medical device.
@@ -165,8 +167,8 @@ python -m monai.bundle run --config_file configs/inference.json --bundle_root . 
 ```
 
 takes every `.nii` and `.nii.gz` of `dataset_dir` and writes `<scan>_mask.nii.gz`, uint8, on the scan's own grid.
-Scans are clipped by {intensity}, as in the data that the network was trained on; scans of other scanners or contrasts
-need their own, in `configs/inference.json`. The network takes windows of {WINDOW_SLICES} neighbouring slices,
+Scans are clipped as the data was that the network was trained on ({used.intensity}); `preprocessing` in
+`configs/inference.json` says so. The network takes windows of {WINDOW_SLICES} neighbouring slices,
 {experiment.image_size} x {experiment.image_size} pixels in 0..1, and gives logits of the background and every class.
 
 `models/model.pt` holds tensors alone (`torch.load(weights_only=True)`), the network's under `network.`.

@@ -14,7 +14,7 @@ from flap_sam.inference.model import Model
 FORMAT = "flap-sam merged 1"
 
 
-def write(model: Model, path: Path, provenance: Mapping[str, str]) -> None:
+def write(model: Model, provenance: Mapping[str, str], path: Path) -> None:
     """Write the merged network, float32: W + alpha B A in the place of W.
 
     segment_anything's `ImageEncoderViT` of the experiment's image size takes all of `image_encoder.`, its

@@ -47,7 +47,7 @@ class Decoder(nn.Module):
         return self.network.decode(embeddings[None])[0]
 
 
-def write(model: Model, folder: Path, provenance: Mapping[str, str]) -> float:
+def write(model: Model, provenance: Mapping[str, str], folder: Path) -> float:
     """Write `encoder.onnx` and `decoder.onnx`, both for any number of windows at once.
 
     A window has one slice, under MA-SAM, whose slices mix, 5. Other adapters are merged.

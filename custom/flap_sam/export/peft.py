@@ -41,7 +41,7 @@ class PeftLayer:
         return named if self.magnitude is None else {**named, "lora_magnitude_vector": self.magnitude}
 
 
-def write(model: Model, sam: Path | None, folder: Path, provenance: Mapping[str, str]) -> None:
+def write(model: Model, provenance: Mapping[str, str], sam: Path | None, folder: Path) -> None:
     """Write the adapters, and beside them what else of the network SAM's checkpoint does not hold.
 
     A mixture of experts becomes one adapter of all their ranks, its shares in B. Under the strategy "stack" a layer's

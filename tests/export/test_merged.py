@@ -1,0 +1,93 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.export import merged
+from flap_sam.export.effective import adapted, plain
+from flap_sam.sam.checkpoint import read
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.export.models import below, segment_anything_of, trained, write_checkpoint
+
+NOTE = {"payload_sha256": "ab", "experiment": "{}", "notes": "{}"}
+EXPERIMENTS = {
+    "lora": {"alpha": 1.7},
+    "lora, whole decoder": {"method": "loradecft"},
+    "lora alone": {"method": "loraft"},
+    "dora": {"adapter": "dora", "alpha": 0.6},
+    "mole": {"adapter": "mole", "alpha": 1.3},
+    "stack": {"strategy": "stack"},
+    "frozen A": {"strategy": "freeze-a"},
+    "prompts": {"prompt_grid": 2},
+    "fullft": {"method": "fullft"},
+    "attnft": {"method": "attnft"},
+    "decft": {"method": "decft"},
+    "pdecft": {"method": "pdecft"},
+}
+
+
+@pytest.mark.parametrize("settings", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_the_merged_checkpoint_gives_the_same_logits_without_adapters(small, tmp_path, settings):
+    model = trained(replace(small, image_size=48, rank=3, **settings), tmp_path)
+    path = tmp_path / "sam.safetensors"
+    merged.write(model, NOTE, path)
+    network = plain(model.experiment)
+    network.load_state_dict(load_file(path), strict=True, assign=True)
+    windows = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        found, expected = network.eval()(windows), model.network(windows)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+    assert torch.equal(found.argmax(2), expected.argmax(2))
+    assert not list(adapted(network))
+
+
+def test_the_adapters_matter(small, tmp_path):
+    model = trained(small, tmp_path)
+    windows = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        before = model.network(windows)
+        for _, attention in adapted(model.network):
+            attention.attach(None, None)
+        assert (model.network(windows) - before).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["sam.safetensors", "sam.pth"])
+def test_segment_anything_loads_the_encoder_and_the_transformer(small, tmp_path, name):
+    model = trained(replace(small, image_size=48), tmp_path, write_checkpoint(tmp_path / "start.safetensors", small))
+    merged.write(model, NOTE, tmp_path / name)
+    state = read(tmp_path / name)
+    sam = segment_anything_of(model.experiment)
+    sam.image_encoder.load_state_dict(below(state, "image_encoder."), strict=True)
+    sam.mask_decoder.transformer.load_state_dict(below(state, "mask_decoder.transformer."), strict=True)
+    sam.prompt_encoder.load_state_dict(below(state, "prompt_encoder."), strict=True)
+    slices = torch.rand(2, 48, 48)
+    with torch.no_grad():
+        embeddings = model.network.encode(slices[None])[0]
+        found = sam.image_encoder(slices[:, None].expand(-1, 3, -1, -1))
+        torch.testing.assert_close(found, embeddings, atol=2e-5, rtol=1e-5)
+        inputs = embeddings, sam.prompt_encoder.get_dense_pe().expand(2, -1, -1, -1), torch.rand(2, 4, 128)
+        for ours, theirs in zip(
+            model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True
+        ):
+            torch.testing.assert_close(theirs, ours, atol=2e-5, rtol=1e-5)
+
+
+def test_the_file_says_where_it_comes_from(small, tmp_path):
+    model = trained(small, tmp_path)
+    merged.write(model, NOTE | {"experiment": model.experiment.to_json()}, tmp_path / "sam.safetensors")
+    with safe_open(tmp_path / "sam.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert Experiment.from_dict(json.loads(metadata["experiment"])) == model.experiment
+    assert metadata["payload_sha256"] == "ab"
+
+
+def test_what_cannot_be_merged_is_refused(small, tmp_path):
+    with pytest.raises(FlapSamError, match="masam has 3D adapters between SAM's layers"):
+        merged.write(trained(replace(small, method="masam"), tmp_path), NOTE, tmp_path / "sam.pth")
+    with pytest.raises(FlapSamError, match=r"sam\.bin ends in neither"):
+        merged.write(trained(small, tmp_path), NOTE, tmp_path / "sam.bin")
+    assert not list(tmp_path.glob("sam*"))
