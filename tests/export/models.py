@@ -38,7 +38,7 @@ def trained(experiment, folder, checkpoint=None):
     return model
 
 
-def write_checkpoint(path, experiment):
+def write_checkpoint(path):
     """SAM weights that the experiment's seed does not give."""
     network, _, _ = network_for(Experiment(backbone="vit_tiny", image_size=64, method="fullft", seed=99), None)
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)

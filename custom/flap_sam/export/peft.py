@@ -125,7 +125,7 @@ def _config(layers: Mapping[str, PeftLayer]) -> dict[str, object]:
     first = next(iter(ranks.values()))
     return {
         "peft_type": "LORA",
-        "base_model_name_or_path": "segment-anything",
+        "base_model_name_or_path": None,
         "r": first,
         "lora_alpha": first,
         "rank_pattern": ranks,

@@ -1,0 +1,97 @@
+import json
+from dataclasses import replace
+
+import peft as foreign
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.export import peft
+from flap_sam.export.effective import plain
+from flap_sam.sam.checkpoint import read
+from flap_sam.sam.methods import METHODS
+from safetensors.torch import load_file
+
+from tests.export.models import below, segment_anything_of, trained, write_checkpoint
+from tests.export.test_merged import EXPERIMENTS, NOTE
+
+ADAPTED = {name: settings for name, settings in EXPERIMENTS.items() if METHODS[settings.get("method", "flap_sam")].lora}
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, atol=3e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", ADAPTED.values(), ids=ADAPTED)
+def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
+    start = write_checkpoint(tmp_path / "start.safetensors")
+    model = trained(replace(small, image_size=48, rank=3, **settings), tmp_path, start)
+    peft.write(model, NOTE, start, tmp_path / "adapter")
+    network = plain(model.experiment)
+    state = read(start) | load_file(tmp_path / "adapter" / peft.BASE)
+    network.load_state_dict(state, strict=True, assign=True)
+    wrapped = foreign.PeftModel.from_pretrained(network, str(tmp_path / "adapter"))
+    windows = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        close(wrapped.eval()(windows), model.network(windows))
+        with wrapped.disable_adapter():
+            assert (wrapped(windows) - model.network(windows)).abs().max() > 0.01
+        merged = wrapped.merge_and_unload()
+        close(merged(windows), model.network(windows))
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "mole"])
+def test_peft_adapts_segment_anything_itself(small, tmp_path, adapter):
+    model = trained(replace(small, adapter=adapter), tmp_path)
+    peft.write(model, NOTE, None, tmp_path / "adapter")
+    state = load_file(tmp_path / "adapter" / peft.BASE)
+    sam = segment_anything_of(model.experiment)
+    sam.image_encoder.load_state_dict(below(state, "image_encoder."), strict=True)
+    sam.mask_decoder.transformer.load_state_dict(below(state, "mask_decoder.transformer."), strict=True)
+    wrapped = foreign.PeftModel.from_pretrained(sam, str(tmp_path / "adapter")).eval()
+    own = load_file(tmp_path / "adapter" / peft.ADAPTER)
+    loaded = foreign.get_peft_model_state_dict(wrapped)
+    assert {name: tensor.shape for name, tensor in loaded.items()} == {n: t.shape for n, t in own.items()}
+    slices = torch.rand(2, 32, 32)
+    with torch.no_grad():
+        embeddings = model.network.encode(slices[None])[0]
+        close(wrapped.base_model.model.image_encoder(slices[:, None].expand(-1, 3, -1, -1)), embeddings)
+        inputs = embeddings, torch.rand(2, 128, 2, 2), torch.rand(2, 4, 128)
+        pairs = zip(
+            model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True
+        )
+        for ours, theirs in pairs:
+            close(theirs, ours)
+
+
+def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path):
+    start = write_checkpoint(tmp_path / "start.safetensors")
+    model = trained(replace(small, image_size=48), tmp_path, start)
+    peft.write(model, NOTE, start, tmp_path / "adapter")
+    base = load_file(tmp_path / "adapter" / peft.BASE)
+    assert {"image_encoder.pos_embed", "mask_decoder.mask_tokens.weight"} <= set(base)
+    assert not any(".mlp.lin" in name or ".attn.qkv" in name or "adapter" in name for name in base)
+    card = (tmp_path / "adapter" / peft.CARD).read_text()
+    assert f"{len(base)} tensors" in card
+    assert "not a medical device" in card
+
+
+def test_a_stack_is_as_long_as_its_rank(small, tmp_path):
+    model = trained(replace(small, strategy="stack"), tmp_path)
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in model.network.named_parameters():
+        if name.endswith(".base"):
+            rows, columns = parameter.shape
+            left, right = (torch.randn(*s, generator=generator) for s in ((rows, 6), (6, columns)))
+            parameter.copy_(0.02 * left @ right)
+    peft.write(model, NOTE, None, tmp_path / "adapter")
+    ranks = json.loads((tmp_path / "adapter" / peft.CONFIG).read_text())["rank_pattern"]
+    assert {rank for name, rank in ranks.items() if "mask_decoder" in name} == {6}
+    assert {rank for name, rank in ranks.items() if "image_encoder" in name} == {12}
+
+
+def test_what_peft_cannot_hold_is_refused(small, tmp_path):
+    with pytest.raises(FlapSamError, match="masam has 3D adapters"):
+        peft.write(trained(replace(small, method="masam"), tmp_path), NOTE, None, tmp_path / "adapter")
+    with pytest.raises(FlapSamError, match="pdecft trains no adapters"):
+        peft.write(trained(replace(small, method="pdecft"), tmp_path), NOTE, None, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
