@@ -56,9 +56,7 @@ def test_peft_adapts_segment_anything_itself(small, tmp_path, adapter):
         embeddings = model.network.encode(slices[None])[0]
         close(wrapped.base_model.model.image_encoder(slices[:, None].expand(-1, 3, -1, -1)), embeddings)
         inputs = embeddings, torch.rand(2, 128, 2, 2), torch.rand(2, 4, 128)
-        pairs = zip(
-            model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True
-        )
+        pairs = zip(model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True)
         for ours, theirs in pairs:
             close(theirs, ours)
 

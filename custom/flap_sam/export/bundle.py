@@ -18,7 +18,7 @@ from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
 
 METADATA, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
-CARD, LICENCE = "docs/README.md", "LICENSE"
+CARD, LICENCE = "docs/README.md", "docs/license.txt"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 NEEDED = {"pytorch-ignite": "0.5", "fire": "0.7"}  # by MONAI's evaluator and its command; not by this package
 
@@ -65,18 +65,19 @@ def metadata(experiment: Experiment, provenance: Mapping[str, str], used: Conven
         "task": "Organ segmentation, slice by slice, by SAM fine-tuned in a federation",
         "description": f"SAM ({experiment.backbone}) with method {experiment.method}, trained by FLAP-SAM",
         "authors": "the federation that trained it",
-        "copyright": "see LICENSE",
+        "copyright": "see docs/license.txt",
         "intended_use": "Research. It is not a medical device.",
         "references": ["arXiv 2407.21739", "arXiv 2304.02643"],
         "network_data_format": {
             "inputs": {
                 "image": picture
-                | {"format": "magnitude", "modality": "any", "value_range": [0, 1], "channel_def": {"0": "image"}}
+                | {"format": "magnitude", "modality": "n/a", "value_range": [0, 1], "channel_def": {"0": "image"}}
             },
             "outputs": {
                 "pred": picture
                 | {
-                    "format": "segmentation",
+                    "format": "labels",
+                    "modality": "n/a",
                     "num_channels": len(classes),
                     "value_range": [],
                     "channel_def": classes,
@@ -92,7 +93,7 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
     load = [
         {"_target_": "LoadImaged", "keys": "image"},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "".join(STORE_AXES)},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "".join(STORE_AXES), "labels": None},
         {"_target_": _name(monai_parts.Codesd), "keys": "image", "intensity": _built(used.intensity)},
         {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [-1, used.minimum_side, used.minimum_side]},
     ]

@@ -1,0 +1,125 @@
+import json
+import runpy
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from flap_sam.data.geometry import read_volume
+from flap_sam.export import bundle
+from flap_sam.inference.intensities import Conventions, clipped
+from flap_sam.inference.segment import Segmenter, outputs, write
+from monai.bundle import ConfigWorkflow, load, verify_net_in_out
+
+from tests.export.models import trained
+from tests.export.test_merged import NOTE
+
+PERMUTED = np.array([[0, 0, -0.8, 20.0], [0, -0.9, 0, 9.0], [2.5, 0, 0, -30.0], [0, 0, 0, 1]])
+OBLIQUE = np.array([[0.1, 1.1, 0, -7.0], [-0.9, 0.1, 0.2, 3.0], [0.1, 0, 3.0, 4.0], [0, 0, 0, 1]])
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning:monai")
+
+
+def write_scans(folder):
+    """A CT in whole numbers and an MR in fractions, neither along the patient nor square."""
+    folder.mkdir()
+    rng = np.random.default_rng(2)
+    ct = rng.integers(-300, 600, (6, 41, 36)).astype(np.int16)
+    mr = rng.gamma(2.0, 300.0, (30, 33, 7)).astype(np.float32)
+    nib.Nifti1Image(ct, PERMUTED).to_filename(folder / "ct.nii.gz")
+    nib.Nifti1Image(mr, OBLIQUE).to_filename(folder / "mr.nii")
+    return folder
+
+
+def exported(experiment, used, tmp_path):
+    model = trained(experiment, tmp_path)
+    bundle.write(model, NOTE | {"experiment": model.experiment.to_json()}, used, tmp_path / "bundle")
+    return model
+
+
+def workflow(root, **changes):
+    found = ConfigWorkflow(
+        config_file=str(root / bundle.INFERENCE),
+        meta_file=str(root / bundle.METADATA),
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(root),
+        device="$torch.device('cpu')",
+        **changes,
+    )
+    found.initialize()
+    return found
+
+
+CASES = {
+    "ct": ({}, Conventions(clipped("-80", "300"), ("liver", "tumour"), 0, "")),
+    "percentiles": ({"adapter": "dora"}, Conventions(clipped("1%", "99%"), None, 0, "")),
+    "windows": ({"normalisation": "window", "adapter": "mole"}, Conventions(clipped("-80", "300"), None, 0, "")),
+    "padded": ({"method": "masam"}, Conventions(clipped("-80", "300"), None, 38, "")),
+}
+
+
+@pytest.mark.parametrize(("settings", "used"), CASES.values(), ids=CASES)
+def test_the_bundle_writes_our_masks(small, tmp_path, settings, used):
+    model = exported(replace(small, **settings), used, tmp_path)
+    scans = write_scans(tmp_path / "scans")
+    run = workflow(tmp_path / "bundle", dataset_dir=str(scans), output_dir=str(tmp_path / "masks"))
+    run.run()
+    run.finalize()
+    ours = Segmenter(model, used, torch.device("cpu"), "float32")
+    for scan in ("ct.nii.gz", "mr.nii"):
+        volume, name = read_volume(scans / scan), scan.split(".")[0]
+        expected = outputs(tmp_path / "ours", name, 2, probabilities=False)
+        write(expected, volume, ours.segment(volume))
+        found, wanted = nib.load(tmp_path / "masks" / f"{name}_mask.nii.gz"), nib.load(expected[0])
+        np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(wanted.dataobj))
+        np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-6)
+        assert found.get_data_dtype() == np.uint8
+        assert len(np.unique(np.asarray(found.dataobj))) > 1
+
+
+@pytest.mark.parametrize("method", ["flap_sam", "masam"])
+def test_monai_loads_the_network_and_finds_it_as_the_metadata_says(small, tmp_path, method):
+    used = Conventions(clipped("-80", "300"), ("liver", "tumour"), 0, "")
+    model = exported(replace(small, method=method), used, tmp_path)
+    root = tmp_path / "bundle"
+    network = load("bundle", bundle_dir=str(tmp_path), workflow_type="inference", source="github", device="cpu")
+    windows = torch.rand(2, 1, 5, 32, 32)
+    with torch.no_grad():
+        expected = model.network(windows[:, 0]).transpose(1, 2)
+        torch.testing.assert_close(network.eval()(windows), expected, atol=1e-5, rtol=1e-5)
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(root / bundle.METADATA),
+        config_file=str(root / bundle.INFERENCE),
+        device="cpu",
+    )
+    found = workflow(root)
+    assert found.check_properties() == []
+    assert found.channel_def == {"0": "background", "1": "liver", "2": "tumour"}
+    weights = torch.load(root / bundle.WEIGHTS, weights_only=True)
+    assert set(weights) == set(network.state_dict())
+
+
+def test_the_command_that_the_card_gives(small, tmp_path, monkeypatch):
+    exported(small, Conventions(clipped("-80", "300"), None, 0, ""), tmp_path)
+    scans = write_scans(tmp_path / "scans")
+    words = ["run", "--config_file", bundle.INFERENCE, "--bundle_root", "."]
+    card = (tmp_path / "bundle" / bundle.CARD).read_text()
+    assert " ".join(["python -m monai.bundle", *words]) in card
+    folders = ["--dataset_dir", str(scans), "--output_dir", str(tmp_path / "masks")]
+    monkeypatch.chdir(tmp_path / "bundle")
+    monkeypatch.setattr("sys.argv", ["monai.bundle", *words, *folders])
+    runpy.run_module("monai.bundle", run_name="__main__")
+    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["ct_mask.nii.gz", "mr_mask.nii.gz"]
+
+
+def test_nothing_of_a_payload_is_evaluated(small, tmp_path):
+    mark = tmp_path / "mark"
+    dataset = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
+    exported(replace(small, dataset=dataset), Conventions(clipped("0", "9"), None, 0, ""), tmp_path)
+    found = workflow(tmp_path / "bundle")
+    found.parser.get_parsed_content("network_def")
+    found.parser.get_parsed_content("_meta_")
+    assert not mark.exists()
+    assert dataset in json.loads((tmp_path / "bundle" / bundle.METADATA).read_text())["flap_sam"]["experiment"]
