@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.files import new_folder, remove_if_empty, replacing, sha256
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -41,3 +41,24 @@ def test_only_empty_folders_are_removed(tmp_path):
     (tmp_path / "full/file").touch()
     remove_if_empty(tmp_path / "full/empty", tmp_path / "full", tmp_path / "none")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]
+
+
+def _interrupted_folder(path):
+    with new_folder(path) as folder:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_folder(tmp_path / "deep" / "made")
+    assert not list((tmp_path / "deep").iterdir())
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "whole").touch()
+        assert not (tmp_path / "made").exists()
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["whole"]
+    with pytest.raises(FlapSamError, match="made is there already"), new_folder(tmp_path / "made"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(FlapSamError, match="file/made cannot be written"), new_folder(tmp_path / "file" / "made"):
+        pass

@@ -13,6 +13,7 @@ from flap_sam.data.geometry import STORE_AXES
 from flap_sam.data.intensity import Intensity
 from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.export import monai_parts
+from flap_sam.export.provenance import closing
 from flap_sam.files import new_folder
 from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
@@ -37,7 +38,7 @@ def write(model: Model, provenance: Mapping[str, str], used: Conventions, folder
     texts = {
         METADATA: _json(metadata(model.experiment, provenance, used)),
         INFERENCE: _json(inference(model.experiment, used)),
-        CARD: _card(model.experiment, provenance, used),
+        CARD: _card(model.experiment, provenance),
         LICENCE: _LICENCE,
     }
     with new_folder(folder) as partial:
@@ -45,7 +46,8 @@ def write(model: Model, provenance: Mapping[str, str], used: Conventions, folder
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text)
         (partial / WEIGHTS).parent.mkdir()
-        torch.save(state, partial / WEIGHTS)
+        with (partial / WEIGHTS).open("wb") as stream:
+            torch.save(state, stream)
 
 
 def metadata(experiment: Experiment, provenance: Mapping[str, str], used: Conventions) -> dict[str, object]:
@@ -156,30 +158,25 @@ def _json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=4) + "\n"
 
 
-def _card(experiment: Experiment, provenance: Mapping[str, str], used: Conventions) -> str:
-    return f"""# SAM ({experiment.backbone}), fine-tuned in a federation by FLAP-SAM
+def _card(experiment: Experiment, provenance: Mapping[str, str]) -> str:
+    size = experiment.image_size
+    return f"""# SAM ({experiment.backbone}), fine-tuned in a federation
 
-Segments {experiment.classes} classes in volumes, slice by slice. Research software. It is not a medical device.
+Segments {experiment.classes} classes in volumes, slice by slice. With flap-sam {flap_sam.__version__} installed:
 
 ```
-pip install flap-sam pytorch-ignite fire
+pip install {" ".join(NEEDED)}
 python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
     --dataset_dir /data/scans --output_dir /data/masks
 ```
 
 takes every `.nii` and `.nii.gz` of `dataset_dir` and writes `<scan>_mask.nii.gz`, uint8, on the scan's own grid.
-Scans are clipped as the data was that the network was trained on ({used.intensity}); `preprocessing` in
-`configs/inference.json` says so. The network takes windows of {WINDOW_SLICES} neighbouring slices,
-{experiment.image_size} x {experiment.image_size} pixels in 0..1, and gives logits of the background and every class.
+Scans are clipped as those were that the network was trained on: `Codesd` in `configs/inference.json`.
 
-`models/model.pt` holds tensors alone (`torch.load(weights_only=True)`), the network's under `network.`.
+The network takes windows of {WINDOW_SLICES} neighbouring slices, {size} x {size} pixels in 0..1, and gives logits of
+the background and every class. `models/model.pt` holds tensors alone (`torch.load(weights_only=True)`).
 
-Payload: sha256 {provenance["payload_sha256"]}. Experiment:
-
-```json
-{provenance["experiment"]}
-```
-"""
+{closing(provenance)}"""
 
 
 _LICENCE = """The network is SAM's, by Meta Platforms, Inc., under the Apache License 2.0, as are segment_anything and

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
 from flap_sam.export.effective import adapted, check_slices_apart, factors, plain
+from flap_sam.export.provenance import closing
 from flap_sam.files import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.lowrank.factors import Factors
@@ -64,10 +66,10 @@ def write(model: Model, provenance: Mapping[str, str], sam: Path | None, folder:
     tensors = {f"{PREFIX}{name}.{own}": t for name, layer in layers.items() for own, t in layer.tensors().items()}
     base = _not_in(checkpoint.read(sam) if sam else {}, model)
     with new_folder(folder) as partial:
-        save_file(tensors, partial / ADAPTER, metadata={"format": "pt", **provenance})
-        save_file(base, partial / BASE, metadata=dict(provenance))
+        (partial / ADAPTER).write_bytes(save(tensors, metadata={"format": "pt", **provenance}))
+        (partial / BASE).write_bytes(save(base, metadata=dict(provenance)))
         (partial / CONFIG).write_text(json.dumps(_config(layers), indent=2) + "\n")
-        (partial / CARD).write_text(_card(model, list(base), provenance))
+        (partial / CARD).write_text(_card(model.experiment, list(base), provenance))
 
 
 @torch.no_grad()
@@ -139,9 +141,8 @@ def _config(layers: Mapping[str, PeftLayer]) -> dict[str, object]:
     }
 
 
-def _card(model: Model, base: list[str], provenance: Mapping[str, str]) -> str:
-    experiment = model.experiment
-    adapter, size = experiment.adapter, experiment.image_size
+def _card(experiment: Experiment, base: list[str], provenance: Mapping[str, str]) -> str:
+    size = experiment.image_size
     return f"""---
 library_name: peft
 license: apache-2.0
@@ -149,14 +150,11 @@ license: apache-2.0
 
 # Adapters of SAM ({experiment.backbone}) for {experiment.classes + 1} masks, background first
 
-Trained by FLAP-SAM: {adapter} of rank {experiment.rank}, method {experiment.method}, slices of {size} x {size} pixels.
-Research software. It is not a medical device.
-
-- `{ADAPTER}`, `{CONFIG}`: what PEFT loads, for the layers of segment_anything's `Sam`. The encoder's `qkv` is
-  one layer, so it holds query and value in one adapter; the rows of the keys are zero in B.
+- `{ADAPTER}`, `{CONFIG}`: what PEFT loads ({experiment.adapter}), for the layers of segment_anything's
+  `Sam`. The encoder's `qkv` is one layer: query and value lie in one adapter, the rows of the keys are zero in its B.
 - `{BASE}`: {len(base)} tensors that are no adapters and that SAM's checkpoint does not hold as they are: what was
-  trained beside the adapters, what SAM has no equal of, and tables that were resized to {size} pixels. Load them into
-  the base model before PEFT:
+  trained beside the adapters, what SAM has no equal of, and tables resized to {size} pixels. They go into the base
+  model before PEFT:
 
 ```python
 state = torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites, if they had one
@@ -167,11 +165,6 @@ model = peft.PeftModel.from_pretrained(sam, ".")
 ```
 
 The input is a grey slice in 0..1, the same on three channels, without SAM's normalisation. The decoder's UP
-(`mask_decoder.output_upscaling`) doubles four times and is not segment_anything's; take `flap_sam.sam.decoder`.
+(`mask_decoder.output_upscaling`) doubles four times and is not segment_anything's; see `flap_sam.sam.decoder`.
 
-Payload: sha256 {provenance["payload_sha256"]}. Experiment:
-
-```json
-{provenance["experiment"]}
-```
-"""
+{closing(provenance)}"""

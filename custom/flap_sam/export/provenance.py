@@ -1,6 +1,7 @@
 """Where an exported network comes from, as every format carries it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from flap_sam.files import sha256
@@ -14,3 +15,15 @@ def provenance(model: Model, payload: Path) -> dict[str, str]:
         "notes": json.dumps(model.notes),
         "payload_sha256": sha256(payload),
     }
+
+
+def closing(provenance: Mapping[str, str]) -> str:
+    """The end of a model card."""
+    return f"""Research software. It is not a medical device.
+
+Trained by FLAP-SAM; payload of sha256 {provenance["payload_sha256"]}. Experiment:
+
+```json
+{provenance["experiment"]}
+```
+"""

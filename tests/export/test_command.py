@@ -1,0 +1,26 @@
+import pytest
+from flap_sam.files import sha256
+from safetensors import safe_open
+
+from tests.export.models import write_payload
+from tests.test_cli import run
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "file"),
+    [("sam", "sam.safetensors", "."), ("peft", "adapter", "adapter_model.safetensors")],
+)
+def test_an_export_says_which_payload_it_is_of(small, tmp_path, monkeypatch, capsys, form, name, file):
+    payload, out = write_payload(small, tmp_path), tmp_path / name
+    assert run(monkeypatch, capsys, "export", form, "--payload", str(payload), "--out", str(out))[0] == 0
+    with safe_open(out / file if out.is_dir() else out, "pt") as found:
+        assert found.metadata()["payload_sha256"] == sha256(payload)
+
+
+def test_a_bundle_is_clipped_as_asked(small, tmp_path, monkeypatch, capsys):
+    words = ["export", "monai", "--payload", str(write_payload(small, tmp_path)), "--out", str(tmp_path / "bundle")]
+    code, out, _ = run(monkeypatch, capsys, *words, "--clip", "-80", "300")
+    assert (code, "clipped to -80 and 300" in out) == (0, True)
+    assert '"low": -80.0' in (tmp_path / "bundle" / "configs" / "inference.json").read_text()
+    code, _, err = run(monkeypatch, capsys, *words, "--clip", "-80", "300")
+    assert (code, "bundle is there already" in err) == (1, True)
