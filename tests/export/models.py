@@ -13,6 +13,22 @@ from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
+NOTE = {"payload_sha256": "ab", "experiment": "{}", "notes": "{}"}
+EXPERIMENTS = {
+    "lora": {"alpha": 1.7},
+    "lora, whole decoder": {"method": "loradecft"},
+    "lora alone": {"method": "loraft"},
+    "dora": {"adapter": "dora", "alpha": 0.6},
+    "mole": {"adapter": "mole", "alpha": 1.3},
+    "stack": {"strategy": "stack"},
+    "frozen A": {"strategy": "freeze-a"},
+    "prompts": {"prompt_grid": 2},
+    "fullft": {"method": "fullft"},
+    "attnft": {"method": "attnft"},
+    "decft": {"method": "decft"},
+    "pdecft": {"method": "pdecft"},
+}
+
 
 def write_payload(experiment, folder, checkpoint=None):
     """A payload file in which nothing is as it started, B not 0."""
@@ -71,3 +87,13 @@ def segment_anything_of(experiment) -> Sam:
 
 def below(state, prefix):
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def pictures(*shape):
+    """Numbers in 0..1, the same in every run."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(8))
+
+
+def close(found, expected):
+    """To what float32 leaves of sums taken in another order; the adapters change the logits by more than 0.01."""
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

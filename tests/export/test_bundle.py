@@ -12,8 +12,7 @@ from flap_sam.inference.intensities import Conventions, clipped
 from flap_sam.inference.segment import Segmenter, outputs, write
 from monai.bundle import ConfigWorkflow, load, verify_net_in_out
 
-from tests.export.models import trained
-from tests.export.test_merged import NOTE
+from tests.export.models import NOTE, close, pictures, trained
 
 PERMUTED = np.array([[0, 0, -0.8, 20.0], [0, -0.9, 0, 9.0], [2.5, 0, 0, -30.0], [0, 0, 0, 1]])
 OBLIQUE = np.array([[0.1, 1.1, 0, -7.0], [-0.9, 0.1, 0.2, 3.0], [0.1, 0, 3.0, 4.0], [0, 0, 0, 1]])
@@ -84,10 +83,10 @@ def test_monai_loads_the_network_and_finds_it_as_the_metadata_says(small, tmp_pa
     model = exported(replace(small, method=method), used, tmp_path)
     root = tmp_path / "bundle"
     network = load("bundle", bundle_dir=str(tmp_path), workflow_type="inference", source="github", device="cpu")
-    windows = torch.rand(2, 1, 5, 32, 32)
+    windows = pictures(2, 1, 5, 32, 32)
     with torch.no_grad():
         expected = model.network(windows[:, 0]).transpose(1, 2)
-        torch.testing.assert_close(network.eval()(windows), expected, atol=1e-5, rtol=1e-5)
+        close(network.eval()(windows), expected)
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(root / bundle.METADATA),

@@ -11,23 +11,16 @@ from flap_sam.sam.checkpoint import read
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.export.models import below, segment_anything_of, trained, write_checkpoint
-
-NOTE = {"payload_sha256": "ab", "experiment": "{}", "notes": "{}"}
-EXPERIMENTS = {
-    "lora": {"alpha": 1.7},
-    "lora, whole decoder": {"method": "loradecft"},
-    "lora alone": {"method": "loraft"},
-    "dora": {"adapter": "dora", "alpha": 0.6},
-    "mole": {"adapter": "mole", "alpha": 1.3},
-    "stack": {"strategy": "stack"},
-    "frozen A": {"strategy": "freeze-a"},
-    "prompts": {"prompt_grid": 2},
-    "fullft": {"method": "fullft"},
-    "attnft": {"method": "attnft"},
-    "decft": {"method": "decft"},
-    "pdecft": {"method": "pdecft"},
-}
+from tests.export.models import (
+    EXPERIMENTS,
+    NOTE,
+    below,
+    close,
+    pictures,
+    segment_anything_of,
+    trained,
+    write_checkpoint,
+)
 
 
 @pytest.mark.parametrize("settings", EXPERIMENTS.values(), ids=EXPERIMENTS)
@@ -37,17 +30,17 @@ def test_the_merged_checkpoint_gives_the_same_logits_without_adapters(small, tmp
     merged.write(model, NOTE, path)
     network = plain(model.experiment)
     network.load_state_dict(load_file(path), strict=True, assign=True)
-    windows = torch.rand(1, 3, 48, 48)
+    windows = pictures(1, 3, 48, 48)
     with torch.no_grad():
         found, expected = network.eval()(windows), model.network(windows)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
-    assert torch.equal(found.argmax(2), expected.argmax(2))
+    close(found, expected)
+    assert (found.argmax(2) != expected.argmax(2)).float().mean() < 1e-3
     assert not list(adapted(network))
 
 
 def test_the_adapters_matter(small, tmp_path):
     model = trained(small, tmp_path)
-    windows = torch.rand(1, 1, 32, 32)
+    windows = pictures(1, 1, 32, 32)
     with torch.no_grad():
         before = model.network(windows)
         for _, attention in adapted(model.network):
@@ -64,16 +57,16 @@ def test_segment_anything_loads_the_encoder_and_the_transformer(small, tmp_path,
     sam.image_encoder.load_state_dict(below(state, "image_encoder."), strict=True)
     sam.mask_decoder.transformer.load_state_dict(below(state, "mask_decoder.transformer."), strict=True)
     sam.prompt_encoder.load_state_dict(below(state, "prompt_encoder."), strict=True)
-    slices = torch.rand(2, 48, 48)
+    slices = pictures(2, 48, 48)
     with torch.no_grad():
         embeddings = model.network.encode(slices[None])[0]
         found = sam.image_encoder(slices[:, None].expand(-1, 3, -1, -1))
-        torch.testing.assert_close(found, embeddings, atol=2e-5, rtol=1e-5)
-        inputs = embeddings, sam.prompt_encoder.get_dense_pe().expand(2, -1, -1, -1), torch.rand(2, 4, 128)
+        close(found, embeddings)
+        inputs = embeddings, sam.prompt_encoder.get_dense_pe().expand(2, -1, -1, -1), pictures(2, 4, 128)
         for ours, theirs in zip(
             model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True
         ):
-            torch.testing.assert_close(theirs, ours, atol=2e-5, rtol=1e-5)
+            close(theirs, ours)
 
 
 def test_the_file_says_where_it_comes_from(small, tmp_path):

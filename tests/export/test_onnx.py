@@ -9,8 +9,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.export import onnx
 from flap_sam.sam.build import BACKBONES
 
-from tests.export.models import trained
-from tests.export.test_merged import NOTE
+from tests.export.models import NOTE, pictures, trained
 
 
 @pytest.fixture(autouse=True)
@@ -26,23 +25,28 @@ def run(path, array):
 
 
 @pytest.mark.parametrize(
-    ("settings", "slices"),
-    [({"adapter": "dora", "image_size": 48}, 1), ({"method": "masam"}, 5)],
-    ids=["slices apart", "slices that mix"],
+    ("settings", "slices", "limit", "files"),
+    [
+        ({"adapter": "dora", "image_size": 48}, 1, onnx.LARGEST_FILE, ["decoder.onnx", "encoder.onnx"]),
+        ({"method": "masam"}, 5, 2**23, ["decoder.onnx", "encoder.onnx", "encoder.onnx.data"]),
+    ],
+    ids=["slices apart", "slices that mix, a large encoder"],
 )
-def test_onnxruntime_gives_the_network_s_logits(small, tmp_path, settings, slices):
+def test_onnxruntime_gives_the_network_s_logits(small, tmp_path, monkeypatch, settings, slices, limit, files):
+    monkeypatch.setattr(onnx, "LARGEST_FILE", limit)
     model = trained(replace(small, rank=3, **settings), tmp_path)
     size = model.experiment.image_size
     assert onnx.write(model, NOTE, tmp_path / "onnx") <= onnx.TOLERANCE
+    assert sorted(file.name for file in (tmp_path / "onnx").iterdir()) == files
     for batch in (1, 2, 5):  # 2 and 5 were not among those that the command compares
-        windows = torch.rand(batch, slices, size, size)
+        windows = pictures(batch, slices, size, size)
         embeddings = run(tmp_path / "onnx" / onnx.ENCODER, windows.numpy())
         logits = run(tmp_path / "onnx" / onnx.DECODER, embeddings)
         with torch.no_grad():
             np.testing.assert_allclose(embeddings, model.network.encode(windows).flatten(0, 1), atol=1e-4)
             np.testing.assert_allclose(logits, model.network(windows).flatten(0, 1), atol=1e-4)
     encoder = foreign.load(tmp_path / "onnx" / onnx.ENCODER)
-    foreign.checker.check_model(encoder, full_check=True)
+    foreign.checker.check_model(str(tmp_path / "onnx" / onnx.ENCODER), full_check=True)
     assert {entry.key: entry.value for entry in encoder.metadata_props}["payload_sha256"] == "ab"
 
 

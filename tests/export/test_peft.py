@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import peft as foreign
 import pytest
+import safetensors
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import peft
@@ -11,14 +12,9 @@ from flap_sam.sam.checkpoint import read
 from flap_sam.sam.methods import METHODS
 from safetensors.torch import load_file
 
-from tests.export.models import below, segment_anything_of, trained, write_checkpoint
-from tests.export.test_merged import EXPERIMENTS, NOTE
+from tests.export.models import EXPERIMENTS, NOTE, close, pictures, segment_anything_of, trained, write_checkpoint
 
 ADAPTED = {name: settings for name, settings in EXPERIMENTS.items() if METHODS[settings.get("method", "flap_sam")].lora}
-
-
-def close(found, expected):
-    torch.testing.assert_close(found, expected, atol=3e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("settings", ADAPTED.values(), ids=ADAPTED)
@@ -30,7 +26,7 @@ def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
     state = read(start) | load_file(tmp_path / "adapter" / peft.BASE)
     network.load_state_dict(state, strict=True, assign=True)
     wrapped = foreign.PeftModel.from_pretrained(network, str(tmp_path / "adapter"))
-    windows = torch.rand(1, 3, 48, 48)
+    windows = pictures(1, 3, 48, 48)
     with torch.no_grad():
         close(wrapped.eval()(windows), model.network(windows))
         with wrapped.disable_adapter():
@@ -40,24 +36,25 @@ def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
 
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "mole"])
-def test_peft_adapts_segment_anything_itself(small, tmp_path, adapter):
-    model = trained(replace(small, adapter=adapter), tmp_path)
-    peft.write(model, NOTE, None, tmp_path / "adapter")
-    state = load_file(tmp_path / "adapter" / peft.BASE)
-    sam = segment_anything_of(model.experiment)
-    sam.image_encoder.load_state_dict(below(state, "image_encoder."), strict=True)
-    sam.mask_decoder.transformer.load_state_dict(below(state, "mask_decoder.transformer."), strict=True)
-    wrapped = foreign.PeftModel.from_pretrained(sam, str(tmp_path / "adapter")).eval()
-    own = load_file(tmp_path / "adapter" / peft.ADAPTER)
-    loaded = foreign.get_peft_model_state_dict(wrapped)
+def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeypatch, adapter):
+    start = write_checkpoint(tmp_path / "start.safetensors")
+    model = trained(replace(small, adapter=adapter), tmp_path, start)
+    folder = tmp_path / "adapter"
+    peft.write(model, NOTE, start, folder)
+    torch.save(read(start), folder / "sam_vit_b_01ec64.pth")
+    lines = (folder / peft.CARD).read_text().split("```python\n")[1].split("```")[0]
+    found = {"torch": torch, "safetensors": safetensors, "peft": foreign, "sam": segment_anything_of(model.experiment)}
+    monkeypatch.chdir(folder)
+    exec(lines, found)
+    own, loaded = load_file(folder / peft.ADAPTER), foreign.get_peft_model_state_dict(found["model"])
     assert {name: tensor.shape for name, tensor in loaded.items()} == {n: t.shape for n, t in own.items()}
-    slices = torch.rand(2, 32, 32)
+    sam, slices = found["model"].eval().base_model.model, pictures(2, 32, 32)
     with torch.no_grad():
         embeddings = model.network.encode(slices[None])[0]
-        close(wrapped.base_model.model.image_encoder(slices[:, None].expand(-1, 3, -1, -1)), embeddings)
-        inputs = embeddings, torch.rand(2, 128, 2, 2), torch.rand(2, 4, 128)
-        pairs = zip(model.network.mask_decoder.transformer(*inputs), sam.mask_decoder.transformer(*inputs), strict=True)
-        for ours, theirs in pairs:
+        close(sam.image_encoder(slices[:, None].expand(-1, 3, -1, -1)), embeddings)
+        inputs = embeddings, pictures(2, 128, 2, 2), pictures(2, 4, 128)
+        expected = model.network.mask_decoder.transformer(*inputs)
+        for ours, theirs in zip(expected, sam.mask_decoder.transformer(*inputs), strict=True):
             close(theirs, ours)
 
 

@@ -115,12 +115,12 @@ def _export(part: nn.Module, example: Tensor, path: Path, names: tuple[str, str]
         opset_version=OPSET,
         input_names=names[:1],
         output_names=names[1:],
-        dynamic_shapes=({0: "windows"},),
+        dynamic_shapes=({0: "batch"},),
         verbose=False,
     )
     program.model.metadata_props.update(notes)
-    large = sum(t.numel() * t.element_size() for t in part.state_dict().values()) > LARGEST_FILE
-    program.save(path, external_data=large)
+    size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
+    program.save(path, external_data=size > LARGEST_FILE)
 
 
 def _check_packages() -> None:

@@ -159,8 +159,9 @@ license: apache-2.0
 ```python
 state = torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites, if they had one
 state |= safetensors.torch.load_file("{BASE}")
-encoder = {{name.removeprefix("image_encoder."): t for name, t in state.items() if name.startswith("image_encoder.")}}
-sam.image_encoder.load_state_dict(encoder)  # an ImageEncoderViT with img_size={size}
+for part in ("image_encoder", "mask_decoder.transformer"):  # the encoder is an ImageEncoderViT with img_size={size}
+    own = {{name.removeprefix(part + "."): t for name, t in state.items() if name.startswith(part + ".")}}
+    sam.get_submodule(part).load_state_dict(own)
 model = peft.PeftModel.from_pretrained(sam, ".")
 ```
 
