@@ -20,13 +20,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning:
 
 
 def write_scans(folder):
-    """A CT in whole numbers and an MR in fractions, neither along the patient nor square."""
+    """A CT in whole numbers, one in scaled ones, and an MR in fractions: none along the patient, none square."""
     folder.mkdir()
     rng = np.random.default_rng(2)
     ct = rng.integers(-300, 600, (6, 41, 36)).astype(np.int16)
     mr = rng.gamma(2.0, 300.0, (30, 33, 7)).astype(np.float32)
     nib.Nifti1Image(ct, PERMUTED).to_filename(folder / "ct.nii.gz")
     nib.Nifti1Image(mr, OBLIQUE).to_filename(folder / "mr.nii")
+    scaled = nib.Nifti1Image(rng.normal(100, 200, (31, 35, 6)), np.diag([1.1, 0.9, 3, 1]))
+    scaled.header.set_data_dtype(np.int16)
+    scaled.header.set_slope_inter(0.37, -13.1)
+    scaled.to_filename(folder / "scaled.nii.gz")
     return folder
 
 
@@ -66,7 +70,7 @@ def test_the_bundle_writes_our_masks(small, tmp_path, settings, used):
     run.run()
     run.finalize()
     ours = Segmenter(model, used, torch.device("cpu"), "float32")
-    for scan in ("ct.nii.gz", "mr.nii"):
+    for scan in ("ct.nii.gz", "mr.nii", "scaled.nii.gz"):
         volume, name = read_volume(scans / scan), scan.split(".")[0]
         expected = outputs(tmp_path / "ours", name, 2, probabilities=False)
         write(expected, volume, ours.segment(volume))
@@ -110,7 +114,8 @@ def test_the_command_that_the_card_gives(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "bundle")
     monkeypatch.setattr("sys.argv", ["monai.bundle", *words, *folders])
     runpy.run_module("monai.bundle", run_name="__main__")
-    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["ct_mask.nii.gz", "mr_mask.nii.gz"]
+    masks = sorted(file.name for file in (tmp_path / "masks").iterdir())
+    assert masks == ["ct_mask.nii.gz", "mr_mask.nii.gz", "scaled_mask.nii.gz"]
 
 
 def test_nothing_of_a_payload_is_evaluated(small, tmp_path):
@@ -122,3 +127,14 @@ def test_nothing_of_a_payload_is_evaluated(small, tmp_path):
     found.parser.get_parsed_content("_meta_")
     assert not mark.exists()
     assert dataset in json.loads((tmp_path / "bundle" / bundle.METADATA).read_text())["flap_sam"]["experiment"]
+
+
+def test_a_folder_without_scans_is_an_error(small, tmp_path):
+    exported(small, Conventions(clipped("0", "9"), None, 0, ""), tmp_path)
+    found = workflow(tmp_path / "bundle", dataset_dir=str(tmp_path))
+    with pytest.raises(RuntimeError) as problem:
+        found.run()
+    causes = [problem.value]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    assert "holds no NIfTI file" in str(causes[-1])

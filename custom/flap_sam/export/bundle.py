@@ -1,7 +1,7 @@
 """A MONAI bundle: the network, and a configuration by which `monai.bundle` segments a folder of scans with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -112,12 +112,12 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
         },
     ]
     return {
-        "imports": ["$import glob", "$import numpy as np"],
+        "imports": ["$import numpy as np"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/masks'",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "data": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*.nii*'))]",
+        "data": {"_target_": _name(monai_parts.scans_in), "folder": "@dataset_dir"},
         "network_def": {"_target_": _name(monai_parts.WindowNetwork), "experiment": experiment.to_json()},
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": load},
@@ -141,7 +141,10 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
             "postprocessing": "@postprocessing",
             "val_handlers": "@handlers",
         },
-        "run": ["$@evaluator.run()"],
+        "run": [
+            {"_target_": _name(monai_parts.check_scans), "scans": "@data", "folder": "@dataset_dir"},
+            "$@evaluator.run()",
+        ],
     }
 
 
@@ -150,7 +153,7 @@ def _built(value: Intensity) -> dict[str, object]:
     return {"_target_": _name(type(value)), **asdict(value)}
 
 
-def _name(kind: type) -> str:
+def _name(kind: Callable) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from flap_sam.data.geometry import Volume
 from flap_sam.data.intensity import Intensity, encode
+from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+from flap_sam.inference.scans import is_nifti
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.training.predict import predict_volume
 
@@ -64,6 +66,17 @@ class VolumeInferer(Inferer):
             predict_volume(network.network, codes, network.experiment, inputs.device, "float32") for codes in volumes
         ]
         return convert_to_dst_type(np.stack(labels)[:, None], inputs, dtype=torch.uint8)[0]
+
+
+def scans_in(folder: str) -> list[dict[str, str]]:
+    """A data list of the NIfTI files of a folder."""
+    return [{"image": str(file)} for file in sorted(Path(folder).glob("*")) if is_nifti(file)]
+
+
+def check_scans(scans: list[dict[str, str]], folder: str) -> None:
+    """Raises a FlapSamError where a run would have nothing to do."""
+    if not scans:
+        raise FlapSamError(f"{folder} holds no NIfTI file (.nii, .nii.gz); point --dataset_dir to a folder of such.")
 
 
 def _volume(scan: MetaTensor) -> Volume:
