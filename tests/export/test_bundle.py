@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from flap_sam.data.geometry import read_volume
+from flap_sam.errors import FlapSamError
 from flap_sam.export import bundle
 from flap_sam.inference.intensities import Conventions, clipped
 from flap_sam.inference.segment import Segmenter, outputs, write
@@ -16,6 +17,7 @@ from tests.export.models import NOTE, close, pictures, trained
 
 PERMUTED = np.array([[0, 0, -0.8, 20.0], [0, -0.9, 0, 9.0], [2.5, 0, 0, -30.0], [0, 0, 0, 1]])
 OBLIQUE = np.array([[0.1, 1.1, 0, -7.0], [-0.9, 0.1, 0.2, 3.0], [0.1, 0, 3.0, 4.0], [0, 0, 0, 1]])
+# MONAI warns of whatever bundle it reads.
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning:monai")
 
 
@@ -127,6 +129,12 @@ def test_nothing_of_a_payload_is_evaluated(small, tmp_path):
     found.parser.get_parsed_content("_meta_")
     assert not mark.exists()
     assert dataset in json.loads((tmp_path / "bundle" / bundle.METADATA).read_text())["flap_sam"]["experiment"]
+
+
+def test_a_class_name_that_monai_would_evaluate_is_refused(small, tmp_path):
+    with pytest.raises(FlapSamError, match=r"class name '\$print\(1\)' would be evaluated"):
+        exported(small, Conventions(clipped("0", "9"), ("$print(1)", "tumour"), 0, ""), tmp_path)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_folder_without_scans_is_an_error(small, tmp_path):

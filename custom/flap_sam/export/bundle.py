@@ -11,6 +11,7 @@ import torch
 import flap_sam
 from flap_sam.data.geometry import STORE_AXES
 from flap_sam.data.intensity import Intensity
+from flap_sam.errors import FlapSamError
 from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.export import monai_parts
 from flap_sam.export.provenance import closing
@@ -32,7 +33,7 @@ def write(model: Model, provenance: Mapping[str, str], used: Conventions, folder
         folder: a new one.
 
     Raises:
-        FlapSamError: the folder is there or cannot be written.
+        FlapSamError: the folder is there or cannot be written; a class has a name that MONAI would evaluate.
     """
     state = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     texts = {
@@ -53,7 +54,7 @@ def write(model: Model, provenance: Mapping[str, str], used: Conventions, folder
 def metadata(experiment: Experiment, provenance: Mapping[str, str], used: Conventions) -> dict[str, object]:
     """`metadata.json`; what the payload says of itself stays one text, which MONAI does not evaluate."""
     window = [WINDOW_SLICES, experiment.image_size, experiment.image_size]
-    classes = {str(k): name for k, name in enumerate(["background", *used.names(experiment.classes)])}
+    classes = {str(k): _inert(name) for k, name in enumerate(["background", *used.names(experiment.classes)])}
     picture = {"type": "image", "num_channels": 1, "spatial_shape": window, "dtype": "float32", "is_patch_data": True}
     return {
         "schema": SCHEMA,
@@ -146,6 +147,12 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
             "$@evaluator.run()",
         ],
     }
+
+
+def _inert(name: str) -> str:
+    if name.startswith(("$", "@", "%")):
+        raise FlapSamError(f"The class name {name!r} would be evaluated by MONAI; rename it in the store's manifest.")
+    return name
 
 
 def _built(value: Intensity) -> dict[str, object]:

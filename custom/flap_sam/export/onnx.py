@@ -19,7 +19,7 @@ from flap_sam.sam.network import FlapSam
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-OPSET = 18
+OPSET = 18  # read by every onnxruntime from 1.14 on
 TOLERANCE = 1e-4
 LARGEST_FILE = 2**31 - 2**24  # of one protobuf message, with room for the graph
 CHECKED = (1, 3)  # windows at once
