@@ -10,15 +10,23 @@ from rich.console import Console
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 
+PREPARE, TRAIN, DEPLOY, RESULTS = "Prepare data", "Train and compare", "Deploy", "Results"  # panels of --help
+
 app = typer.Typer(
-    help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).",
+    help="""
+    Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).
+
+    The commands stand in the order in which one uses them; `flap-sam COMMAND --help` says more of each.
+    """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
 
-@app.command()
+
+@app.command(rich_help_panel=PREPARE)
 def prepare(
     source: Annotated[str, typer.Argument(help="layout: kits19, ixi, prostate, decathlon, pairs, bids or phantom")],
     folder: Annotated[Path, typer.Option("--source", help="where the volumes are; the phantom is drawn there")],
@@ -35,7 +43,7 @@ def prepare(
     preparation.prepare(source, folder, out, site, workers, published_intensities)
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def doctor(
     store: Annotated[Path | None, typer.Argument(help="a prepared store")] = None,
     folder: Annotated[Path | None, typer.Option("--source", help="volumes as they come, instead of a store")] = None,
@@ -62,7 +70,19 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
+def checkpoint(
+    file: Annotated[Path, typer.Argument(help="SAM's weights, .pth or .safetensors")],
+    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
+    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+) -> None:
+    """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
+    from flap_sam.reporting.checkpoint import describe
+
+    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
+
+
+@app.command(rich_help_panel=TRAIN)
 def params(
     method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
     adapter: Annotated[str, typer.Option(help="lora, dora or mole")] = "lora",
@@ -87,34 +107,7 @@ def params(
     typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
 
 
-@app.command()
-def checkpoint(
-    file: Annotated[Path, typer.Argument(help="SAM's weights, .pth or .safetensors")],
-    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
-    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
-) -> None:
-    """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
-    from flap_sam.reporting.checkpoint import describe
-
-    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
-
-
-@app.command()
-def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or a downloaded job")]) -> None:
-    """Show the test Dice of a finished run and where its files lie."""
-    from flap_sam.reporting.results import closing_summary, results_below
-
-    found = results_below(work)
-    if not found:
-        raise FlapSamError(f"No finished run lies below {work}; point to a simulator workspace or a downloaded job.")
-    for folder in found:
-        typer.echo(closing_summary(folder))
-
-
-Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
-
-
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def train(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="folder for the results")],
@@ -133,7 +126,7 @@ def train(
     typer.echo(closing_summary(out))
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def compare(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")],
@@ -160,7 +153,7 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def stage(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
@@ -174,7 +167,7 @@ def stage(
     typer.echo(staged_text(make(job, out, parsed(changes or []))))
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def kit(
     folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
     job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
@@ -189,7 +182,7 @@ def kit(
         typer.echo(f"policy laid into {done}")
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def check(
     folder: Annotated[Path, typer.Argument(metavar="KIT", help="a hospital's startup kit")],
 ) -> None:
@@ -201,6 +194,18 @@ def check(
     typer.echo(check_table(findings))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RESULTS)
+def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or a downloaded job")]) -> None:
+    """Show the test Dice of a finished run and where its files lie."""
+    from flap_sam.reporting.results import closing_summary, results_below
+
+    found = results_below(work)
+    if not found:
+        raise FlapSamError(f"No finished run lies below {work}; point to a simulator workspace or a downloaded job.")
+    for folder in found:
+        typer.echo(closing_summary(folder))
 
 
 def main() -> None:
