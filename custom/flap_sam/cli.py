@@ -83,6 +83,14 @@ def checkpoint(
 
 
 @app.command(rich_help_panel=TRAIN)
+def options() -> None:
+    """List every setting of a job and of a site: what it means, its default, what it may be."""
+    from flap_sam.reporting.options import markdown
+
+    typer.echo(markdown(), nl=False)
+
+
+@app.command(rich_help_panel=TRAIN)
 def params(
     method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
     adapter: Annotated[str, typer.Option(help="lora, dora or mole")] = "lora",
