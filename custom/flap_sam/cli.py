@@ -116,6 +116,24 @@ def params(
 
 
 @app.command(rich_help_panel=TRAIN)
+def simulate(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    work: Annotated[Path, typer.Option(help="folder for workspaces; the job's own is emptied first")],
+    sites: Annotated[int, typer.Option(min=1, help="how many; each takes the data of a site of the store")],
+    threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
+    changes: Changes = None,
+) -> None:
+    """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
+
+    Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
+    """
+    from flap_sam.experiments.job import Job, parsed
+    from flap_sam.experiments.simulate import simulate as run
+
+    run(Job.read(job), parsed(changes or []), work, sites, threads)
+
+
+@app.command(rich_help_panel=TRAIN)
 def train(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="folder for the results")],

@@ -40,8 +40,8 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
 
 
 def results_below(work: Path) -> list[Path]:
-    """The results folders of the finished runs below a folder."""
-    return sorted(path.parent for path in work.rglob(f"results/{TEST_DICE}"))
+    """The results folders of the finished runs in or below a folder."""
+    return sorted(path.parent for path in work.rglob(TEST_DICE))
 
 
 def closing_summary(folder: Path) -> str:
