@@ -41,7 +41,7 @@ from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.network import FlapSam
 from flap_sam.training.evaluate import dice
 from flap_sam.training.precision import able
-from flap_sam.training.predict import predict_volume, probabilities
+from flap_sam.training.predict import predict_volume, volume_logits
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
@@ -115,7 +115,7 @@ class Contender:
             self._run = self._in_two_parts
         else:
             settings = experiment, device(), name.removeprefix(OURS)
-            self._found = lambda image: torch.cat([p.cpu() for p in probabilities(ours, image, *settings)])
+            self._found = lambda image: torch.cat([x.softmax(1).cpu() for x in volume_logits(ours, image, *settings)])
             self._labels = lambda image: predict_volume(ours, image, *settings)
             self._run = self._in_one
 

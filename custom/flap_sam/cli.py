@@ -234,6 +234,89 @@ def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or
         typer.echo(closing_summary(folder))
 
 
+Payload = Annotated[Path, typer.Option("--payload", help="global_final.safetensors of a run's results")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
+]
+StoreOfScans = Annotated[Path | None, typer.Option("--store", envvar="FLAP_SAM_DATA", help="a prepared store")]
+
+
+@app.command(rich_help_panel=RESULTS)
+def predict(
+    payload: Payload,
+    source: Annotated[Path, typer.Option("--input", help="a NIfTI file, a DICOM series, or a folder of such")],
+    output: Annotated[Path, typer.Option(help="folder for the label maps")],
+    checkpoint: Checkpoint = None,
+    store: StoreOfScans = None,
+    site: Annotated[str | None, typer.Option(help="of the store: whose scanner made the scans")] = None,
+    clip: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="LOW HIGH", help="intensities the network sees as 0 and 1; with % signs, percentiles"),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="a probability map of every class too")
+    ] = False,
+) -> None:
+    """Segment new scans with a trained payload: label maps on the scans' own grids, and pictures of them."""
+    from flap_sam.inference.intensities import conventions
+    from flap_sam.inference.model import Model
+    from flap_sam.inference.predict import predict as run
+    from flap_sam.inference.scans import scans_at
+    from flap_sam.inference.segment import Segmenter
+    from flap_sam.reporting.prediction import prediction_table
+    from flap_sam.site import Site
+    from flap_sam.training.precision import settle
+
+    scans = scans_at(source)
+    model = Model.load(payload, checkpoint)
+    used = conventions(model.experiment, store, site, clip)
+    device = Site.read(None).torch_device()
+    segmenter = Segmenter(model, used, device, settle("auto", device), probabilities)
+    typer.echo(f"scans: {len(scans)}; intensities {used.told}")
+    done = list(run(segmenter, scans, output))
+    typer.echo(prediction_table(done, used.names(model.experiment.classes), output))
+    if any(prediction.error for prediction in done):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RESULTS)
+def evaluate(
+    predicted: Annotated[Path | None, typer.Option(help="a label map, or a folder of them")] = None,
+    truth: Annotated[Path | None, typer.Option(help="the true one, or a folder of them, under the same names")] = None,
+    classes: Annotated[int | None, typer.Option(help="of the label maps, background not counted")] = None,
+    payload: Annotated[
+        Path | None, typer.Option(help="or a payload, with --store: its test cases are predicted")
+    ] = None,
+    checkpoint: Checkpoint = None,
+    store: StoreOfScans = None,
+    site: Annotated[list[str] | None, typer.Option(help="only this site of the store; may be repeated")] = None,
+    tolerance: Annotated[float, typer.Option(min=0.001, help="of the surface Dice, in mm")] = 2.0,
+    csv: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
+) -> None:
+    """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice."""
+    from flap_sam.inference.evaluate import evaluate_masks, evaluate_store
+    from flap_sam.inference.model import Model
+    from flap_sam.reporting.evaluation import evaluation_table
+    from flap_sam.site import Site
+    from flap_sam.training.evaluate import write_cases
+    from flap_sam.training.precision import settle
+
+    if predicted and truth and classes and not payload:
+        scores = list(evaluate_masks(predicted, truth, classes, tolerance))
+    elif payload and store and not (predicted or truth):
+        device = Site.read(None).torch_device()
+        model = Model.load(payload, checkpoint)
+        scores = list(evaluate_store(model, store, site, tolerance, device, settle("auto", device)))
+        classes = model.experiment.classes
+    else:
+        raise FlapSamError("Name either --predicted, --truth and --classes, or --payload and --store.")
+    typer.echo(evaluation_table(scores, [f"class {k}" for k in range(1, classes + 1)], tolerance))
+    if csv:
+        write_cases(csv, scores)
+        typer.echo(f"written: {csv}")
+
+
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
     try:

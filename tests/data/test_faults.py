@@ -105,7 +105,11 @@ FAULTS = {
     "a folder instead": ("images", a_folder, "is no file"),
     "missing image": ("images", lambda path: path.unlink(), "does not exist"),
     "missing mask": ("labels", lambda path: path.unlink(), "does not exist"),
-    "label of another shape": ("labels", of_shape((6, 8, 8), np.uint8), r"has shape \(6, 8, 8\), but its image"),
+    "label of another shape": (
+        "labels",
+        of_shape((6, 8, 8), np.uint8),
+        r"has shape \(6, 8, 8\), but",
+    ),
     "NaN": ("images", with_one(np.nan), "not finite"),
     "infinite": ("images", with_one(-np.inf), "not finite"),
     "beyond 32 bits": ("images", with_one(1e300, np.float64), "overflow 32 bits"),

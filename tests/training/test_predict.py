@@ -5,7 +5,7 @@ import pytest
 import torch
 from flap_sam.data.views import Views
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.training.predict import embed, predict_volume, probabilities
+from flap_sam.training.predict import embed, predict_volume, volume_logits
 from torch.nn import functional as F
 
 from tests.training.networks import Threshold
@@ -84,7 +84,7 @@ def test_the_probabilities_are_those_of_window_by_window(small, normalisation, s
     network, experiment = lively(small, normalisation=normalisation)
     image = a_volume(slices, 32, 32)
     expected = window_by_window(network, image, experiment)
-    found = torch.cat(list(probabilities(network, image, experiment, CPU, "float32")))
+    found = torch.cat([logits.softmax(1) for logits in volume_logits(network, image, experiment, CPU, "float32")])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert expected.std() > 0.01
 
@@ -98,7 +98,7 @@ def test_however_much_is_done_at_once(small, monkeypatch, normalisation, togethe
     full = F.interpolate(expected, image.shape[1:], mode="bilinear").softmax(1)
     monkeypatch.setattr("flap_sam.training.predict.PIXELS_TOGETHER", together)
     monkeypatch.setattr("flap_sam.training.predict.VALUES_TOGETHER", together)
-    found = torch.cat(list(probabilities(network, image, experiment, CPU, "float32")))
+    found = torch.cat([logits.softmax(1) for logits in volume_logits(network, image, experiment, CPU, "float32")])
     torch.testing.assert_close(found, full, atol=1e-5, rtol=1e-4)
     labels = predict_volume(network, image, experiment, CPU, "float32")
     assert labels.dtype == np.uint8

@@ -47,7 +47,18 @@ def read_volume(path: Path) -> Volume:
     Raises:
         FlapSamError: as `read_nifti`; or its affine has no orientation.
     """
-    array, affine = read_nifti(path)
+    return volume_of(path, *read_nifti(path))
+
+
+def volume_of(path: Path, array: np.ndarray, affine: np.ndarray) -> Volume:
+    """Turn an array of a file, or of a folder of DICOM slices, to store orientation.
+
+    Args:
+        affine: [4, 4], voxel to patient millimetres.
+
+    Raises:
+        FlapSamError: the affine has no orientation.
+    """
     _check_affine(path, affine)
     to_store = ornt_transform(io_orientation(affine), axcodes2ornt(STORE_AXES))
     spacing = np.empty(3)
@@ -79,8 +90,21 @@ def read_pair(image_path: Path, label_path: Path, classes: int, any_label: bool 
     _check_same_grid(image, label)
     if any_label:
         return image, by_rows(label.array, np.uint8, lambda row: row > 0)
-    _check_labels(label, classes)
-    return image, by_rows(label.array, np.uint8, lambda row: row)
+    return image, _labels(label, classes)
+
+
+def read_masks(predicted_path: Path, truth_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray, Volume]:
+    """Read two label maps of one scan.
+
+    Returns:
+        Both as uint8 [slices, rows, columns], and the volume of the truth.
+
+    Raises:
+        FlapSamError: as `read_pair`.
+    """
+    predicted, truth = read_volume(predicted_path), read_volume(truth_path)
+    _check_same_grid(truth, predicted)
+    return _labels(predicted, classes), _labels(truth, classes), truth
 
 
 def by_rows(array: np.ndarray, dtype: type, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -145,15 +169,20 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
 def _check_same_grid(image: Volume, label: Volume) -> None:
     if label.original_shape != image.original_shape:
         raise FlapSamError(
-            f"{label.path} has shape {label.original_shape}, but its image {image.path} has shape "
-            f"{image.original_shape}; every label must lie on its image's grid."
+            f"{label.path} has shape {label.original_shape}, but {image.path} has shape "
+            f"{image.original_shape}; both must lie on one grid."
         )
     distance = np.abs(np.subtract(label.affine, image.affine)).max()
     if distance > AFFINE_TOLERANCE:
         raise FlapSamError(
-            f"{label.path} has an affine up to {distance:g} away from that of its image {image.path}, expected "
-            f"at most {AFFINE_TOLERANCE:g}; every label must lie on its image's grid."
+            f"{label.path} has an affine up to {distance:g} away from that of {image.path}, expected "
+            f"at most {AFFINE_TOLERANCE:g}; both must lie on one grid."
         )
+
+
+def _labels(label: Volume, classes: int) -> np.ndarray:
+    _check_labels(label, classes)
+    return by_rows(label.array, np.uint8, lambda row: row)
 
 
 def _check_labels(label: Volume, classes: int) -> None:

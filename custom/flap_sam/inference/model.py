@@ -53,8 +53,10 @@ def _check_start(path: Path, checkpoint: Path | None, found: payload.Payload, st
     wanted = found.notes.get("start")
     if wanted == start:
         return
+    if not isinstance(wanted, str):
+        raise FlapSamError(f"Payload {path} does not say what it was trained from; train it with this version.")
     given = f"{checkpoint} gives" if checkpoint else "random weights give"
     raise FlapSamError(
-        f"Payload {path} was trained from a network of sha256 {str(wanted)[:64]}, {given} {start}; point --checkpoint "
+        f"Payload {path} was trained from a network of sha256 {wanted[:64]}, {given} {start}; point --checkpoint "
         "to the SAM weights that its sites used, or leave it out if they had none."
     )

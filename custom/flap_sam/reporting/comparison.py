@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from flap_sam.files import replacing
-from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import FINAL, ROUND_LOG, TEST_DICE
-from flap_sam.reporting.text import as_text, figure
+from flap_sam.reporting.text import as_text, mean_and_spread
 
 CELL = "cell.json"
 
@@ -83,15 +83,15 @@ def write(out: Path) -> str:
 
 
 def _texts(row: Row, sites: Sequence[str]) -> list[str]:
-    dice = [_with_spread(row.dice.get(site, []), 3) for site in sites]
+    dice = [mean_and_spread(row.dice.get(site, []), 3) for site in sites]
     return [
         row.label,
         row.setting,
         *dice,
-        _with_spread(row.means(), 3),
-        _with_spread(row.up, 2),
-        _with_spread(row.down, 2),
-        _with_spread(row.minutes, 1),
+        mean_and_spread(row.means(), 3),
+        mean_and_spread(row.up, 2),
+        mean_and_spread(row.down, 2),
+        mean_and_spread(row.minutes, 1),
     ]
 
 
@@ -116,11 +116,6 @@ def _own(cells: Iterable[dict], site: str) -> float | None:
 
 def _label(cell: dict) -> str:
     return ", ".join(f"{name} {value}" for name, value in cell["changes"].items()) or "the job as it is"
-
-
-def _with_spread(values: Sequence[float | None], digits: int) -> str:
-    spread = spread_of_known(values)
-    return figure(mean_of_known(values), digits) + ("" if spread is None else f" ± {figure(spread, digits)}")
 
 
 def _read(folder: Path) -> dict:

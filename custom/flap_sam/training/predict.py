@@ -33,16 +33,19 @@ def predict_volume(
 ) -> np.ndarray:
     """Label map of a volume, on its own grid: uint8 [slices, rows, columns], the class of highest probability.
 
-    See `probabilities` for the arguments.
+    See `volume_logits` for the arguments.
     """
-    found = [
-        logits.max(dim=1).indices.to(torch.uint8).cpu()  # several times faster than argmax on the CPU
-        for logits in _logits(network, image, experiment, device, precision, embeddings)
-    ]
+    found = [labels_of(logits) for logits in volume_logits(network, image, experiment, device, precision, embeddings)]
     return torch.cat(found).numpy()
 
 
-def probabilities(
+def labels_of(logits: Tensor) -> Tensor:
+    """The class of highest probability, uint8 [k, rows, columns] on the CPU, of logits [k, classes + 1, ...]."""
+    return logits.max(dim=1).indices.to(torch.uint8).cpu()  # several times faster than argmax on the CPU
+
+
+@torch.no_grad()
+def volume_logits(
     network: nn.Module,
     image: np.ndarray,
     experiment: Experiment,
@@ -50,9 +53,9 @@ def probabilities(
     precision: str,
     embeddings: np.ndarray | None = None,
 ) -> Iterator[Tensor]:
-    """Class probabilities of a volume, on its own grid.
+    """Logits of a volume, on its own grid; their softmax is its class probabilities.
 
-    On the network's grid they are, to numerical precision, those of windows of 5 slices centred on every slice,
+    On the network's grid these are, to numerical precision, those of windows of 5 slices centred on every slice,
     averaged over the windows that hold a slice; beyond the volume's ends the edge slice is repeated. From there
     their logarithms are interpolated, which for a single window is to interpolate its logits.
 
@@ -62,10 +65,17 @@ def probabilities(
         embeddings: float32 [views, width, S / 16, S / 16] of the volume's views, where they are known already.
 
     Yields:
-        float32 [k, classes + 1, rows, columns] on the device, the next k slices; they sum to 1.
+        float32 [k, classes + 1, rows, columns] on the device, the next k slices.
     """
-    for logits in _logits(network, image, experiment, device, precision, embeddings):
-        yield logits.softmax(dim=1)
+    network.eval()
+    if METHODS[experiment.method].mixes_slices:
+        found = _side_by_side(network, image, experiment, device, precision)
+    else:
+        found = _by_view(network, image, experiment, device, precision, embeddings)
+    for small in found:
+        at_once = max(1, VALUES_TOGETHER // (small.shape[1] * image[0].size))
+        for few in small.split(at_once):
+            yield F.interpolate(few, size=image.shape[1:], mode="bilinear")
 
 
 @torch.no_grad()
@@ -77,27 +87,6 @@ def embed(
         with autocast(device, precision):
             embeddings = network.encode(views.pictures(run, image_size, device)[None])[0]
         yield run, embeddings.float()
-
-
-@torch.no_grad()
-def _logits(
-    network: nn.Module,
-    image: np.ndarray,
-    experiment: Experiment,
-    device: torch.device,
-    precision: str,
-    embeddings: np.ndarray | None,
-) -> Iterator[Tensor]:
-    """Logits of a volume's slices on its own grid, [k, classes + 1, rows, columns], in order."""
-    network.eval()
-    if METHODS[experiment.method].mixes_slices:
-        found = _side_by_side(network, image, experiment, device, precision)
-    else:
-        found = _by_view(network, image, experiment, device, precision, embeddings)
-    for small in found:
-        at_once = max(1, VALUES_TOGETHER // (small.shape[1] * image[0].size))
-        for few in small.split(at_once):
-            yield F.interpolate(few, size=image.shape[1:], mode="bilinear")
 
 
 def _by_view(

@@ -1,0 +1,81 @@
+"""How good segmentations are: of a payload on a store's cases, or of label maps beside the true ones."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from flap_sam.data.geometry import read_masks
+from flap_sam.data.store import SiteStore, sites
+from flap_sam.errors import FlapSamError
+from flap_sam.inference.model import Model
+from flap_sam.inference.scans import is_nifti, stem
+from flap_sam.inference.segment import MASK
+from flap_sam.training.evaluate import CaseScore, dice, score
+from flap_sam.training.surfaces import surface_metrics
+
+SUFFIX = MASK.removesuffix(".nii.gz")
+
+
+def evaluate_store(
+    model: Model, store: Path, only: list[str] | None, tolerance: float, device: torch.device, precision: str
+) -> Iterator[CaseScore]:
+    """A payload on the test cases of a store; the cases are called `site/case`.
+
+    Args:
+        only: these sites; None means all.
+        tolerance: of the surface Dice, in mm.
+
+    Raises:
+        FlapSamError: see `SiteStore.open`; or the store has other classes than the payload, or no test case.
+    """
+    experiment = replace(model.experiment, surface_tolerance=tolerance)
+    opened = [SiteStore.open(store, name) for name in only or sites(store) or ["?"]]
+    for site in opened:
+        if len(site.manifest.classes) != experiment.classes:
+            raise FlapSamError(
+                f"Store {site.folder} has {len(site.manifest.classes)} classes, the payload has "
+                f"{experiment.classes}; point to a store prepared for it."
+            )
+    if not any(site.cases("test") for site in opened):
+        raise FlapSamError(f"Store {store} has no test case; prepare it with cases whose split is test.")
+    network = model.network.to(device)
+    for site in opened:
+        for found in score(network, site, "test", experiment, device, precision):
+            yield replace(found, case=f"{site.manifest.site}/{found.case}")
+
+
+def evaluate_masks(predicted: Path, truth: Path, classes: int, tolerance: float) -> Iterator[CaseScore]:
+    """Label maps beside the true ones: two files, or two folders where the true `X.nii.gz` meets `X` or `X_mask`.
+
+    Raises:
+        FlapSamError: a true map has no counterpart, or see `read_masks`.
+    """
+    for case, (found, true) in _pairs(predicted, truth).items():
+        prediction, label, volume = read_masks(found, true, classes)
+        surfaces = surface_metrics(prediction, label, classes, volume.spacing, tolerance)
+        yield CaseScore(case, dice(prediction, label, classes), *surfaces)
+
+
+def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
+    if predicted.is_file() and truth.is_file():
+        return {_case(truth): (predicted, truth)}
+    found, true = ({_case(file): file for file in _maps_in(folder)} for folder in (predicted, truth))
+    if missing := sorted(true.keys() - found.keys()):
+        raise FlapSamError(
+            f"{predicted} holds no label map of {missing[0]}, which {truth} has ({len(missing)} of {len(true)} are "
+            f"missing); expected {missing[0]}{MASK}."
+        )
+    return {case: (found[case], file) for case, file in sorted(true.items())}
+
+
+def _maps_in(folder: Path) -> list[Path]:
+    maps = [file for file in folder.iterdir() if is_nifti(file)] if folder.is_dir() else []
+    if not maps:
+        raise FlapSamError(f"{folder} holds no label map (.nii, .nii.gz); point to two files or two folders.")
+    return maps
+
+
+def _case(path: Path) -> str:
+    return stem(path).removesuffix(SUFFIX)

@@ -1,0 +1,77 @@
+"""Scans of a folder, one after the other, to label maps and pictures of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flap_sam.errors import FlapSamError
+from flap_sam.inference.overlay import draw
+from flap_sam.inference.scans import Scan
+from flap_sam.inference.segment import Segmenter, outputs, write
+
+PICTURE = "_overlay.png"
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    TextColumn("{task.percentage:>3.0f} %"),
+    TimeRemainingColumn(),
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of a scan.
+
+    Args:
+        volumes: by class, in ml; None where it failed.
+        error: the sentence that says why; None where it did not.
+    """
+
+    name: str
+    volumes: tuple[float, ...] | None
+    error: str | None = None
+
+
+def predict(segmenter: Segmenter, scans: list[Scan], folder: Path) -> Iterator[Prediction]:
+    """Segment scans; one that cannot be read does not keep the others.
+
+    Raises:
+        FlapSamError: a file that would be made is there already; nothing is read then.
+    """
+    for scan in scans:
+        _check_new(_files(segmenter, scan, folder))
+    with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(scans))
+        for number, scan in enumerate(scans):
+            progress.update(task, description=scan.name)
+            try:
+                yield _predict_one(segmenter, scan, folder, lambda share: progress.advance(task, share))
+            except FlapSamError as problem:
+                yield Prediction(scan.name, None, str(problem))
+            progress.update(task, completed=number + 1)
+
+
+def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callable[[float], None]) -> Prediction:
+    volume = scan.read()
+    found = segmenter.segment(volume, advance)
+    *maps, picture = _files(segmenter, scan, folder)
+    classes = segmenter.experiment.classes
+    draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
+    write(maps, volume, found)
+    millilitres = np.prod(volume.spacing) / 1000
+    counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
+    return Prediction(scan.name, tuple((counts * millilitres).tolist()))
+
+
+def _files(segmenter: Segmenter, scan: Scan, folder: Path) -> list[Path]:
+    maps = outputs(folder, scan.name, segmenter.experiment.classes, segmenter.keeps_probabilities)
+    return [*maps, folder / f"{scan.name}{PICTURE}"]
+
+
+def _check_new(files: list[Path]) -> None:
+    if there := next((file for file in files if file.exists()), None):
+        raise FlapSamError(f"{there} is there already; choose another --output, or move it away.")

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from flap_sam.data.dicom import is_dicom, read_series, series_in
+from flap_sam.data.geometry import volume_of
+from flap_sam.errors import FlapSamError
+
+from tests.data.dicom import write_series
+
+AXIAL = np.array([[-0.8, 0, 0, 70.0], [0, -0.9, 0, 50.0], [0, 0, 2.5, -300.0], [0, 0, 0, 1]])
+SAGITTAL = np.array([[0, 0, 3.0, -40.0], [0.7, 0, 0, -20.0], [0, -0.7, 0, 90.0], [0, 0, 0, 1]])
+
+
+def scan(shape=(7, 5, 6)) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.int16).reshape(shape) - 100
+
+
+@pytest.mark.parametrize("affine", [AXIAL, SAGITTAL], ids=["axial", "sagittal"])
+def test_every_voxel_keeps_its_place_in_the_patient(tmp_path, affine):
+    array = scan()
+    (files,) = series_in(write_series(tmp_path, array, affine))
+    read, found = read_series(files)
+    by_place = {tuple(np.round((found @ [*ijk, 1])[:3], 2)): read[ijk] for ijk in np.ndindex(read.shape)}
+    assert len(by_place) == array.size
+    for ijk in np.ndindex(array.shape):
+        assert by_place[tuple(np.round((affine @ [*ijk, 1])[:3], 2))] == array[ijk]
+
+
+def test_store_orientation_is_found_as_for_nifti(tmp_path):
+    (files,) = series_in(write_series(tmp_path, scan(), SAGITTAL))
+    volume = volume_of(tmp_path, *read_series(files))
+    assert volume.spacing == pytest.approx((0.7, 0.7, 3.0))
+    assert volume.array.shape == (5, 7, 6)
+
+
+def test_series_are_told_apart(tmp_path):
+    write_series(tmp_path, scan(), AXIAL, "1.2.3")
+    write_series(tmp_path, scan((4, 4, 3)), AXIAL, "1.2.4")
+    assert [len(files) for files in series_in(tmp_path)] == [6, 3]
+    assert all(is_dicom(file) for files in series_in(tmp_path) for file in files)
+
+
+def test_a_missing_slice_is_named(tmp_path):
+    (files,) = series_in(write_series(tmp_path, scan(), AXIAL, leave_out=3))
+    with pytest.raises(FlapSamError, match=r"slices 3 and 4 5 mm apart, the others 2\.5 mm"):
+        read_series(files)
+
+
+def test_a_single_slice_is_no_volume(tmp_path):
+    (files,) = series_in(write_series(tmp_path, scan((4, 5, 1)), AXIAL))
+    with pytest.raises(FlapSamError, match="has a single slice"):
+        read_series(files)
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path):
+    (files,) = series_in(write_series(tmp_path, scan(), AXIAL))
+    files[2].write_bytes(files[2].read_bytes()[:400])
+    with pytest.raises(FlapSamError, match="cannot be read") as caught:
+        read_series(files)
+    assert "\n" not in str(caught.value)

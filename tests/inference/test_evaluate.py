@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.inference.evaluate import evaluate_masks, evaluate_store
+from flap_sam.inference.model import Model
+from flap_sam.reporting.evaluation import evaluation_table
+from flap_sam.training.evaluate import score
+
+from tests.data.volumes import save
+from tests.training.networks import Threshold
+
+AXES = np.diag([-0.5, 2.0, 1.0, 1])
+
+
+def box(shift: int, label: int = 1) -> np.ndarray:
+    array = np.zeros((12, 10, 9), np.uint8)
+    array[2 + shift : 7 + shift, 3:8, 2:6] = label
+    return array
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, shift in (("a", 0), ("b", 1)):
+        save(tmp_path / "truth" / f"{name}.nii.gz", box(0), AXES)
+        save(tmp_path / "predicted" / f"{name}_mask.nii.gz", box(shift), AXES)
+    return tmp_path / "predicted", tmp_path / "truth"
+
+
+def test_maps_meet_by_name_and_distances_are_in_millimetres(folders):
+    same, shifted = evaluate_masks(*folders, 2, 0.4)
+    assert (same.case, same.dice, same.hausdorff, same.surface_dice) == ("a", (1.0, None), (0.0, None), (1.0, None))
+    assert shifted.dice[0] == pytest.approx(0.8)
+    assert shifted.hausdorff[0] == pytest.approx(0.5), "one voxel along the axis of 0.5 mm"
+    assert 0 < shifted.surface_dice[0] < 1
+    (alone,) = evaluate_masks(folders[0] / "b_mask.nii.gz", folders[1] / "a.nii.gz", 1, 1.0)
+    assert alone.surface_dice == (1.0,), "within a tolerance of 1 mm"
+
+
+def test_the_table_ends_with_mean_and_spread(folders):
+    text = evaluation_table(list(evaluate_masks(*folders, 2, 1.0)), ["organ", "lesion"], 1.0)
+    assert "0.900 ± 0.141" in text
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("│ ")][:2] == ["a", "b"]
+
+
+def test_a_missing_map_is_named(folders):
+    (folders[0] / "b_mask.nii.gz").unlink()
+    with pytest.raises(FlapSamError, match=r"holds no label map of b, .* \(1 of 2 are missing\); expected b_mask"):
+        list(evaluate_masks(*folders, 2, 1.0))
+    with pytest.raises(FlapSamError, match=r"holds no label map \(\.nii"):
+        list(evaluate_masks(folders[0].parent, folders[1], 2, 1.0))
+
+
+def test_maps_on_other_grids_or_with_other_labels_are_refused(folders):
+    save(folders[0] / "b_mask.nii.gz", box(0))
+    with pytest.raises(FlapSamError, match="on one grid"):
+        list(evaluate_masks(*folders, 2, 1.0))
+    save(folders[0] / "b_mask.nii.gz", box(0, 3), AXES)
+    with pytest.raises(FlapSamError, match="holds the label 3, expected only the whole numbers 0 to 2"):
+        list(evaluate_masks(*folders, 2, 1.0))
+
+
+def test_a_payload_is_scored_as_its_sites_score_it(small, store):
+    from flap_sam.data.store import SiteStore
+
+    cpu = torch.device("cpu")
+    found = list(evaluate_store(Model(Threshold(), small, {}), store, ["C", "A"], 1.5, cpu, "float32"))
+    assert [s.case for s in found] == ["C/case_1", "C/case_2", "A/case_2"]
+    alone = [s for site in "CA" for s in score(Threshold(), SiteStore.open(store, site), "test", small, cpu, "float32")]
+    assert [s.dice for s in found] == [s.dice for s in alone]
+    assert all(len(s.surface_dice) == 2 for s in found)
+
+
+def test_a_store_of_other_classes_is_refused(small, store):
+    from dataclasses import replace
+
+    model = Model(Threshold(), replace(small, classes=3), {})
+    with pytest.raises(FlapSamError, match="has 2 classes, the payload has 3"):
+        list(evaluate_store(model, store, None, 1.0, torch.device("cpu"), "float32"))

@@ -1,0 +1,51 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.inference.predict import predict
+from flap_sam.inference.scans import scans_at
+from flap_sam.reporting.prediction import prediction_table
+
+from tests.data.dicom import write_series
+from tests.data.volumes import save
+from tests.inference.test_segment import AXES, scan_of, segmenter
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, axes in zip("abc", [*AXES.values(), np.eye(4)], strict=True):
+        save(tmp_path / "in" / f"{name}.nii.gz", scan_of(axes), axes)
+    axes = np.diag([-1.0, -1.0, 2.0, 1.0])
+    write_series(tmp_path / "in" / "ct", scan_of(axes), axes)
+    return tmp_path / "in"
+
+
+def test_every_scan_of_a_folder_gets_a_mask_and_a_picture(small, folder, tmp_path):
+    out = tmp_path / "out"
+    done = list(predict(segmenter(small), scans_at(folder), out))
+    assert [(p.name, p.error) for p in done] == [("a", None), ("b", None), ("c", None), ("ct", None)]
+    assert sorted(p.name for p in out.iterdir()) == [
+        f"{name}{ending}" for name in ("a", "b", "c", "ct") for ending in ("_mask.nii.gz", "_overlay.png")
+    ]
+    scan, mask = (nib.load(path) for path in (folder / "b.nii.gz", out / "b_mask.nii.gz"))
+    spacing = np.prod(np.abs(scan.affine[:3, :3]).sum(0))
+    assert done[1].volumes[0] == pytest.approx(np.count_nonzero(np.asarray(mask.dataobj) == 1) * spacing / 1000)
+    series = np.asarray(nib.load(out / "ct_mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(series, (scan_of(np.eye(4)) > 40).astype(int) + (scan_of(np.eye(4)) > 70))
+
+
+def test_one_broken_scan_does_not_keep_the_others(small, folder, tmp_path):
+    (folder / "b.nii.gz").write_bytes((folder / "b.nii.gz").read_bytes()[:300])
+    done = list(predict(segmenter(small), scans_at(folder), tmp_path / "out"))
+    assert [p.error is None for p in done] == [True, False, True, True]
+    assert "b.nii.gz cannot be read" in done[1].error
+    text = prediction_table(done, ["organ", "lesion"], tmp_path / "out")
+    assert "3 of 4 scans segmented" in text
+    assert f"b: {done[1].error}" in text
+
+
+def test_nothing_is_overwritten(small, folder, tmp_path):
+    save(tmp_path / "out" / "c_mask.nii.gz", np.ones((2, 2, 2), np.uint8))
+    with pytest.raises(FlapSamError, match=r"c_mask\.nii\.gz is there already"):
+        list(predict(segmenter(small), scans_at(folder), tmp_path / "out"))
+    assert len(list((tmp_path / "out").iterdir())) == 1
