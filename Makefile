@@ -7,7 +7,7 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 .PHONY: demo test test-package test-deployment bench docs lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
-	OMP_NUM_THREADS=1 $(BIN)/nvflare simulator jobs/flap_sam_kits -w work -n 6 -t 6
+	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
 
 test: $(READY)
 	$(MAKE) --jobs 2 --output-sync test-package test-deployment

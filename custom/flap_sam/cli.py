@@ -13,11 +13,10 @@ from flap_sam.experiment import Experiment
 PREPARE, TRAIN, DEPLOY, RESULTS = "Prepare data", "Train and compare", "Deploy", "Results"  # panels of --help
 
 app = typer.Typer(
-    help="""
-    Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).
-
-    The commands stand in the order in which one uses them; `flap-sam COMMAND --help` says more of each.
-    """,
+    help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).\n\n"
+    "To try it, without data: `flap-sam simulate jobs/flap_sam_kits --work work --sites 6`\n\n"
+    "With volumes of your own: prepare, doctor, FLAP_SAM_DATA set to the store, simulate jobs/flap_sam_nifti\n\n"
+    "The commands stand in the order of use; `flap-sam COMMAND --help` says more of each.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -7,7 +7,6 @@ folder is copied, and all else is FLARE's.
 
 import json
 import re
-import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from nvflare.recipe import SimEnv
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.console import quiet_config
 
+BREAKING = re.compile(r"""[\s'"\\#]""")
 REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
 
 
@@ -52,9 +52,10 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
         FlapSamError: the run failed, or cannot be started there.
     """
     workspace = workspaces.absolute() / job.name
-    if shlex.split(str(workspace), comments=True) != [str(workspace)]:
+    if BREAKING.search(str(workspace)):
         raise FlapSamError(
-            f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and #; choose another folder."
+            f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose another "
+            "folder."
         )
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "log_config.json"
