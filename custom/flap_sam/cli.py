@@ -222,13 +222,13 @@ def check(
 
 
 @app.command(rich_help_panel=RESULTS)
-def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or a downloaded job")]) -> None:
+def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded job, or one run's results")]) -> None:
     """Show the test Dice of a finished run and where its files lie."""
     from flap_sam.reporting.results import closing_summary, results_below
 
     found = results_below(work)
     if not found:
-        raise FlapSamError(f"No finished run lies below {work}; point to a simulator workspace or a downloaded job.")
+        raise FlapSamError(f"No finished run lies below {work}; point to a workspace or a downloaded job.")
     for folder in found:
         typer.echo(closing_summary(folder))
 

@@ -74,3 +74,10 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
         monkeypatch.delenv("OMP_NUM_THREADS")
     assert simulate(Job.read(JOB), QUICK, tmp_path / "work", 20, threads) == tmp_path / "work/results"
     assert seen == [(expected, JOB.name, 20, threads)]
+
+
+def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
+    with pytest.raises(FlapSamError, match="ended without results"):
+        simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)

@@ -16,7 +16,7 @@ def test_an_environment_gets_the_folder_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["two words", "a#b", "it's", "a\\b"])
 def test_a_workspace_that_breaks_the_commands_of_flare_is_refused(tmp_path, name):
-    with pytest.raises(FlapSamError, match="choose another folder"):
+    with pytest.raises(FlapSamError, match="cannot simulate in"):
         simulate(JOB, tmp_path / name, 2, 2)
     assert not (tmp_path / name).exists()
 

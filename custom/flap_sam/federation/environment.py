@@ -51,21 +51,23 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
     Raises:
         FlapSamError: the run failed, or cannot be started there.
     """
-    workspace = workspaces.absolute() / job.name
-    if BREAKING.search(str(workspace)):
-        raise FlapSamError(
-            f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose another "
-            "folder."
-        )
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "log_config.json"
         logs.write_text(json.dumps(quiet_config()))
         environment = SimEnv(
-            num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspace.parent)
+            num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
         )
+        workspace = Path(environment.get_job_result(job.name))
+        if BREAKING.search(str(workspace)):
+            raise FlapSamError(
+                f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "
+                "another folder."
+            )
         try:
             environment.deploy(FolderJob(job))
-        except (RuntimeError, ValueError) as error:
+        except ValueError as error:
+            raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
+        except RuntimeError as error:
             raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
     return workspace
 

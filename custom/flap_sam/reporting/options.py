@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import get_args, get_origin
 
 from flap_sam import experiment, site
@@ -91,9 +91,7 @@ def _rows(group: Group) -> Iterator[str]:
 
 def _type(annotation: object) -> str:
     if isinstance(annotation, UnionType):
-        own, nothing = get_args(annotation)
-        assert nothing is NoneType
-        return f"{_type(own)}, or null"
+        return f"{_type(get_args(annotation)[0])}, or null"
     if get_origin(annotation) is not None:
         return f"{TYPES[get_args(annotation)[1]]} by name"
     return TYPES[annotation]
