@@ -25,12 +25,12 @@ from contenders import BASELINE, LOW, OURS
 from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.simulate import finish
 from flap_sam.reporting.results import ROUND_LOG
 from matplotlib import pyplot
 from memory import HANDED_BACK
 from rich.console import Console
 from rich.table import Table
-from simulation import finish
 
 HERE = Path(__file__).parent
 JOB = HERE.parent / "jobs" / "flap_sam_kits"
@@ -90,9 +90,9 @@ def round_of(sites: int, _: str) -> dict[str, list[float]]:
         folder = Path(name)
         store_of(sites, folder / "store")
         job = Job.read(JOB).copy(folder / "job", {"rounds": ROUNDS, "image_size": 32, "batch_size": 16})
-        finish(job, folder / "work", sites, threads=sites, FLAP_SAM_DATA=str(folder / "store"))
-        log = folder / "work/server/simulate_job/results" / ROUND_LOG
-        rounds = [json.loads(line) for line in log.read_text().splitlines()][1:]
+        own = {"FLAP_SAM_DATA": str(folder / "store"), "FLAP_SAM_STATE": str(folder / "state")}
+        results = finish(job, folder / "work", sites, OMP_NUM_THREADS="1", **own)
+        rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()][1:]
     return {OURS: [statistics.median(record[key] for record in rounds) for key in ("seconds", "server_seconds")]}
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.simulate import start
 from rich.console import Console
 from rich.table import Table
-from simulation import start
 
 JOB = Path(__file__).parents[1] / "jobs" / "flap_sam_kits"
 SMALL = {"image_size": 32, "rank": 16, "batch_size": 16}
@@ -35,7 +35,7 @@ def role(pid: int) -> str | None:
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if any("simulator_worker" in word for word in words):
         return next(words[i + 1] for i, word in enumerate(words) if word == "--client")
-    return "server" if "simulator" in words else None
+    return "server" if any(word.endswith("simulator.simulator") for word in words) else None
 
 
 def kilobytes(pid: int) -> int:
@@ -81,8 +81,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = Job.read(JOB).copy(folder / "job", SMALL | {"rounds": asked.rounds})
-        run = start(job, folder / "work", asked.sites, threads=asked.sites)
-        log = folder / "work/server/simulate_job/results/rounds.jsonl"
+        own = {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state")}
+        run = start(job, folder / "work", asked.sites, **own)
+        log = folder / "work/job/server/simulate_job/results/rounds.jsonl"
         measured = follow(run, log)
         seconds = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]
     shown = [k for k in (0, 4, 9, 19, 29, 39) if k < len(measured)]

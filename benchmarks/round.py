@@ -32,11 +32,11 @@ from pathlib import Path
 
 import torch
 from flap_sam.experiments.job import SERVER_CONFIG, Job
+from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG
 from rich.console import Console
 from rich.table import Table
-from simulation import finish
 
 JOB = Path(__file__).parents[1] / "jobs" / "flap_sam_kits"
 BASELINE, OURS = "baseline", "ours"
@@ -53,16 +53,17 @@ class Task:
     sent: float
 
 
-def run(folder: Path, name: str, sites: int, settings: dict) -> tuple[float, float]:
-    """Run the job; when it began, on the clock, and the seconds it took."""
+def run(folder: Path, name: str, sites: int, settings: dict) -> tuple[Path, float, float]:
+    """Run the job, a processor a process; its results, when it began, on the clock, and the seconds it took."""
     job = Job.read(JOB).copy(folder / f"job_{name}", settings)
     if name == BASELINE:
         config = json.loads((job / SERVER_CONFIG).read_text())
         del config["server"]
         (job / SERVER_CONFIG).write_text(json.dumps(config))
     began, start = time.time(), time.perf_counter()
-    finish(job, folder / name, sites, threads=1 if name == BASELINE else sites)
-    return began, time.perf_counter() - start
+    alone = {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / f"state_{name}")}
+    results = finish(job, folder / name, sites, threads=1 if name == BASELINE else sites, **alone)
+    return results, began, time.perf_counter() - start
 
 
 def tasks_of(log: Path, began: float) -> list[Task]:
@@ -75,10 +76,10 @@ def tasks_of(log: Path, began: float) -> list[Task]:
     return [Task(*moment) for moment in zip(*moments.values(), strict=True)]
 
 
-def parts(work: Path, began: float, wall: float, taking_turns: bool) -> dict[str, float]:
+def parts(results: Path, began: float, wall: float, taking_turns: bool) -> dict[str, float]:
     """Seconds by part."""
-    rounds = [json.loads(line) for line in (work / "server/simulate_job/results" / ROUND_LOG).read_text().splitlines()]
-    tasks = {site: tasks_of(work / site / "log.txt", began) for site in rounds[0]["sites"]}
+    rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()]
+    tasks = {site: tasks_of(results.parents[2] / site / "log.txt", began) for site in rounds[0]["sites"]}
     start = min(found[0].got for found in tasks.values())
     trained = max(found[len(rounds) - 1].sent for found in tasks.values())
     measured: dict[str, list[float]] = {name: [] for name in ("training", "scoring", "sending", "server", "waiting")}
@@ -106,11 +107,9 @@ def main() -> None:
         folder = Path(name)
         for contender in (BASELINE, OURS):
             settings = {"rounds": asked.rounds, "image_size": asked.image_size}
-            began, walls[contender] = run(folder, contender, asked.sites, settings)
-            work = folder / contender
-            found[contender] = parts(work, began, walls[contender], contender == BASELINE)
-            final = work / "server/simulate_job/results" / PAYLOAD_FILES[FINAL]
-            payloads[contender], _ = payload.read(final)
+            results, began, walls[contender] = run(folder, contender, asked.sites, settings)
+            found[contender] = parts(results, began, walls[contender], contender == BASELINE)
+            payloads[contender] = payload.read(results / PAYLOAD_FILES[FINAL]).tensors
     same = all(torch.equal(tensor, payloads[BASELINE][name]) for name, tensor in payloads[OURS].items())
     table = Table(title=f"{asked.sites} sites, {asked.image_size} px: seconds by part; payloads equal: {same}")
     for column in ("", BASELINE, OURS, "ratio"):

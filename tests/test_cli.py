@@ -24,8 +24,10 @@ def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
     assert (code, "No finished run" in err) == (1, True)
 
 
-def test_help_names_the_commands(monkeypatch, capsys):
+def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--help")
     assert code == 0
-    assert "prepare" in out
-    assert "results" in out
+    panels = {cli.PREPARE: "prepare", cli.TRAIN: "simulate", cli.DEPLOY: "kit", cli.RESULTS: "results"}
+    places = [out.index(words) for panel in panels for words in (f"─ {panel} ─", f"│ {panels[panel]} ")]
+    assert places == sorted(places)
+    assert " Commands " not in out, "every command has a panel"

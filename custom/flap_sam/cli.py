@@ -13,15 +13,22 @@ from flap_sam.experiment import Experiment
 if TYPE_CHECKING:
     from flap_sam.inference.model import Model
 
+PREPARE, TRAIN, DEPLOY, RESULTS = "Prepare data", "Train and compare", "Deploy", "Results"  # panels of --help
+
 app = typer.Typer(
-    help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).",
+    help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).\n\n"
+    "To try it, without data: `flap-sam simulate jobs/flap_sam_kits --work work --sites 6`\n\n"
+    "With volumes of your own: prepare, doctor, FLAP_SAM_DATA set to the store, simulate jobs/flap_sam_nifti\n\n"
+    "The commands stand in the order of use; `flap-sam COMMAND --help` says more of each.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
 
-@app.command()
+
+@app.command(rich_help_panel=PREPARE)
 def prepare(
     source: Annotated[str, typer.Argument(help="layout: kits19, ixi, prostate, decathlon, pairs, bids or phantom")],
     folder: Annotated[Path, typer.Option("--source", help="where the volumes are; the phantom is drawn there")],
@@ -38,7 +45,7 @@ def prepare(
     preparation.prepare(source, folder, out, site, workers, published_intensities)
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def doctor(
     store: Annotated[Path | None, typer.Argument(help="a prepared store")] = None,
     folder: Annotated[Path | None, typer.Option("--source", help="volumes as they come, instead of a store")] = None,
@@ -65,7 +72,27 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
+def checkpoint(
+    file: Annotated[Path, typer.Argument(help="SAM's weights, .pth or .safetensors")],
+    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
+    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+) -> None:
+    """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
+    from flap_sam.reporting.checkpoint import describe
+
+    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
+
+
+@app.command(rich_help_panel=TRAIN)
+def options() -> None:
+    """List every setting of a job and of a site: what it means, its default, what it may be."""
+    from flap_sam.reporting.options import markdown
+
+    typer.echo(markdown(), nl=False)
+
+
+@app.command(rich_help_panel=TRAIN)
 def params(
     method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
     adapter: Annotated[str, typer.Option(help="lora, dora or mole")] = "lora",
@@ -90,26 +117,121 @@ def params(
     typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
 
 
-@app.command()
-def checkpoint(
-    file: Annotated[Path, typer.Argument(help="SAM's weights, .pth or .safetensors")],
-    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
-    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+@app.command(rich_help_panel=TRAIN)
+def simulate(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    work: Annotated[Path, typer.Option(help="folder for workspaces; the job's own is emptied first")],
+    sites: Annotated[int, typer.Option(min=1, help="how many; each takes the data of a site of the store")],
+    threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
+    changes: Changes = None,
 ) -> None:
-    """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
-    from flap_sam.reporting.checkpoint import describe
+    """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
 
-    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
+    Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
+    """
+    from flap_sam.experiments.job import Job, parsed
+    from flap_sam.experiments.simulate import simulate as run
+
+    run(Job.read(job), parsed(changes or []), work, sites, threads)
 
 
-@app.command()
-def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or a downloaded job")]) -> None:
+@app.command(rich_help_panel=TRAIN)
+def train(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    setting: Annotated[str, typer.Option(help="local: the data of one site; centralized: all data in one place")],
+    site: Annotated[str | None, typer.Option(help="whose data, under local: as the store names it, or site-2")] = None,
+    changes: Changes = None,
+) -> None:
+    """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
+    from flap_sam.experiments import alone
+    from flap_sam.experiments.job import Job, parsed
+    from flap_sam.reporting.results import closing_summary
+
+    if setting not in (alone.LOCAL, alone.CENTRALIZED):
+        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
+    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
+    typer.echo(closing_summary(out))
+
+
+@app.command(rich_help_panel=TRAIN)
+def compare(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")],
+    settings: Annotated[str, typer.Option(help="some of local,federated,centralized")] = "federated",
+    vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
+    seeds: Annotated[str, typer.Option(help="of everything random")] = "1234",
+    changes: Changes = None,
+    threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
+) -> None:
+    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds."""
+    from flap_sam.experiments.compare import compare as run_grid
+    from flap_sam.experiments.job import Job, named, parsed, values_of
+    from flap_sam.reporting import comparison
+
+    varied = {name: values_of(values) for name, values in named(vary or []).items()}
+    numbers = values_of(seeds)
+    failures = run_grid(
+        Job.read(job), out, settings.split(","), varied, numbers, parsed(changes or []), threads, typer.echo
+    )
+    typer.echo(comparison.write(out))
+    for failure in failures:
+        typer.echo(failure, err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=DEPLOY)
+def stage(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
+    changes: Changes = None,
+) -> None:
+    """Make the copy of a job that is submitted, and say what it will run and where."""
+    from flap_sam.deployment.stage import stage as make
+    from flap_sam.experiments.job import parsed
+    from flap_sam.reporting.deployment import staged_text
+
+    typer.echo(staged_text(make(job, out, parsed(changes or []))))
+
+
+@app.command(rich_help_panel=DEPLOY)
+def kit(
+    folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
+    job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
+    policy: Annotated[Path, typer.Option(help="the policies of servers and sites")] = Path("provisioning/policy"),
+    wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
+) -> None:
+    """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
+    from flap_sam.deployment.kit import lay
+    from flap_sam.experiments.job import Job
+
+    for done in lay(folder, policy, [Job.read(path).experiment() for path in job], wheelhouse):
+        typer.echo(f"policy laid into {done}")
+
+
+@app.command(rich_help_panel=DEPLOY)
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="KIT", help="a hospital's startup kit")],
+) -> None:
+    """Examine a hospital's kit before it starts: policy, agreement, data, checkpoint, device, connection."""
+    from flap_sam.deployment.check import check as examine
+    from flap_sam.reporting.deployment import check_table
+
+    findings = examine(folder)
+    typer.echo(check_table(findings))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RESULTS)
+def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded job, or one run's results")]) -> None:
     """Show the test Dice of a finished run and where its files lie."""
     from flap_sam.reporting.results import closing_summary, results_below
 
     found = results_below(work)
     if not found:
-        raise FlapSamError(f"No finished run lies below {work}; point to a simulator workspace or a downloaded job.")
+        raise FlapSamError(f"No finished run lies below {work}; point to a workspace or a downloaded job.")
     for folder in found:
         typer.echo(closing_summary(folder))
 
@@ -129,7 +251,7 @@ Clip = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def predict(
     payload: Payload,
     source: Annotated[Path, typer.Option("--input", help="a NIfTI file, a DICOM series, or a folder of such")],
@@ -164,7 +286,7 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def evaluate(
     predicted: Annotated[Path | None, typer.Option(help="a label map, or a folder of them")] = None,
     truth: Annotated[Path | None, typer.Option(help="the true one, or a folder of them, under the same names")] = None,
@@ -201,100 +323,8 @@ def evaluate(
         typer.echo(f"written: {csv}")
 
 
-Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
-
-
-@app.command()
-def train(
-    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
-    out: Annotated[Path, typer.Option(help="folder for the results")],
-    setting: Annotated[str, typer.Option(help="local: the data of one site; centralized: all data in one place")],
-    site: Annotated[str | None, typer.Option(help="whose data, under local: as the store names it, or site-2")] = None,
-    changes: Changes = None,
-) -> None:
-    """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
-    from flap_sam.experiments import alone
-    from flap_sam.experiments.job import Job, parsed
-    from flap_sam.reporting.results import closing_summary
-
-    if setting not in (alone.LOCAL, alone.CENTRALIZED):
-        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
-    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
-    typer.echo(closing_summary(out))
-
-
-@app.command()
-def compare(
-    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
-    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")],
-    settings: Annotated[str, typer.Option(help="some of local,federated,centralized")] = "federated",
-    vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
-    seeds: Annotated[str, typer.Option(help="of everything random")] = "1234",
-    changes: Changes = None,
-    threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
-) -> None:
-    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds."""
-    from flap_sam.experiments.compare import compare as run_grid
-    from flap_sam.experiments.job import Job, named, parsed, values_of
-    from flap_sam.reporting import comparison
-
-    varied = {name: values_of(values) for name, values in named(vary or []).items()}
-    numbers = values_of(seeds)
-    failures = run_grid(
-        Job.read(job), out, settings.split(","), varied, numbers, parsed(changes or []), threads, typer.echo
-    )
-    typer.echo(comparison.write(out))
-    for failure in failures:
-        typer.echo(failure, err=True)
-    if failures:
-        raise typer.Exit(1)
-
-
-@app.command()
-def stage(
-    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
-    out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
-    changes: Changes = None,
-) -> None:
-    """Make the copy of a job that is submitted, and say what it will run and where."""
-    from flap_sam.deployment.stage import stage as make
-    from flap_sam.experiments.job import parsed
-    from flap_sam.reporting.deployment import staged_text
-
-    typer.echo(staged_text(make(job, out, parsed(changes or []))))
-
-
-@app.command()
-def kit(
-    folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
-    job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
-    policy: Annotated[Path, typer.Option(help="the policies of servers and sites")] = Path("provisioning/policy"),
-    wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
-) -> None:
-    """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
-    from flap_sam.deployment.kit import lay
-    from flap_sam.experiments.job import Job
-
-    for done in lay(folder, policy, [Job.read(path).experiment() for path in job], wheelhouse):
-        typer.echo(f"policy laid into {done}")
-
-
-@app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(metavar="KIT", help="a hospital's startup kit")],
-) -> None:
-    """Examine a hospital's kit before it starts: policy, agreement, data, checkpoint, device, connection."""
-    from flap_sam.deployment.check import check as examine
-    from flap_sam.reporting.deployment import check_table
-
-    findings = examine(folder)
-    typer.echo(check_table(findings))
-    if not all(finding.good for finding in findings):
-        raise typer.Exit(1)
-
-
 exports = typer.Typer(help="A trained payload for other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True)
-app.add_typer(exports, name="export")
+app.add_typer(exports, name="export", rich_help_panel=RESULTS)
 NewFolder = Annotated[Path, typer.Option("--out", help="a new folder")]
 
 

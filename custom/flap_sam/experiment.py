@@ -43,6 +43,25 @@ LIMITS = {
 }
 LARGEST_SERVER_RATE = 1e3
 LARGEST_IMAGE = 2048
+CHOICES = {
+    "backbone": ("auto", *BACKBONES),
+    "method": METHODS,
+    "adapter": ADAPTERS,
+    "normalisation": NORMALISATIONS,
+    "augmentation": AUGMENTATIONS,
+    "strategy": STRATEGIES,
+    "split": SPLITS,
+    "robust": ROBUST_RULES,
+    "server_optimizer": SERVER_OPTIMIZERS,
+    "payload_dtype": PAYLOAD_DTYPES,
+}
+EXPECTED = {
+    **{name: "one of " + ", ".join(choices) for name, choices in CHOICES.items()},
+    **{name: f"{lowest} to {highest}" for name, (lowest, highest) in LIMITS.items()},
+    "image_size": f"a multiple of 16 up to {LARGEST_IMAGE}, or null for the backbone's own",
+    "ranks": "whole numbers from 1 to the experiment's rank",
+    "server_learning_rate": f"above 0, up to {LARGEST_SERVER_RATE:g}, or null for the rule's own",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +70,40 @@ class Experiment:
 
     The defaults are the paper's (arXiv 2407.21739, section 3.2).
 
+    What each setting may be stands in `EXPECTED`; `docs/options.md` is made of it and of these lines.
+
     Args:
         dataset: what the volumes are, in a word; a label for reports.
         classes: organs to segment, background not counted.
-        backbone: a name of `BACKBONES`, or "auto": the one the site's SAM checkpoint holds,
-            `vit_tiny` where there is no checkpoint.
-        image_size: pixels a side of a slice as the network sees it, a multiple of 16; None means the backbone's own.
-        method: which parts train, a name of `METHODS`.
-        adapter: a name of `ADAPTERS`.
-        rank: rank of the adapters; alpha: their scale, y = Wx + alpha B(Ax).
+        backbone: SAM's image encoder; "auto" is the one the site's checkpoint holds, `vit_tiny` where there is none.
+        image_size: pixels a side of a slice as the network sees it.
+        method: which parts train.
+        adapter: LoRA, DoRA, or a mixture of LoRA experts.
+        rank: rank of the adapters.
+        alpha: scale of the adapters, y = Wx + alpha B(Ax).
         experts: adapters a projection holds under `mole`.
         prompt_grid: foreground points a side in a regular grid of prompts; 0 means no prompts.
         normalisation: intensities stretched to [0, 1] over the "volume" or over each "window" of 5 slices.
         augmentation: "paper" augments every training window (see `data.augment`), "none" leaves them as stored.
         foreground_share: share of an epoch's windows centred on a slice with an organ; 0 takes every window once.
-        rounds: federated rounds; local_epochs: passes over a site's training windows in each.
-        batch_size: windows a step; learning_rate, weight_decay: of AdamW.
-        warmup_steps: steps of linear warm-up; max_epochs: where the rate's decay ends; decay_power: its exponent.
+        rounds: federated rounds.
+        local_epochs: passes over a site's training windows in a round.
+        batch_size: windows a step.
+        learning_rate: highest rate of AdamW.
+        weight_decay: of AdamW.
+        warmup_steps: steps of linear warm-up to the highest rate.
+        max_epochs: local epochs after which the rate's decay ends.
+        decay_power: exponent of the rate's decay.
         proximal: FedProx's mu, the pull towards the payload a round started from; 0 means none.
-        strategy: what the server makes of the sites' adapters, a name of `STRATEGIES` (see `lowrank.strategies`).
-        split: how the SVD becomes two factors, a name of `SPLITS` (see `lowrank.refactorise`).
+        strategy: what the server makes of the sites' adapters (see `lowrank.strategies`).
+        split: how the SVD becomes two factors (see `lowrank.refactorise`).
         energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
         ranks: rank of the sites that do not have `rank`, by the site's name in the federation.
-        robust: rule against hostile or broken sites, a name of `ROBUST_RULES`; hostile_share: how many it withstands.
-        server_optimizer: a name of `SERVER_OPTIMIZERS`; server_learning_rate: its rate, None means the rule's own.
-        payload_dtype: type of the numbers on the wire, a name of `PAYLOAD_DTYPES`.
+        robust: rule against hostile or broken sites (see `lowrank.robust`).
+        hostile_share: share of the sites that the rule withstands.
+        server_optimizer: steps on the global change (see `lowrank.server_optimizer`).
+        server_learning_rate: rate of the server's optimizer.
+        payload_dtype: type of the numbers on the wire.
         surface_tolerance: in mm; more than 0 adds Hausdorff 95 and the surface Dice at it to the final evaluation.
         seed: start of every random number of the run.
     """
@@ -116,31 +144,15 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for name, choices in (
-            ("backbone", ("auto", *BACKBONES)),
-            ("method", METHODS),
-            ("adapter", ADAPTERS),
-            ("normalisation", NORMALISATIONS),
-            ("augmentation", AUGMENTATIONS),
-            ("strategy", STRATEGIES),
-            ("split", SPLITS),
-            ("robust", ROBUST_RULES),
-            ("server_optimizer", SERVER_OPTIMIZERS),
-            ("payload_dtype", PAYLOAD_DTYPES),
-        ):
-            if getattr(self, name) not in choices:
-                _refuse(name, getattr(self, name), "one of " + ", ".join(choices))
-        for name, (lowest, highest) in LIMITS.items():
-            if not lowest <= getattr(self, name) <= highest:
-                _refuse(name, getattr(self, name), f"{lowest} to {highest}")
-        if self.image_size is not None and (self.image_size % 16 or not 16 <= self.image_size <= LARGEST_IMAGE):
-            expected = f"a multiple of 16 up to {LARGEST_IMAGE}, or null for the backbone's own"
-            _refuse("image_size", self.image_size, expected)
-        rate = self.server_learning_rate
-        if rate is not None and not 0 < rate <= LARGEST_SERVER_RATE:
-            _refuse("server_learning_rate", rate, f"above 0, up to {LARGEST_SERVER_RATE:g}, or null for the rule's own")
-        if any(type(rank) is not int or not 1 <= rank <= self.rank for rank in self.ranks.values()):
-            _refuse("ranks", self.ranks, f"whole numbers from 1 to the experiment's rank, {self.rank}")
+        good = {name: getattr(self, name) in choices for name, choices in CHOICES.items()}
+        good |= {name: lowest <= getattr(self, name) <= highest for name, (lowest, highest) in LIMITS.items()}
+        size, rate = self.image_size, self.server_learning_rate
+        good["image_size"] = size is None or (size % 16 == 0 and 16 <= size <= LARGEST_IMAGE)
+        good["server_learning_rate"] = rate is None or 0 < rate <= LARGEST_SERVER_RATE
+        good["ranks"] = all(type(rank) is int and 1 <= rank <= self.rank for rank in self.ranks.values())
+        for name, accepted in good.items():
+            if not accepted:
+                _refuse(name, getattr(self, name), EXPECTED[name])
         _check_combination(self)
 
     @classmethod

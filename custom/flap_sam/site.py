@@ -22,6 +22,11 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
 MEMORIES = ("normal", "low")
 NOT_TEXTS = ("processes", "compile")
 MOST_PROCESSES = 64
+EXPECTED = {
+    "precision": "one of " + ", ".join(PRECISIONS),
+    "memory": "one of " + ", ".join(MEMORIES),
+    "processes": f"1 to {MOST_PROCESSES}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +39,9 @@ class Site:
         checkpoint: SAM's weights; None means weights drawn from the experiment's seed.
         checkpoint_sha256: what the checkpoint's hash must be; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
-        precision: of the network's arithmetic, a name of `PRECISIONS`; "auto" is bfloat16 on a GPU that has it, else
-            float32.
+        precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
         memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
-            rounding, in a fraction of the memory and about twice the time; a name of `MEMORIES`.
+            rounding, in a fraction of the memory and about twice the time.
         compile: let torch.compile fuse the network's operations; the first steps then take minutes.
         processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the

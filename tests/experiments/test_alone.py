@@ -52,6 +52,14 @@ def test_all_data_in_one_place_are_all_slices(job, tmp_path):
     assert table["payloads"][FINAL].keys() == {"A", "B", "C"}
 
 
+def test_progress_and_rounds_are_said(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("flap_sam.training.progress.LINE_SECONDS", 0.0)
+    said = []
+    train(job, "local", "C", QUICK | {"batch_size": 1}, tmp_path / "out", said.append)
+    a_round = ["step 1 of 3", "step 2 of 3", "of 2: loss"]
+    assert all(words in line for words, line in zip(a_round * 2, said, strict=True))
+
+
 def test_the_gates_of_the_best_payload_are_its_own(job, tmp_path):
     out, _, _ = run(job, tmp_path, "local", "site-1", adapter="mole")
     assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL]).tensors)

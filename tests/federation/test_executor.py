@@ -1,13 +1,17 @@
 """The executor on a stand-in for FLARE's context: state between processes, and what leaves on failure."""
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from flap_sam.federation import console
 from flap_sam.federation.executor import FlapSamExecutor
 from flap_sam.federation.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.training import progress
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -109,6 +113,18 @@ def test_a_round_that_failed_half_way_leaves_no_trace(small, host):
     after = FLModelUtils.from_shareable(host.ask(executor, TASK_TRAIN, small, 0, {}))
     clean = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_TRAIN, small, 0, {}))
     assert all(torch.equal(after.params[name], clean.params[name]) for name in clean.params)
+
+
+def test_the_sites_own_console_shows_how_far_a_round_is(small, host, store, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, console.LOGGER):
+        host.ask(host.executor(), TASK_TRAIN, small, 0, {})
+    lines = [record.getMessage() for record in caplog.records if record.name == console.LOGGER]
+    assert [re.sub(r"loss.*", "", line).split() for line in lines] == [
+        f"round 0 site-2 step {done} of 3".split() for done in (1, 2)
+    ]
+    assert not any("step" in line for line in host.fired), "no line becomes one of FLARE's events, which travel"
+    assert not any(word in line for line in lines for word in (str(store), "case_"))
 
 
 def test_rounds_differ(small, host):

@@ -33,7 +33,13 @@ def test_the_summary_holds_the_figures_and_the_place(finished):
 
 
 def test_finished_runs_are_found(finished, tmp_path):
-    assert results_below(tmp_path) == [finished]
+    assert results_below(tmp_path) == results_below(finished) == [finished]
+
+
+def test_the_summary_ends_with_what_to_do_next(finished):
+    steps = closing_summary(finished).strip().partition("to go on:\n")[2].splitlines()
+    assert [line.partition("flap-sam ")[2].split()[0] for line in steps] == ["report", "predict", "export"]
+    assert f"--payload {finished / 'global_best.safetensors'} --input" in steps[1]
 
 
 def test_a_damaged_run_is_one_sentence(finished):

@@ -1,5 +1,7 @@
 """A round by two processes is the round of one."""
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,15 @@ def test_two_processes_train_the_rounds_that_one_trains(small, store, tmp_path):
     assert [r.loss for r in also_told] == pytest.approx([r.loss for r in told], rel=1e-4)
     kept = [sorted(p.name for p in (tmp_path / f).rglob("*.safetensors")) for f in ("one", "two")]
     assert kept[0] == kept[1] != []
+
+
+def test_the_first_process_says_how_far_the_round_is(small, store, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("from flap_sam.training import progress\nprogress.LINE_SECONDS = 0.0\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    said = []
+    join(replace(small, local_epochs=40), store, tmp_path, 2).train(0, say=said.append)
+    assert said
+    assert all(re.match(r"round   0  B +step \d+ of 120  loss 0\.\d{4}  \d:\d\d:\d\d left$", line) for line in said)
 
 
 def test_what_goes_wrong_in_a_process_is_the_sites_sentence(small, store, tmp_path):

@@ -27,6 +27,13 @@ def test_training_moves_what_trains_and_nothing_else(small, store):
     assert all(p.grad is None for p in subject.network.parameters() if not p.requires_grad)
 
 
+def test_every_step_is_told(small, store):
+    told = []
+    result = trainer(replace(small, local_epochs=2), store).train(0, progress=lambda *step: told.append(step))
+    assert [step[:2] for step in told] == [(number, 6) for number in range(1, 7)]
+    assert torch.stack([loss for *_, loss in told]).mean().item() == result.loss
+
+
 def test_the_loss_falls(small, store):
     subject = trainer(replace(small, local_epochs=8), store)
     first = subject.train(0).loss

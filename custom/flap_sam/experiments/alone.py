@@ -1,7 +1,6 @@
 """The experiment without a federation: one site alone, or all data in one place, with the same trainer."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
 from flap_sam.training.precision import settle
+from flap_sam.training.progress import Progress, Say
 from flap_sam.training.trainer import LocalResult, Trainer
 
 LOCAL, CENTRALIZED = "local", "centralized"
@@ -41,7 +41,7 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
     return {name: assign(unnamed, name, job.demo) for name in names}
 
 
-def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Callable[[str], None]) -> Path:
+def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Say) -> Path:
     """Run a job's experiment without a federation; leaves the files of a federated run in the folder `out`.
 
     Adapters train as under the strategy "svd" where the job's strategy has the server send another base.
@@ -88,7 +88,7 @@ class _Run:
         everyone: dict[str, SiteStore],
         chosen: dict[str, Assignment],
         out: Path,
-        say: Callable[[str], None],
+        say: Say,
     ) -> None:
         self.everyone, self.out, self.say = everyone, out, say
         self.own = {name: assignment.store for name, assignment in chosen.items()}
@@ -121,7 +121,8 @@ class _Run:
             validation = self._validation()
             if current is not None:
                 best = self._better(best, replace(current, validation=_mean_of_sites(validation)))
-            result = self.trainer.train(number)
+            progress = Progress(self.say, ", ".join(self.own), number)
+            result = self.trainer.train(number, progress=progress)
             current = self._candidate(number + 1)
             self._log(number, validation, result, time.perf_counter() - start)
         self._keep(FINAL, current)

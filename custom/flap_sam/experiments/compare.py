@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +11,14 @@ from pathlib import Path
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import CENTRALIZED, LOCAL, assignments, train
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.simulate import finish
 from flap_sam.files import replacing
 from flap_sam.reporting.comparison import CELL
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, results_below
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from flap_sam.site import Site
 
 FEDERATED = "federated"
 SETTINGS = (LOCAL, FEDERATED, CENTRALIZED)
-LAST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def compare(
     """Run the cells that are not there yet, each into its own folder of `out`; the sentences of those that failed.
 
     Args:
-        fixed: settings that all cells share; threads: of the simulator, by default as many as sites.
+        fixed: settings that all cells share; threads: see `simulate`.
     """
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
@@ -102,23 +99,14 @@ def _changes(cell: Cell, fixed: dict) -> dict:
 def _run(job: Job, cell: Cell, fixed: dict, folder: Path, sites: Sequence[str], threads: int | None) -> None:
     changes = _changes(cell, fixed)
     if cell.setting == FEDERATED:
-        _federate(job.copy(folder / "job", changes), folder, len(sites), threads or len(sites))
+        _federate(job.copy(folder / "job", changes), folder, len(sites), threads)
     else:
         train(job, cell.setting, cell.site, changes, folder, lambda _: None)
 
 
-def _federate(job: Path, folder: Path, sites: int, threads: int) -> None:
-    """Run a job in FLARE's simulator and keep its results alone."""
-    command = [str(Path(sys.executable).parent / "nvflare"), "simulator", str(job), "-w", str(folder / "work")]
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if threads > 1 else {})
-    run = subprocess.run(
-        [*command, "-n", str(sites), "-t", str(threads)], env=environment, capture_output=True, text=True, check=False
-    )
-    results = results_below(folder / "work")
-    if run.returncode or not results:
-        told = " ".join((run.stdout + run.stderr).strip().splitlines()[-LAST_LINES:])
-        raise FlapSamError(f"the simulator ended with status {run.returncode}: {told}")
-    for file in results[0].iterdir():
+def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:
+    """Simulate a federation and keep its results alone."""
+    for file in finish(job, folder / "work", sites, threads).iterdir():
         shutil.move(file, folder / file.name)
     shutil.rmtree(folder / "work")
 

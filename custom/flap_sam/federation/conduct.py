@@ -7,6 +7,16 @@ from flap_sam.errors import FlapSamError
 
 WHOLE = "a whole number, 1 or more, or null"
 SECONDS = "a number of seconds, 0 or more"
+EXPECTED = {
+    "min_sites": WHOLE,
+    "sites_a_round": WHOLE,
+    "round_timeout": SECONDS,
+    "wait_after_min": f"{SECONDS}, or null",
+    "patience": WHOLE,
+    "norm_limit": "a number above 1, or null",
+    "largest_slices": "an object of whole numbers by the site's name",
+    "resume": 'the name of a run, "latest" or null',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +45,17 @@ class Conduct:
     resume: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("min_sites", "sites_a_round", "patience"):
-            value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and value >= 1):
-                _refuse(name, value, WHOLE)
-        for name in ("round_timeout", "wait_after_min"):
-            value = getattr(self, name)
-            if not (_is_number(value) and value >= 0) and not (value is None and name == "wait_after_min"):
-                _refuse(name, value, SECONDS)
-        if self.norm_limit is not None and not (_is_number(self.norm_limit) and self.norm_limit > 1):
-            _refuse("norm_limit", self.norm_limit, "a number above 1, or null")
-        limits = self.largest_slices
-        if not isinstance(limits, Mapping) or not all(_is_whole(n) and n >= 1 for n in limits.values()):
-            _refuse("largest_slices", limits, "an object of whole numbers by the site's name")
-        if self.resume is not None and not isinstance(self.resume, str):
-            _refuse("resume", self.resume, 'the name of a run, "latest" or null')
+        wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience")}
+        good = {name: value is None or _is_count(value) for name, value in wholes.items()}
+        limits, wait, norm = self.largest_slices, self.wait_after_min, self.norm_limit
+        good["round_timeout"] = _is_number(self.round_timeout) and self.round_timeout >= 0
+        good["wait_after_min"] = wait is None or (_is_number(wait) and wait >= 0)
+        good["norm_limit"] = norm is None or (_is_number(norm) and norm > 1)
+        good["largest_slices"] = isinstance(limits, Mapping) and all(_is_count(n) for n in limits.values())
+        good["resume"] = self.resume is None or isinstance(self.resume, str)
+        for name, accepted in good.items():
+            if not accepted:
+                _refuse(name, getattr(self, name), EXPECTED[name])
         if self.min_sites and self.sites_a_round and self.min_sites > self.sites_a_round:
             _refuse("min_sites", self.min_sites, f"at most sites_a_round, {self.sites_a_round}")
 
@@ -64,8 +70,8 @@ class Conduct:
         return cls(**settings)
 
 
-def _is_whole(value: object) -> bool:
-    return type(value) is int
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _is_number(value: object) -> bool:

@@ -16,7 +16,7 @@ from nvflare.fuel.utils.memory_utils import cleanup_memory
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
-from flap_sam.federation.console import quiet
+from flap_sam.federation.console import quiet, say
 from flap_sam.federation.messages import (
     EXPERIMENT,
     REASON,
@@ -75,7 +75,7 @@ class FlapSamExecutor(Executor):
         participant = self._ready(task, fl_ctx, training=True)
         participant.stand_before(task.current_round)
         validation = participant.score("validation")
-        tensors, result = participant.train(task.current_round, lambda: abort_signal.triggered)
+        tensors, result = participant.train(task.current_round, lambda: abort_signal.triggered, say)
         report = TrainReport(
             experiment=participant.experiment.to_json(),
             start_digest=participant.start_digest,

@@ -1,9 +1,10 @@
 """The closing table of a run: test Dice by site and class, and where its files lie."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.table import Table
@@ -40,12 +41,12 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
 
 
 def results_below(work: Path) -> list[Path]:
-    """The results folders of the finished runs below a folder."""
-    return sorted(path.parent for path in work.rglob(f"results/{TEST_DICE}"))
+    """The results folders of the finished runs in or below a folder."""
+    return sorted(path.parent for path in work.rglob(TEST_DICE))
 
 
 def closing_summary(folder: Path) -> str:
-    """Table of test Dice, validation over the rounds, and what lies in a results folder.
+    """Table of test Dice, validation over the rounds, what lies in a results folder, and what to do with it.
 
     Raises:
         FlapSamError: the folder is not that of a finished run.
@@ -67,7 +68,16 @@ def closing_summary(folder: Path) -> str:
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",
         *(f"  {name:26} {meaning}" for name, meaning in MEANINGS),
+        "to go on:",
+        *(f"  {aim:26} flap-sam {command}" for aim, command in _next_steps(folder)),
     )
+
+
+def _next_steps(folder: Path) -> Iterator[tuple[str, str]]:
+    payload = quote(str(folder / PAYLOAD_FILES[BEST]))
+    yield "this run on a page", f"report {quote(str(folder))} -o report.html"
+    yield "masks of new scans", f"predict --payload {payload} --input scan.nii.gz --output masks"
+    yield "the model for other tools", "export --help"
 
 
 def _best(number: int, rounds: int) -> str:

@@ -21,6 +21,7 @@ from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
 from flap_sam.training.precision import settle
+from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
 from flap_sam.training.together import Task, plain, train_together
@@ -111,7 +112,7 @@ class Participant:
         windows = Windows(self.store, own.image_size, own.normalisation, self._device)
         windows, forward = training_data(self.network, own, windows, [self._cache])
         self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
-        self._team, self._site = team, site
+        self._team, self._site, self._name = team, site, name
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())
         self._trained_round: int | None = None
@@ -154,16 +155,18 @@ class Participant:
         self._trainer.receive(self._known)
 
     def train(
-        self, round_number: int, stopped: Callable[[], bool] = lambda: False
+        self, round_number: int, stopped: Callable[[], bool] = lambda: False, say: Say = silent
     ) -> tuple[dict[str, Tensor], LocalResult]:
         """The local epochs of a round: the tensors as they travel, and how it went. Keeps the site's state.
 
         Args:
             stopped: asked before every step; if it says so, the round ends in an error.
+            say: takes a line now and then on how far the round is.
         """
         if self._site.processes > 1:
-            return train_together(self._task(round_number), self._known, self._site.processes, stopped)
-        result = self._trainer.train(round_number, stopped)
+            return train_together(self._task(round_number), self._known, self._site.processes, stopped, say)
+        progress = Progress(say, self._name, round_number)
+        result = self._trainer.train(round_number, stopped, progress)
         tensors = self._trainer.payload()
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
         wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)

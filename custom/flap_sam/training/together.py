@@ -16,11 +16,13 @@ from torch import Tensor
 
 from flap_sam.errors import FlapSamError
 from flap_sam.site import Site
+from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
 
-TASK, RECEIVED, SENT, RESULT, ERROR = (
+TASK, RECEIVED, PROGRESS, SENT, RESULT, ERROR = (
     "task.json",
     "received.safetensors",
+    "progress.txt",
     "sent.safetensors",
     "result.json",
     "error.json",
@@ -58,7 +60,7 @@ class Task:
 
 
 def train_together(
-    task: Task, received: Mapping[str, Tensor], processes: int, stopped: Callable[[], bool]
+    task: Task, received: Mapping[str, Tensor], processes: int, stopped: Callable[[], bool], say: Say = silent
 ) -> tuple[dict[str, Tensor], LocalResult]:
     """Train a round in so many processes: the tensors as they travel, and how it went.
 
@@ -69,7 +71,7 @@ def train_together(
         folder = Path(name)
         (folder / TASK).write_text(json.dumps(asdict(task)))
         save_file({n: t.cpu().contiguous() for n, t in received.items()}, folder / RECEIVED)
-        _run(folder, processes, stopped)
+        _run(folder, processes, stopped, say)
         return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
 
 
@@ -78,7 +80,7 @@ def plain(site: Site) -> dict[str, str | int | bool | None]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(site).items()}
 
 
-def _run(folder: Path, processes: int, stopped: Callable[[], bool]) -> None:
+def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     with (folder / "log").open("wb") as log:
         team = subprocess.Popen(
@@ -95,6 +97,9 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool]) -> None:
                 message = "The round was stopped."
                 raise FlapSamError(message, public=message)
             time.sleep(CHECK_SECONDS)
+            if (told := folder / PROGRESS).exists():
+                say(told.read_text())
+                told.unlink()
     if (folder / ERROR).exists():
         raise FlapSamError(**json.loads((folder / ERROR).read_text()))
     if team.returncode:

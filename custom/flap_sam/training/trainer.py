@@ -119,11 +119,17 @@ class Trainer:
             self._trained[name].copy_(initial(self.network, name, self.experiment.seed + round_number))
             self._optimizer.state.pop(self._trained[name], None)
 
-    def train(self, round_number: int, stopped: Callable[[], bool] = lambda: False) -> LocalResult:
+    def train(
+        self,
+        round_number: int,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int, int, Tensor], None] = lambda *_: None,
+    ) -> LocalResult:
         """The local epochs of one round.
 
         Args:
             stopped: asked before every step whether to give up.
+            progress: told after every step: steps done, steps of the round, and the loss, on the device.
 
         Raises:
             FlapSamError: the loss is no longer finite, or the round was stopped.
@@ -132,12 +138,14 @@ class Trainer:
         self._anchors = {name: self._trained[name].detach().clone() for name in self._sent} if self._mu else {}
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
+        steps = self.steps_an_epoch * self.experiment.local_epochs
         for epoch in range(self.experiment.local_epochs):
             for images, labels, weight in self._batches(round_number, epoch):
                 if stopped():
                     message = f"Round {round_number} was stopped after {len(losses)} steps."
                     raise FlapSamError(message, public=message)
                 losses.append(self._update(images, labels, weight))
+                progress(len(losses), steps, losses[-1])
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             message = f"The training loss of round {round_number} is {loss}; lower the learning rate."

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.site import Site
 from flap_sam.training.participant import Assignment, Participant
+from flap_sam.training.progress import silent
 from flap_sam.training.team import Team
-from flap_sam.training.together import ERROR, RECEIVED, RESULT, SENT, Task
+from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Task
 
 
 def main(folder: Path) -> None:
@@ -31,7 +33,11 @@ def main(folder: Path) -> None:
     participant.stand_before(task.round)
     if received := load_file(folder / RECEIVED):
         participant.receive(received)
-    tensors, result = participant.train(task.round, stopped=lambda: os.getppid() == 1 or not _lives(task.parent))
+    tensors, result = participant.train(
+        task.round,
+        stopped=lambda: os.getppid() == 1 or not _lives(task.parent),
+        say=partial(_write, folder / PROGRESS) if team.rank == 0 else silent,
+    )
     if team.rank == 0:
         save_file(tensors, folder / SENT)
         (folder / RESULT).write_text(json.dumps(asdict(result)))
@@ -45,6 +51,11 @@ def _own_device(site: Site) -> Site:
     return replace(site, processes=1)
 
 
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as stream:
+        stream.write(text.encode())
+
+
 def _lives(process: int) -> bool:
     return Path(f"/proc/{process}").exists()
 
@@ -54,6 +65,5 @@ if __name__ == "__main__":
     try:
         main(where)
     except FlapSamError as error:
-        with replacing(where / ERROR) as stream:
-            stream.write(json.dumps({"message": str(error), "public": error.public}).encode())
+        _write(where / ERROR, json.dumps({"message": str(error), "public": error.public}))
         sys.exit(1)

@@ -1,0 +1,83 @@
+"""A job in FLARE's simulation environment: in this process, or silently in one of its own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.job import Job
+from flap_sam.federation import environment
+from flap_sam.reporting.results import results_below
+
+OMP = "OMP_NUM_THREADS"
+
+
+def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, threads: int | None = None) -> Path:
+    """Run a job's federation on this machine; the console shows it.
+
+    Where `OMP_NUM_THREADS` is not set, the sites that work at a time share the processors evenly.
+
+    Args:
+        changes: settings in place of the job's.
+        work: the job gets a folder of its name there.
+        threads: sites that work at a time, each in a process that stays; fewer than all take turns, in a new process
+            for every task. By default all.
+
+    Returns:
+        The results folder.
+
+    Raises:
+        FlapSamError: the run failed; the sentence with which it ended.
+    """
+    threads = threads or sites
+    if threads > sites:
+        raise FlapSamError(f"{threads} threads are more than the {sites} sites; leave --threads out, or lower it.")
+    os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes))
+        workspace = environment.simulate(copy, work, sites, threads)
+    if not (found := results_below(workspace)):
+        raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
+    return found[0]
+
+
+def start(
+    job: Path,
+    work: Path,
+    sites: int,
+    threads: int | None = None,
+    errors: int | IO = subprocess.DEVNULL,
+    **settings: str,
+) -> subprocess.Popen:
+    """Start `flap-sam simulate` on a job's folder in a process of its own, which says nothing but errors.
+
+    Args:
+        settings: of the environment, in place of this process's.
+    """
+    words = [Path(sys.executable).parent / "flap-sam", "simulate", job, "--work", work, "--sites", sites]
+    words += ["--threads", threads] if threads else []
+    return subprocess.Popen(
+        [str(word) for word in words],
+        env=os.environ | settings,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        text=True,
+    )
+
+
+def finish(job: Path, work: Path, sites: int, threads: int | None = None, **settings: str) -> Path:
+    """Run a job as `start` does, to its end: its results folder.
+
+    Raises:
+        FlapSamError: the run failed.
+    """
+    run = start(job, work, sites, threads, subprocess.PIPE, **settings)
+    _, told = run.communicate()
+    if run.returncode:
+        last = told.strip().splitlines()[-1:] or [f"the simulation ended with status {run.returncode}"]
+        raise FlapSamError(last[0].removeprefix("flap-sam: "))
+    return results_below(work)[0]

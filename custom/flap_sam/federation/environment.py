@@ -1,0 +1,79 @@
+"""FLARE's simulation environment for a job that lies in a folder.
+
+FLARE offers its environments (`nvflare.recipe.SimEnv`) in place of its simulator command. They take a `FedJob`, which
+makes a job's configuration from Python objects. Ours is configuration already: where a `FedJob` would write it, the
+folder is copied, and all else is FLARE's.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from nvflare.apis.job_def import ALL_SITES
+from nvflare.job_config.api import FedJob
+from nvflare.job_config.fed_job_config import FedJobConfig
+from nvflare.recipe import SimEnv
+
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.console import quiet_config
+
+BREAKING = re.compile(r"""[\s'"\\#]""")
+REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
+
+
+class FolderJob(FedJob):
+    """A job's folder, for all sites of an environment."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(name=folder.name)
+        self.job = _Folder(folder)
+        self.clients = [ALL_SITES]
+
+
+class _Folder(FedJobConfig):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(job_name=folder.name, min_clients=1)
+        self._folder = folder
+
+    def generate_job_config(self, job_root: str) -> None:
+        shutil.copytree(self._folder, Path(job_root) / self.job_name)
+
+
+def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
+    """Run a job with so many sites, some of them at a time.
+
+    Returns:
+        The workspace: the folder of the job's name in `workspaces`. FLARE empties it first but for its `local` and
+        `startup`.
+
+    Raises:
+        FlapSamError: the run failed, or cannot be started there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        logs = Path(folder) / "log_config.json"
+        logs.write_text(json.dumps(quiet_config()))
+        environment = SimEnv(
+            num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
+        )
+        workspace = Path(environment.get_job_result(job.name))
+        if BREAKING.search(str(workspace)):
+            raise FlapSamError(
+                f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "
+                "another folder."
+            )
+        try:
+            environment.deploy(FolderJob(job))
+        except ValueError as error:
+            raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
+        except RuntimeError as error:
+            raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
+    return workspace
+
+
+def _reason(workspace: Path) -> str | None:
+    """The sentence with which the server ended the run."""
+    log = workspace / "server" / "error_log.txt"
+    found = REASON.search(log.read_text()) if log.exists() else None
+    return found and found[1]

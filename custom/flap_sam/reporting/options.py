@@ -1,0 +1,105 @@
+"""Every setting of a job and of a site, from the dataclasses that read them: `docs/options.md`."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
+
+from flap_sam import experiment, site
+from flap_sam.experiment import Experiment
+from flap_sam.federation import conduct
+from flap_sam.federation.conduct import Conduct
+from flap_sam.site import Site
+
+TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
+COLUMNS = ("setting", "type", "default", "allowed", "meaning")
+HEAD = """# Settings
+
+Made from the code by `make docs`; `flap-sam options` prints it. Change the dataclasses, not this page.
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings that belong together: the dataclass that reads them, what its values may be, where one writes them."""
+
+    kind: type
+    expected: Mapping[str, str]
+    title: str
+    place: str
+
+
+GROUPS = (
+    Group(
+        Experiment,
+        experiment.EXPECTED,
+        "What is trained: `experiment`",
+        "The job decides it, in `app/config/config_fed_server.json`; no site and no server can change it on the way. "
+        "A setting that is left out takes its default, which is the paper's. `--set name=value` changes one for a run.",
+    ),
+    Group(
+        Conduct,
+        conduct.EXPECTED,
+        "How a run is conducted: `conduct`",
+        "Beside `experiment` in the same file of the job.",
+    ),
+    Group(
+        Site,
+        site.EXPECTED,
+        "Where things lie at a site: `flap_site.json`",
+        "The site decides it; no job and no server can set it. The environment goes first, then `flap_site.json` in "
+        "the site's FLARE folder `local/`.",
+    ),
+)
+
+
+def markdown() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(_section(group) for group in GROUPS)])
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """The `Args` of a dataclass's docstring, by name."""
+    text = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
+    clauses = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
+    return {name: " ".join(clause.split()) for name, clause in zip(clauses[::2], clauses[1::2], strict=True)}
+
+
+def _section(group: Group) -> str:
+    head = [f"## {group.title}", "", group.place, ""]
+    return "\n".join([*head, _line(COLUMNS), _line("---" for _ in COLUMNS), *_rows(group), ""])
+
+
+def _rows(group: Group) -> Iterator[str]:
+    meaning = meanings(group.kind)
+    for entry in fields(group.kind):
+        variable = site.ENVIRONMENT.get(entry.name) if group.kind is Site else None
+        yield _line(
+            [
+                f"`{entry.name}`" + (f", `{variable}`" if variable else ""),
+                _type(entry.type),
+                f"`{_default(entry)}`",
+                group.expected.get(entry.name, "").removeprefix("one of "),
+                meaning[entry.name].replace("None", "null"),
+            ]
+        )
+
+
+def _type(annotation: object) -> str:
+    if isinstance(annotation, UnionType):
+        return f"{_type(get_args(annotation)[0])}, or null"
+    if get_origin(annotation) is not None:
+        return f"{TYPES[get_args(annotation)[1]]} by name"
+    return TYPES[annotation]
+
+
+def _default(entry: Field) -> str:
+    return json.dumps(entry.default if entry.default_factory is MISSING else entry.default_factory())
+
+
+def _line(cells: Iterator[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

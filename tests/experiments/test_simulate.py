@@ -1,0 +1,83 @@
+"""A job in FLARE's simulation environment is the job in its simulator."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.job import Job
+from flap_sam.experiments.simulate import finish, simulate
+from flap_sam.federation import payload
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
+
+from tests.integration import test_simulator
+
+JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
+QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": "vit_tiny"}
+
+
+def test_the_environment_gives_the_bits_of_the_simulator(tmp_path, store):
+    settings = test_simulator.environment(tmp_path, FLAP_SAM_DATA=str(store))
+    changes = [f"--set={name}={value}" for name, value in QUICK.items()]
+    words = [Path(sys.executable).parent / "flap-sam", "simulate", JOB, "--work", tmp_path / "new", "--sites", "2"]
+    new = subprocess.run([*words, *changes], env=settings, capture_output=True, text=True, check=False)
+    assert new.returncode == 0, new.stdout + new.stderr
+    old = test_simulator.simulate(
+        Job.read(JOB).copy(tmp_path / "job", QUICK), tmp_path / "old", 2, 2, FLAP_SAM_DATA=str(store)
+    )
+    assert old.returncode == 0, old.stdout + old.stderr
+    results = tmp_path / "new" / JOB.name / "server/simulate_job/results"
+    for file in (PAYLOAD_FILES[kind] for kind in (FINAL, BEST)):
+        found, expected = (
+            payload.read(folder / file).tensors for folder in (results, test_simulator.results_of(tmp_path / "old"))
+        )
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected), file
+    assert "Dice on the sites' test cases" in new.stdout
+    assert new.stdout.count("to go on:") == 1
+    assert "ClientTaskWorker" not in new.stdout
+    assert "deprecated" not in new.stdout + new.stderr
+
+
+def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
+    monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
+    with pytest.raises(FlapSamError, match=r"failed: The run stops: .*no data is configured at the site"):
+        finish(JOB, tmp_path / "work", 2)
+
+
+def test_what_cannot_be_run_is_not_started(tmp_path):
+    with pytest.raises(FlapSamError, match="3 threads are more than the 2 sites"):
+        simulate(Job.read(JOB), {}, tmp_path / "work", 2, 3)
+    with pytest.raises(FlapSamError, match="rank is 0"):
+        simulate(Job.read(JOB), {"rank": 0}, tmp_path / "work", 2)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
+def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, monkeypatch, own, threads, expected):
+    seen = []
+
+    def run(job: Path, work: Path, sites: int, threads: int) -> Path:
+        seen.append((os.environ["OMP_NUM_THREADS"], job.name, sites, threads))
+        results = work / "results"
+        results.mkdir(parents=True)
+        (results / TEST_DICE).touch()
+        return work
+
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setenv("OMP_NUM_THREADS", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    assert simulate(Job.read(JOB), QUICK, tmp_path / "work", 20, threads) == tmp_path / "work/results"
+    assert seen == [(expected, JOB.name, 20, threads)]
+
+
+def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
+    with pytest.raises(FlapSamError, match="ended without results"):
+        simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)
