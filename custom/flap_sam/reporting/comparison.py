@@ -10,6 +10,7 @@ from rich.table import Table
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.results import FINAL, ROUND_LOG, TEST_DICE
+from flap_sam.reporting.run_record import SETTINGS
 from flap_sam.reporting.text import as_text, figure
 
 CELL = "cell.json"
@@ -46,10 +47,9 @@ def rows(cells: Sequence[dict]) -> list[Row]:
     grouped: dict[tuple, list[dict]] = {}
     for cell in cells:
         grouped.setdefault((_label(cell), cell["setting"]), []).append(cell)
-    order = {"local": 0, "federated": 1, "centralized": 2}
     return [
         _row(label, setting, grouped[label, setting])
-        for label, setting in sorted(grouped, key=lambda key: (key[0], order[key[1]]))
+        for label, setting in sorted(grouped, key=lambda key: (key[0], SETTINGS.index(key[1])))
     ]
 
 

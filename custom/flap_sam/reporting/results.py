@@ -11,6 +11,7 @@ from rich.table import Table
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
+from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import as_text, figure
 
 Payloads = Mapping[str, Mapping[str, dict]]
@@ -23,6 +24,7 @@ MEANINGS = (
     (PAYLOAD_FILES[FINAL], "the last payload"),
     (PAYLOAD_FILES[BEST], "the payload with the best validation Dice"),
     (ROUND_LOG, "the round log"),
+    (RUN_RECORD, "when and how it was run, by which versions, with which sites"),
     (TEST_DICE, "the table above"),
 )
 
