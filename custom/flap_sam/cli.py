@@ -111,6 +111,18 @@ def results(work: Annotated[Path, typer.Argument(help="a simulator workspace, or
         typer.echo(closing_summary(folder))
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="a simulator workspace, a downloaded job, a folder of train or compare")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the page to write")] = Path("report.html"),
+    compare: Annotated[Path | None, typer.Option(help="a folder of compare, for its table beside the run's")] = None,
+) -> None:
+    """Write a run, or a grid of runs, as one page of HTML that needs nothing else."""
+    from flap_sam.reporting.report import write
+
+    typer.echo(f"written: {write(run, out, compare)}")
+
+
 Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
 
 

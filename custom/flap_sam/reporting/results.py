@@ -41,9 +41,9 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
         stream.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def results_below(work: Path) -> list[Path]:
-    """The results folders of the finished runs below a folder."""
-    return sorted(path.parent for path in work.rglob(f"results/{TEST_DICE}"))
+def results_below(work: Path, holding: str = TEST_DICE) -> list[Path]:
+    """The results folders below a folder that hold a file: those of finished runs, if it is the test Dice."""
+    return sorted(path.parent for path in work.rglob(f"results/{holding}"))
 
 
 def closing_summary(folder: Path) -> str:

@@ -33,6 +33,9 @@ class Stint:
     sites: Sequence[str]
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.started)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:

@@ -18,3 +18,18 @@ def as_text(*parts: RenderableType) -> str:
 def figure(value: float | None, digits: int = 3) -> str:
     """A number, or a dash where there is none."""
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def with_spread(value: float | None, spread: float | None, digits: int = 3) -> str:
+    """A mean and its spread, where there is one."""
+    return figure(value, digits) + ("" if spread is None else f" ± {figure(spread, digits)}")
+
+
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """So many of something, in the singular or the plural."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def megabytes(number: float) -> str:
+    """Bytes in units of 10^6."""
+    return figure(number / 1e6, 2)
