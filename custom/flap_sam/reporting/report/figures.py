@@ -1,7 +1,8 @@
 """The figures of a report."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +16,26 @@ from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
 from flap_sam.reporting.run_record import FEDERATED
+from flap_sam.training.evaluate import Evaluation
 
-WIDTH, HEIGHT = 4.6, 2.5  # inches; a phone shows them at three quarters of the size
+WIDTH, HEIGHT = 4.2, 2.4  # inches; a phone shows them a little larger
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
 KINDS = list(zip(SERIES, MARKERS, strict=True))
 DASHES = ((0, (4, 2)), (0, (1, 1.5)))
 MOST_LABELS = 12
+LONGEST_LABEL = 24
 
 Values = Sequence[float | None]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its title, a sentence below it, and a legend of (CSS variable's number, mark, name)."""
+    """A figure with its title, a sentence below it, and a legend of (colour's number or 0, mark, name)."""
 
     title: str
     drawing: Markup
     note: str = ""
     legend: Sequence[tuple[int, str, str]] = ()
-    wide: bool = False
 
 
 def lines(name: str, title: str, ylabel: str, values: Mapping[str, Values], note: str = "", **axes: Any) -> Figure:
@@ -48,19 +50,36 @@ def lines(name: str, title: str, ylabel: str, values: Mapping[str, Values], note
     def draw(ax: Axes) -> None:
         for (colour, mark), series in zip(KINDS if few else [(MUTED, "")] * len(values), values.values(), strict=False):
             known = [math.nan if v is None else v for v in series]
-            ax.plot(known, color=colour, marker=mark, linewidth=1.4 if few else 0.7, alpha=1 if few else 0.55)
+            ax.plot(
+                known, color=colour, marker=mark, linewidth=1.4 if few else 0.7, alpha=1 if few else 0.55, clip_on=False
+            )
         if not few:
             means = [mean_of_known(column) for column in zip(*values.values(), strict=True)]
             ax.plot([math.nan if v is None else v for v in means], color=SERIES[0], marker="o", linewidth=2.2)
         _rounds(ax)
         ax.set(ylabel=ylabel, **axes)
 
-    legend = [
-        (number, mark, site) for number, (mark, site) in enumerate(zip(MARKERS.values(), values, strict=False), 1)
-    ]
-    if not few:
-        legend = [(1, "●", "mean of the sites"), (0, "—", f"each of the {len(values)} sites")]
+    many = [(1, "●", "mean of the sites"), (0, "—", f"each of the {len(values)} sites")]
+    legend = [] if len(values) == 1 else _legend(values) if few else many
     return Figure(title, _drawn(name, title, draw), note, legend)
+
+
+def dice_by_site(reports: Mapping[str, Evaluation], classes: Sequence[str]) -> Figure:
+    """Test Dice of every site by class, mean and spread over its cases."""
+    title = "Test Dice of the final payload by site"
+
+    def draw(ax: Axes) -> None:
+        for k in range(len(classes)):
+            (colour, mark), shift = KINDS[k % len(KINDS)], 0.3 * (k - (len(classes) - 1) / 2)
+            known = [(y + shift, r.test[k], r.test_spread[k] or 0) for y, r in enumerate(reports.values())]
+            for y, value, spread in known:
+                if value is not None:
+                    ax.errorbar(value, y, xerr=spread, color=colour, fmt=mark, elinewidth=0.9, clip_on=False)
+        _sites(ax, list(reports))
+        ax.set(xlabel="Dice", xlim=(0, 1))
+
+    note = "Mean and sample standard deviation over the site's cases."
+    return Figure(title, _drawn("dice-by-site", title, draw, _height(reports)), note, _legend(classes))
 
 
 def traffic(run: Run) -> Figure:
@@ -88,13 +107,11 @@ def attendance(run: Run) -> Figure:
             points = [(r.round, sites.index(site)) for r in run.rounds for site in getattr(r, kind)]
             hollow = {"markerfacecolor": "none"} if kind == "missing" else {}
             ax.plot(*zip(*points, strict=True) if points else ([], []), mark, color=colour, markersize=4, **hollow)
-        ax.set_yticks(range(len(sites)), sites, parse_math=False)
-        ax.set_ylim(len(sites) - 0.5, -0.5)
+        _sites(ax, sites)
         _rounds(ax)
 
     legend = [(1, "■", "counted"), (2, "✖", "refused"), (5, "○", "missing")]
-    height = 0.6 + max(1.0, 0.17 * len(sites))
-    return Figure(title, _drawn("attendance", title, draw, height), legend=legend)
+    return Figure(title, _drawn("attendance", title, draw, _height(sites)), legend=legend)
 
 
 def energy(run: Run) -> Figure:
@@ -135,9 +152,7 @@ def dice_against_traffic(rows: Sequence[Row]) -> Figure:
             ax.set_xscale("log")
         ax.set(xlabel="MB from a site in a round", ylabel="Dice, mean of sites")
 
-    legend = [
-        (number, mark, row.label) for number, (mark, row) in enumerate(zip(MARKERS.values(), few, strict=False), 1)
-    ]
+    legend = _legend([row.label for row in few])
     if len(others) <= len(DASHES):
         legend += [(0, dash, row.setting) for dash, row in zip(("╌", "┄"), others, strict=False)]
     return Figure(title, _drawn("dice-against-traffic", title, draw), legend=legend)
@@ -165,6 +180,20 @@ def _drawn(name: str, title: str, draw: Callable[[Axes], None], height: float = 
         canvas = Canvas((WIDTH, height), layout="constrained")
         draw(canvas.add_subplot())
         return inline(canvas, name, title)
+
+
+def _legend(names: Iterable[str]) -> list[tuple[int, str, str]]:
+    return [(number, mark, name) for number, (mark, name) in enumerate(zip(MARKERS.values(), names, strict=False), 1)]
+
+
+def _height(sites: Collection[str]) -> float:
+    return 0.7 + max(1.2, 0.19 * len(sites))
+
+
+def _sites(ax: Axes, sites: Sequence[str]) -> None:
+    """The sites from top to bottom."""
+    ax.set_yticks(range(len(sites)), [textwrap.shorten(site, LONGEST_LABEL) for site in sites], parse_math=False)
+    ax.set_ylim(len(sites) - 0.5, -0.5)
 
 
 def _rounds(ax: Axes) -> None:

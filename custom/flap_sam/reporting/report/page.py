@@ -7,6 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flap_sam.reporting.report.figures import Figure
 
+FEW_COLUMNS, FEW_CHARACTERS = 6, 40
+
 
 @dataclass(frozen=True)
 class Table:
@@ -18,6 +20,11 @@ class Table:
     foot: Sequence[Sequence[str]] = ()
     words: int = 1
     note: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the page's whole width."""
+        return len(self.head) > FEW_COLUMNS or any(len(cell) > FEW_CHARACTERS for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)

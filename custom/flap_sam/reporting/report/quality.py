@@ -31,10 +31,11 @@ def dice(run: Run) -> Section:
         + ("; the last point is the final payload." if final else "."),
         ylim=(0, 1),
     )
+    by_site = [figures.dice_by_site(final, _classes(run))] if final else []
     tables = [_test_table(run)] if run.tests else []
     if any(value is not None for report in final.values() for value in report.surface_dice):
         tables.append(_surface_table(run))
-    return Section("dice", "Dice", figures=[drawn], tables=tables)
+    return Section("dice", "Dice", figures=[drawn, *by_site], tables=tables)
 
 
 def _last_validation(report: Evaluation | None) -> list[float | None]:

@@ -115,7 +115,7 @@ def low_rank(run: Run) -> list[Section]:
             ),
         ]
         rows = [
-            [figures.layer_name(path), *(_percent(r, path) for r in (first, last)), f"{last.layers[path].residual:.2e}"]
+            [figures.layer_name(path), *(_percent(r, path) for r in (first, last)), f"{last.layers[path].residual:.3g}"]
             for path in last.layers
         ]
         head = ["layer", "kept in the first round, %", "kept in the last, %", "norm dropped in the last"]

@@ -98,7 +98,7 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
             remark = "mean of the sites" + ("" if spread is None else f", ± {figure(spread)} between them")
             if kind == BEST:
                 remark = (
-                    "the last payload" if run.best_round == len(run.rounds) else f"after round {run.best_round - 1}"
+                    "the last payload" if run.best_round == len(run.rounds) else f"made in round {run.best_round - 1}"
                 )
             found.append((name, figure(mean_of_known(means)), remark))
     planned = run.experiment.rounds
@@ -112,7 +112,7 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
         found.append(
             (
                 "Sent by the sites",
-                f"{up / 1e6:,.1f} MB",
+                _size(up),
                 f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning",
             )
         )
@@ -153,6 +153,10 @@ def _method(experiment: Experiment) -> str:
 
 def _time(iso: str) -> str:
     return f"{datetime.fromisoformat(iso):%d %B %Y, %H:%M} UTC"
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
 def _duration(seconds: float) -> str:

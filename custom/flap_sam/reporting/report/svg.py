@@ -19,7 +19,7 @@ NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "flap-sam",
-    "font.size": 8,
+    "font.size": 7.5,
     "text.color": INK,
     "axes.edgecolor": RULE,
     "axes.labelcolor": INK,
