@@ -30,6 +30,11 @@ def count(number: int, noun: str, nouns: str | None = None) -> str:
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def size(number: float) -> str:
+    """Bytes in the unit that fits, 10^6 or 10^9."""
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
 def megabytes(number: float) -> str:
     """Bytes in units of 10^6."""
     return figure(number / 1e6, 2)

@@ -9,7 +9,7 @@ from flap_sam.federation.round_log import RoundRecord
 from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Bar, Section, Table
 from flap_sam.reporting.report.run import Run, in_order
-from flap_sam.reporting.text import megabytes
+from flap_sam.reporting.text import megabytes, size
 from flap_sam.sam.inventory import full_fine_tuning, inventory
 
 
@@ -61,11 +61,11 @@ def _left_out(run: Run) -> list[list[str]]:
 
 
 def spans(numbers: Sequence[int]) -> str:
-    """Rising numbers in few words: 0-2, 5."""
+    """Rising numbers in few words: 0 to 2, 5."""
     ends = [None, *numbers, None]
     starts = [b for a, b in pairwise(ends) if b is not None and (a is None or b != a + 1)]
     lasts = [a for a, b in pairwise(ends) if a is not None and (b is None or b != a + 1)]
-    return ", ".join(str(a) if a == b else f"{a}\u2013{b}" for a, b in zip(starts, lasts, strict=True))
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, lasts, strict=True))
 
 
 def traffic(run: Run) -> Section:
@@ -92,8 +92,8 @@ def traffic(run: Run) -> Section:
     )
     longest = max(up, full)
     bars = [
-        Bar("This run, from the sites", f"{megabytes(up)} MB", up / longest),
-        Bar("Full fine-tuning, as many answers", f"{megabytes(full)} MB", full / longest),
+        Bar("This run, from the sites", size(up), up / longest),
+        Bar("Full fine-tuning, as many answers", size(full), full / longest),
     ]
     return Section("traffic", "Traffic", [sentence], bars=bars, figures=[figures.traffic(run)], tables=[table])
 

@@ -11,7 +11,7 @@ from flap_sam.reporting.report.page import Page, Section
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.results import BEST, FINAL
 from flap_sam.reporting.run_record import FEDERATED, RunRecord
-from flap_sam.reporting.text import count, figure
+from flap_sam.reporting.text import count, figure, size
 
 DEMO = "The demo: the sites worked on drawn volumes, not on scans. These figures say nothing about patients."
 RANDOM = "No SAM checkpoint: the network started from random weights. Good for trying the software, for nothing else."
@@ -112,7 +112,7 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
         found.append(
             (
                 "Sent by the sites",
-                _size(up),
+                size(up),
                 f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning",
             )
         )
@@ -153,10 +153,6 @@ def _method(experiment: Experiment) -> str:
 
 def _time(iso: str) -> str:
     return f"{datetime.fromisoformat(iso):%d %B %Y, %H:%M} UTC"
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
 def _duration(seconds: float) -> str:
