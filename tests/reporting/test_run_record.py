@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.reporting.run_record import RUN_RECORD, RunRecord, read, stint
@@ -16,9 +18,22 @@ def test_a_record_comes_back_as_it_was(tmp_path):
     assert longer.stints[0].started.endswith("+00:00"), "UTC"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"run": "a"}', '{"stints": [3]}', "null", '{"stints": [], "x": 1}'])
-def test_a_damaged_record_is_one_sentence(tmp_path, text):
-    (tmp_path / RUN_RECORD).write_text(text)
+DAMAGES = [
+    lambda text: text[:0],
+    lambda text: f"[{text}]",
+    lambda text: text[:-9],
+    lambda text: text.replace('"run"', '"walk"'),
+    lambda text: text.replace("federated", "united"),
+    lambda text: text.replace("T", " at "),
+    lambda text: json.dumps(json.loads(text) | {"stints": []}),
+    lambda text: json.dumps(json.loads(text) | {"stints": [3]}),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_is_one_sentence(tmp_path, damage):
+    RECORD.write(tmp_path)
+    (tmp_path / RUN_RECORD).write_text(damage((tmp_path / RUN_RECORD).read_text()))
     with pytest.raises(FlapSamError, match=r"Run record .* cannot be read"):
         read(tmp_path)
 

@@ -54,6 +54,10 @@ class RunRecord:
     pretrained: bool
     stints: Sequence[Stint]
 
+    def __post_init__(self) -> None:
+        if self.setting not in SETTINGS or not self.stints:
+            raise ValueError(f"its setting is {self.setting!r}, of {len(self.stints)} jobs")
+
     def resumed(self, stint: Stint) -> "RunRecord":
         """The record of the run, one job later."""
         return replace(self, stints=[*self.stints, stint])

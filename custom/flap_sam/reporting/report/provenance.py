@@ -26,7 +26,8 @@ def privacy(run: Run) -> Section:
             "seconds, Dice by class, whether the site works on the demo and has a SAM checkpoint, a hash of its "
             "classes' names and one of its network's start.",
             "After the last round: mean Dice by class on validation and test cases, the spread over the test cases, "
-            "how many cases these are" + (", and the surface measures." if run.experiment.surface_tolerance else "."),
+            "and how many cases these are"
+            + (", and the surface measures." if run.experiment.surface_tolerance else "."),
             "Never: images, masks, case names, paths."
             + (" The pictures above were collected from the sites' own folders." if run.pictures else ""),
         ],

@@ -118,8 +118,15 @@ def low_rank(run: Run) -> list[Section]:
             [figures.layer_name(path), *(_percent(r, path) for r in (first, last)), f"{last.layers[path].residual:.3g}"]
             for path in last.layers
         ]
-        head = ["layer", "kept in the first round, %", "kept in the last, %", "norm dropped in the last"]
-        tables.append(Table("Energy kept by layer", head, rows, note="Energy is the squared Frobenius norm of B·A."))
+        head = ["layer", "first round, %", "last round, %", "norm dropped"]
+        tables.append(
+            Table(
+                "Energy kept by layer",
+                head,
+                rows,
+                note="Energy is the squared Frobenius norm of B·A; dropped in the last round.",
+            )
+        )
     if any(answer.norm is not None for answer in run.answers):
         norms = {site: run.by_round(site, lambda a: a.norm) for site in run.answering}
         drawn.append(figures.lines("norms", "Norm of the sites' B·A", "norm", norms, "Frobenius, over all layers."))

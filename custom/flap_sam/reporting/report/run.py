@@ -127,7 +127,10 @@ def read(work: Path) -> Run:
 
 
 def _payload_file(path: Path, notes: Mapping[str, object]) -> PayloadFile:
-    return PayloadFile(path.name, path.stat().st_size, sha256(path), notes["round"], notes["validation_dice"])
+    number, dice = notes.get("round"), notes.get("validation_dice")
+    if not isinstance(number, int) or not isinstance(dice, float | None):
+        raise FlapSamError(f"Payload {path} starts round {number!r}, with a Dice of {dice!r}; expected numbers.")
+    return PayloadFile(path.name, path.stat().st_size, sha256(path), number, dice)
 
 
 def _tests(path: Path) -> tuple[dict[str, dict[str, Evaluation]], int | None]:

@@ -24,7 +24,7 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
     Args:
         cells: of a grid to compare it with (see `comparison.read`); may be empty.
     """
-    first = run.record.stints[0]
+    first, *resumptions = run.record.stints
     experiment = run.experiment
     federated = run.record.setting == FEDERATED
     sections = [
@@ -34,7 +34,7 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
         *([rounds.attendance(run), rounds.traffic(run), *rounds.low_rank(run)] if federated else []),
         *quality.pictures(run),
         provenance.privacy(run),
-        provenance.configuration(experiment, first.conduct if federated else None),
+        provenance.configuration(experiment, run.record.stints[-1].conduct if federated else None),
         provenance.files(run),
     ]
     return Page(
@@ -43,7 +43,7 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
             f"{_method(experiment)} on {experiment.backbone} at {experiment.image_size} px, {experiment.dataset}, "
             f"{count(experiment.classes, 'class', 'classes')}",
             f"started {_time(first.started)}"
-            + "".join(f", resumed {_time(s.started)} at round {s.first_round}" for s in run.record.stints[1:]),
+            + "".join(f", resumed {_time(s.started)} at round {s.first_round}" for s in resumptions),
         ],
         notices=_notices([run.record]),
         health=_health(run),
@@ -90,40 +90,37 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
 
 
 def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
-    found = []
-    for kind, name in ((FINAL, "Test Dice, final"), (BEST, "Test Dice, best")):
-        if reports := run.tests.get(kind):
-            means = [mean_of_known(report.test) for report in reports.values()]
-            spread = spread_of_known(means)
-            remark = "mean of the sites" + ("" if spread is None else f", ± {figure(spread)} between them")
-            if kind == BEST:
-                remark = (
-                    "the last payload" if run.best_round == len(run.rounds) else f"made in round {run.best_round - 1}"
-                )
-            found.append((name, figure(mean_of_known(means)), remark))
-    planned = run.experiment.rounds
-    found.append(("Rounds", f"{len(run.rounds)} of {planned}", _duration(sum(r.seconds for r in run.rounds))))
-    counts = [len(r.sites) for r in run.rounds]
-    if run.record.setting == FEDERATED:
-        lowest, highest = min(counts), max(counts)
-        span = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
-        found.append(("Sites", str(len(run.sites)), f"{span} counted in a round"))
-        up = sum(answer.bytes_up for answer in run.answers)
-        found.append(
-            (
-                "Sent by the sites",
-                size(up),
-                f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning",
-            )
-        )
-    else:
-        found.append(("Sites", str(len(run.record.stints[0].sites)), ", ".join(run.record.stints[0].sites)))
-    return found
+    seconds = sum(r.seconds for r in run.rounds)
+    found = [*_test_dice(run), ("Rounds", f"{len(run.rounds)} of {run.experiment.rounds}", _duration(seconds))]
+    if run.record.setting != FEDERATED:
+        sites = run.record.stints[0].sites
+        return [*found, ("Sites", str(len(sites)), ", ".join(sites))]
+    counts = sorted({len(r.sites) for r in run.rounds})
+    span = " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1])))
+    up = sum(answer.bytes_up for answer in run.answers)
+    return [
+        *found,
+        ("Sites", str(len(run.sites)), f"{span} counted in a round"),
+        ("Sent by the sites", size(up), f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning"),
+    ]
+
+
+def _test_dice(run: Run) -> list[tuple[str, str, str]]:
+    if not run.finished:
+        return []
+    final, best = ([mean_of_known(report.test) for report in run.tests[kind].values()] for kind in (FINAL, BEST))
+    spread = spread_of_known(final)
+    between = "" if spread is None else f", ± {figure(spread)} between them"
+    made = "the last payload" if run.best_round == len(run.rounds) else f"made in round {run.best_round - 1}"
+    return [
+        ("Test Dice, final", figure(mean_of_known(final)), f"mean of the sites{between}"),
+        ("Test Dice, best", figure(mean_of_known(best)), made),
+    ]
 
 
 def _health(run: Run) -> tuple[bool, str]:
     left_out = {site for r in run.rounds for site in [*r.refused, *r.missing]}
-    rounds = [r.round for r in run.rounds if r.refused or r.missing]
+    lessened = sum(bool(r.refused or r.missing) for r in run.rounds)
     sentences = []
     if not run.finished:
         sentences.append("The run has not finished: there is no test Dice yet.")
@@ -132,7 +129,7 @@ def _health(run: Run) -> tuple[bool, str]:
     if run.record.setting == FEDERATED:
         sentences.append(
             f"{count(len(left_out), 'site was', 'sites were')} left out at least once, in "
-            f"{len(rounds)} of {count(len(run.rounds), 'round')}; see Sites and rounds."
+            f"{lessened} of {count(len(run.rounds), 'round')}; see Sites and rounds."
             if left_out
             else "Every site that was asked counted in every round."
         )
