@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from flap_sam.means import mean_of_known
+from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
@@ -138,13 +138,12 @@ def dice_against_traffic(rows: Sequence[Row]) -> Figure:
     title = "Test Dice against traffic"
     federated = [row for row in rows if row.setting == FEDERATED]
     others = [row for row in rows if row.setting != FEDERATED]
-    few = federated[: len(KINDS)]
 
     def draw(ax: Axes) -> None:
-        for (colour, mark), row in zip(KINDS, few, strict=False):
-            ax.plot([_mean(row.up)], [_mean(row.means())], mark, color=colour, markersize=6)
-        for row in federated[len(KINDS) :]:
-            ax.plot([_mean(row.up)], [_mean(row.means())], "o", color=MUTED, markersize=4)
+        kinds = [*KINDS, *[(MUTED, "o")] * len(federated)]
+        for (colour, mark), row in zip(kinds, federated, strict=False):
+            spread = spread_of_known(row.means()) or 0
+            ax.errorbar(_mean(row.up), _mean(row.means()), spread, color=colour, fmt=mark, markersize=6, elinewidth=0.9)
         for row, dash in zip(others, DASHES, strict=False) if len(others) <= len(DASHES) else ():
             ax.axhline(_mean(row.means()), color=INK, linewidth=1, linestyle=dash)
         ups = [_mean(row.up) for row in federated]
@@ -152,7 +151,7 @@ def dice_against_traffic(rows: Sequence[Row]) -> Figure:
             ax.set_xscale("log")
         ax.set(xlabel="MB from a site in a round", ylabel="Dice, mean of sites")
 
-    legend = _legend([row.label for row in few])
+    legend = _legend(row.label for row in federated)
     if len(others) <= len(DASHES):
         legend += [(0, dash, row.setting) for dash, row in zip(("╌", "┄"), others, strict=False)]
     return Figure(title, _drawn("dice-against-traffic", title, draw), legend=legend)
