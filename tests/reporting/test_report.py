@@ -140,6 +140,18 @@ def test_the_legend_does_not_grow_with_the_sites(tmp_path, count):
     assert found.table("site", "slices")[-1][0] == f"site-{count}", "site-2 goes before site-10"
 
 
+def test_a_site_that_was_never_scored_and_a_long_name_have_their_places(tmp_path):
+    sites = [f"hospital-of-a-town-with-a-long-name-{n}" for n in range(10)]
+    results = made_run(tmp_path, sites=sites)
+    tests = json.loads((results / TEST_DICE).read_text())
+    for reports in tests["payloads"].values():
+        del reports[sites[0]]
+    (results / TEST_DICE).write_text(json.dumps(tests))
+    found = Read(write(tmp_path, tmp_path / "report.html").read_text())
+    assert [row[0] for row in found.table("site", "cases")] == [*sites[1:], "mean of sites"]
+    assert "hospital-of-a-town-with…" in found.text
+
+
 def test_a_method_without_adapters_has_no_low_rank_section(tmp_path):
     experiment = replace(EXPERIMENT, method="pdecft")
     found = page(tmp_path, experiment=experiment, layers=())

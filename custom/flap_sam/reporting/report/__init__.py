@@ -1,5 +1,6 @@
 """A run, or a grid of runs, as one page of HTML that needs nothing else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
@@ -20,7 +21,8 @@ def write(work: Path, out: Path, grid: Path | None = None) -> Path:
     Raises:
         FlapSamError: there is no such run, there are several, or a file is missing or damaged.
     """
-    html = render(_of_grid(work) if comparison.read(work) else _of_run(work, grid))
+    cells = comparison.read(work)
+    html = render(_of_grid(work, cells) if cells else _of_run(work, grid))
     with replacing(out) as stream:
         stream.write(html.encode())
     return out
@@ -33,7 +35,7 @@ def _of_run(work: Path, grid: Path | None) -> Page:
     return summary.of_run(run.read(work), cells)
 
 
-def _of_grid(work: Path) -> Page:
+def _of_grid(work: Path, cells: Sequence[dict]) -> Page:
     folders = comparison.folders(work)
     experiment = payload.read(folders[0] / PAYLOAD_FILES[FINAL]).experiment
-    return summary.of_grid(comparison.read(work), [run_record.read(folder) for folder in folders], experiment)
+    return summary.of_grid(cells, [run_record.read(folder) for folder in folders], experiment)

@@ -1,7 +1,6 @@
 """The figures of a report."""
 
 import math
-import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from flap_sam.federation.round_log import LayerRecord
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
@@ -49,13 +49,11 @@ def lines(name: str, title: str, ylabel: str, values: Mapping[str, Values], note
 
     def draw(ax: Axes) -> None:
         for (colour, mark), series in zip(KINDS if few else [(MUTED, "")] * len(values), values.values(), strict=False):
-            known = [math.nan if v is None else v for v in series]
-            ax.plot(
-                known, color=colour, marker=mark, linewidth=1.4 if few else 0.7, alpha=1 if few else 0.55, clip_on=False
-            )
+            width, alpha = (1.4, 1) if few else (0.7, 0.55)
+            ax.plot(_numbers(series), color=colour, marker=mark, linewidth=width, alpha=alpha, clip_on=False)
         if not few:
             means = [mean_of_known(column) for column in zip(*values.values(), strict=True)]
-            ax.plot([math.nan if v is None else v for v in means], color=SERIES[0], marker="o", linewidth=2.2)
+            ax.plot(_numbers(means), color=SERIES[0], marker="o", linewidth=2.2)
         _rounds(ax)
         ax.set(ylabel=ylabel, **axes)
 
@@ -71,10 +69,10 @@ def dice_by_site(reports: Mapping[str, Evaluation], classes: Sequence[str]) -> F
     def draw(ax: Axes) -> None:
         for k in range(len(classes)):
             (colour, mark), shift = KINDS[k % len(KINDS)], 0.3 * (k - (len(classes) - 1) / 2)
-            known = [(y + shift, r.test[k], r.test_spread[k] or 0) for y, r in enumerate(reports.values())]
-            for y, value, spread in known:
-                if value is not None:
-                    ax.errorbar(value, y, xerr=spread, color=colour, fmt=mark, elinewidth=0.9, clip_on=False)
+            for y, report in enumerate(reports.values()):
+                if report.test[k] is not None:
+                    bar = {"xerr": report.test_spread[k] or 0, "elinewidth": 0.9}
+                    ax.errorbar(report.test[k], y + shift, **bar, color=colour, fmt=mark, clip_on=False)
         _sites(ax, list(reports))
         ax.set(xlabel="Dice", xlim=(0, 1))
 
@@ -191,8 +189,12 @@ def _height(sites: Collection[str]) -> float:
 
 def _sites(ax: Axes, sites: Sequence[str]) -> None:
     """The sites from top to bottom."""
-    ax.set_yticks(range(len(sites)), [textwrap.shorten(site, LONGEST_LABEL) for site in sites], parse_math=False)
+    ax.set_yticks(range(len(sites)), [_label(site) for site in sites], parse_math=False)
     ax.set_ylim(len(sites) - 0.5, -0.5)
+
+
+def _label(name: str) -> str:
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
 
 
 def _rounds(ax: Axes) -> None:
@@ -201,10 +203,14 @@ def _rounds(ax: Axes) -> None:
     ax.grid(visible=False, axis="x")
 
 
-def _kept(layer: Any) -> float:
+def _kept(layer: LayerRecord | None) -> float:
     return math.nan if layer is None else layer.kept
 
 
 def _mean(values: Values) -> float:
-    found = mean_of_known(values)
-    return math.nan if found is None else found
+    return _numbers([mean_of_known(values)])[0]
+
+
+def _numbers(values: Values) -> list[float]:
+    """What is not known is a gap."""
+    return [math.nan if value is None else value for value in values]

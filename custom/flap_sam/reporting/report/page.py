@@ -1,7 +1,7 @@
 """The parts of a report's page, and its HTML."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -74,7 +74,7 @@ class Page:
     notices: Sequence[str]
     health: tuple[bool, str] | None
     figures: Sequence[tuple[str, str, str]]
-    sections: Sequence[Section] = field(repr=False)
+    sections: Sequence[Section]
 
 
 def render(page: Page) -> str:

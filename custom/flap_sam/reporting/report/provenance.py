@@ -1,6 +1,6 @@
 """What left the sites, with which settings, by which software, into which files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from flap_sam.experiment import Experiment
@@ -13,6 +13,7 @@ from flap_sam.sam.inventory import inventory
 
 
 def privacy(run: Run) -> Section:
+    """All that left a site, and what never does."""
     if run.record.setting != FEDERATED:
         return Section(
             "privacy", "What left the sites", ["Nothing: this run was made in one place, without a federation."]
@@ -44,7 +45,8 @@ def privacy(run: Run) -> Section:
     )
 
 
-def configuration(experiment: Experiment, conduct: dict | None, without: Sequence[str] = ()) -> Section:
+def configuration(experiment: Experiment, conduct: Mapping | None, without: Sequence[str] = ()) -> Section:
+    """Settings of experiment and conduct, some perhaps left out, beside their defaults."""
     usual = asdict(Experiment())
     settings = {name: value for name, value in asdict(experiment).items() if name not in without}
     tables = [_settings("Experiment", settings, usual)]
@@ -57,7 +59,7 @@ def configuration(experiment: Experiment, conduct: dict | None, without: Sequenc
     return Section("configuration", "Configuration", [sentence], tables=tables)
 
 
-def _settings(title: str, settings: dict, usual: dict) -> Table:
+def _settings(title: str, settings: Mapping, usual: Mapping) -> Table:
     """Settings by name; the default stands beside those that differ."""
     rows = []
     for name, value in settings.items():
@@ -73,6 +75,7 @@ def _plain(value: object) -> str:
 
 
 def files(run: Run) -> Section:
+    """Payloads with their hashes, and versions."""
     payloads = [
         [kind, file.name, str(file.round), figure(file.validation), megabytes(file.size), file.sha256]
         for kind, file in run.payloads.items()
@@ -94,7 +97,7 @@ def files(run: Run) -> Section:
     )
 
 
-def versions(found: Sequence[dict]) -> Table:
+def versions(found: Sequence[Mapping[str, str]]) -> Table:
     """Every version that took part, by name."""
     names = dict.fromkeys(name for versions in found for name in versions)
     rows = [[name, ", ".join(dict.fromkeys(versions.get(name, "-") for versions in found))] for name in names]

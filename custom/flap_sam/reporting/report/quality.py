@@ -17,11 +17,12 @@ from flap_sam.training.pictures import Caption
 
 
 def dice(run: Run) -> Section:
+    """Validation Dice over the rounds, test Dice and surfaces by site."""
     final = run.tests.get(FINAL, {})
-    validation = {
-        site: [*run.by_round(site, lambda a: mean_of_known(a.validation)), *_last_validation(final.get(site))]
-        for site in run.answering
-    }
+    validation = {site: run.by_round(site, lambda a: mean_of_known(a.validation)) for site in run.answering}
+    if final:
+        for site, series in validation.items():
+            series.append(mean_of_known(final[site].validation) if site in final else None)
     drawn = figures.lines(
         "dice",
         "Validation Dice by site over the rounds",
@@ -36,10 +37,6 @@ def dice(run: Run) -> Section:
     if any(value is not None for report in final.values() for value in report.surface_dice):
         tables.append(_surface_table(run))
     return Section("dice", "Dice", figures=[drawn, *by_site], tables=tables)
-
-
-def _last_validation(report: Evaluation | None) -> list[float | None]:
-    return [] if report is None else [mean_of_known(report.validation)]
 
 
 def _test_table(run: Run) -> Table:
@@ -84,11 +81,13 @@ def _surface_table(run: Run) -> Table:
 
 def _classes(run: Run) -> list[str]:
     """The classes' names where pictures tell them; the server knows only their number."""
-    told = {tuple(caption.classes) for caption, _ in run.pictures}
-    return [*told.pop()] if len(told) == 1 else [f"class {k + 1}" for k in range(run.experiment.classes)]
+    numbered = [f"class {k + 1}" for k in range(run.experiment.classes)]
+    told = [caption.classes for caption, _ in run.pictures]
+    return told[0] if told and len(told[0]) == len(numbered) and all(names == told[0] for names in told) else numbered
 
 
 def compared(cells: Sequence[dict]) -> Section:
+    """The table of a grid, and its federated rows against their traffic."""
     rows, sites = comparison.rows(cells), comparison.sites_of(cells)
     table = Table(
         "Test Dice of the final payload",
@@ -102,10 +101,10 @@ def compared(cells: Sequence[dict]) -> Section:
 
 
 def pictures(run: Run) -> list[Section]:
+    """What the sites drew; nothing where they drew nothing."""
     if not run.pictures:
         return []
-    classes = run.pictures[0][0].classes
-    colours = [("#{:02x}{:02x}{:02x}".format(*colour_of(label)), name) for label, name in enumerate(classes, 1)]
+    colours = [("#{:02x}{:02x}{:02x}".format(*colour_of(label)), name) for label, name in enumerate(_classes(run), 1)]
     return [
         Section(
             "pictures",

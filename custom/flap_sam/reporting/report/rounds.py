@@ -14,6 +14,7 @@ from flap_sam.sam.inventory import full_fine_tuning, inventory
 
 
 def training(run: Run) -> Section:
+    """Loss and time of every site, where they tell them."""
     sites = run.answering
     drawn = []
     for name, title, unit, figure_of in (
@@ -28,6 +29,7 @@ def training(run: Run) -> Section:
 
 
 def attendance(run: Run) -> Section:
+    """Who counted in which rounds, who did not, and why."""
     rows = []
     for site in run.sites:
         answers = [r.sites[site] for r in run.rounds if site in r.sites]
@@ -69,6 +71,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 
 def traffic(run: Run) -> Section:
+    """Bytes by site and round, beside full fine-tuning's."""
     rows = []
     for site in run.answering:
         answers = [r.sites[site] for r in run.rounds if site in r.sites]
@@ -104,6 +107,7 @@ def full_up(run: Run) -> float:
 
 
 def low_rank(run: Run) -> list[Section]:
+    """What the truncation kept and the norms of the updates; nothing of a method without adapters."""
     drawn, tables = [], []
     if run.rounds[-1].layers:
         first, last = run.rounds[0], run.rounds[-1]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Run:
     def sites(self) -> list[str]:
         """All that took part or were asked, in the order of their numbers."""
         found = {site for record in self.rounds for site in [*record.sites, *record.refused, *record.missing]}
-        return sorted(found | {site for stint in self.record.stints for site in self._connected(stint)}, key=in_order)
+        return sorted(found.union(*(stint.sites for stint in self.record.stints)), key=in_order)
 
     @property
     def answering(self) -> list[str]:
@@ -72,9 +72,6 @@ class Run:
     def by_round(self, site: str, figure: Callable[[SiteRecord], float | None]) -> list[float | None]:
         """A figure of a site in every round; None where it was not counted."""
         return [figure(r.sites[site]) if site in r.sites else None for r in self.rounds]
-
-    def _connected(self, stint: run_record.Stint) -> Iterable[str]:
-        return stint.sites if self.record.setting == run_record.FEDERATED else ()
 
 
 def in_order(name: str) -> list[tuple[int, int, str]]:

@@ -58,7 +58,7 @@ def inline(drawn: Figure, name: str, label: str) -> Markup:
         name: unique in the page, before every id; label: what it shows, for who cannot see it.
     """
     stream = BytesIO()
-    drawn.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    drawn.savefig(stream, format="svg")
     for prefix, address in NAMESPACES.items():
         ElementTree.register_namespace(prefix, address)
     root = ElementTree.fromstring(stream.getvalue())
