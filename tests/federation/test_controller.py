@@ -134,6 +134,7 @@ def test_a_whole_run(plain, tmp_path):
     assert table["best_round"] == 1
     assert table["payloads"].keys() == {FINAL, BEST}
     assert [r["refused"] for r in rounds] == [{}, {}]
+    assert {site["norm"] for r in rounds for site in r["sites"].values()} == {None}, "no adapters, no B A"
     record = run_record.read(results)
     assert (record.run, record.setting, record.demo, record.pretrained) == (rounds[0]["run"], "federated", False, True)
     assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [(0, list(SITES), asdict(Conduct()))]

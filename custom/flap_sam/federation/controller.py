@@ -201,7 +201,9 @@ class FlapSamController(AskingController):
             self.refuse(site, reason)
         self.require_enough(asked)
         end = time.perf_counter()
-        counted = {s: replace(r, norm=merged.meta["norms"][s]) for s, r in sorted(records.items()) if s in self.counted}
+        counted = {
+            s: replace(r, norm=merged.meta["norms"].get(s)) for s, r in sorted(records.items()) if s in self.counted
+        }
         record = RoundRecord(
             run=self._store.run,
             round=number,
