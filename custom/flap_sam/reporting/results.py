@@ -42,8 +42,8 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
 
 
 def results_below(work: Path, holding: str = TEST_DICE) -> list[Path]:
-    """The results folders below a folder that hold a file: those of finished runs, if it is the test Dice."""
-    return sorted(path.parent for path in work.rglob(f"results/{holding}"))
+    """The results folders in or below a folder that hold a file: those of finished runs, if it is the test Dice."""
+    return sorted(path.parent for path in work.rglob(holding))
 
 
 def closing_summary(folder: Path) -> str:

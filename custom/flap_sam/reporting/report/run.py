@@ -85,7 +85,7 @@ def run_folder(work: Path) -> Path:
     Raises:
         FlapSamError: there is none, or there are several.
     """
-    found = [work] if (work / ROUND_LOG).is_file() else results_below(work, ROUND_LOG)
+    found = results_below(work, ROUND_LOG)
     if len(found) == 1:
         return found[0]
     if found:
