@@ -36,6 +36,7 @@ def test_nothing_configured_is_no_error(tmp_path):
         ('{"precision": "float16"}', "precision is 'float16'; expected one of float32, tf32, bfloat16, auto"),
         ('{"memory": "little"}', "memory is 'little'; expected one of normal, low"),
         ('{"compile": "yes"}', "compile is 'yes'; expected true or false"),
+        ('{"pictures": 1}', "pictures is 1; expected true or false"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, text, cause):

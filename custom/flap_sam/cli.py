@@ -252,6 +252,18 @@ Clip = Annotated[
 
 
 @app.command(rich_help_panel=RESULTS)
+def report(
+    run: Annotated[Path, typer.Argument(help="a simulator workspace, a downloaded job, a folder of train or compare")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the page to write")] = Path("report.html"),
+    compare: Annotated[Path | None, typer.Option(help="a folder of compare, for its table beside the run's")] = None,
+) -> None:
+    """Write a run, or a grid of runs, as one page of HTML that needs nothing else."""
+    from flap_sam.reporting.report import write
+
+    typer.echo(f"written: {write(run, out, compare)}")
+
+
+@app.command(rich_help_panel=RESULTS)
 def predict(
     payload: Payload,
     source: Annotated[Path, typer.Option("--input", help="a NIfTI file, a DICOM series, or a folder of such")],

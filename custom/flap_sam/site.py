@@ -20,7 +20,8 @@ ENVIRONMENT = {
 PATHS = ("data", "checkpoint", "state")
 PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
 MEMORIES = ("normal", "low")
-NOT_TEXTS = ("processes", "compile")
+FLAGS = ("compile", "pictures")
+NOT_TEXTS = ("processes", *FLAGS)
 MOST_PROCESSES = 64
 EXPECTED = {
     "precision": "one of " + ", ".join(PRECISIONS),
@@ -46,6 +47,8 @@ class Site:
         processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
+        pictures: draw the best and the worst test cases into the site's run folder, which they never leave (see
+            `training.pictures`); on the demo they are drawn in any case.
     """
 
     data: Path | None = None
@@ -58,6 +61,7 @@ class Site:
     compile: bool = False
     state: Path | None = None
     processes: int = 1
+    pictures: bool = False
 
     @classmethod
     def read(cls, local: Path | None) -> "Site":
@@ -76,8 +80,9 @@ class Site:
         for name, choices in (("precision", PRECISIONS), ("memory", MEMORIES)):
             if (value := getattr(self, name)) not in choices:
                 raise FlapSamError(f"The site's {name} is {value!r}; expected one of {', '.join(choices)}.")
-        if type(self.compile) is not bool:
-            raise FlapSamError(f"The site's compile is {self.compile!r}; expected true or false.")
+        for name in FLAGS:
+            if type(value := getattr(self, name)) is not bool:
+                raise FlapSamError(f"The site's {name} is {value!r}; expected true or false.")
         if type(self.processes) is not int or not 1 <= self.processes <= MOST_PROCESSES:
             raise FlapSamError(f"The site's processes are {self.processes!r}; expected 1 to {MOST_PROCESSES}.")
         if self.processes > 1 and self.device not in (None, "cpu"):
@@ -91,6 +96,10 @@ class Site:
         """The folder that holds a folder for every run."""
         home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         return self.state or Path(home) / "flap-sam"
+
+    def shows_pictures(self, demo: bool) -> bool:
+        """Whether test cases are drawn: drawn volumes are no patients."""
+        return self.pictures or demo
 
     def torch_device(self) -> torch.device:
         """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
@@ -118,7 +127,7 @@ def _read_file(path: Path) -> dict:
     texts = [value for name, value in settings.items() if name not in NOT_TEXTS]
     if any(value is not None and not isinstance(value, str) for value in texts):
         raise FlapSamError(
-            f"Site settings {path} hold a value that is no text; every setting but {' and '.join(NOT_TEXTS)} is a text "
-            "or null."
+            f"Site settings {path} hold a value that is no text; every setting but {', '.join(NOT_TEXTS)} is a text or "
+            "null."
         )
     return settings

@@ -1,5 +1,6 @@
 """DICOM series for tests, written by SimpleITK."""
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ def write_series(
     sizes = np.linalg.norm(lps[:3, :3], axis=0)
     axes = lps[:3, :3] / sizes
     folder.mkdir(parents=True, exist_ok=True)
+    spoken = locale.setlocale(locale.LC_ALL)
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in range(array.shape[2]):
@@ -43,4 +45,5 @@ def write_series(
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}-{array.shape[2] - k:03}.dcm"))  # names run against the slices
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, spoken)  # writing, not reading, leaves the process in the locale C
     return folder

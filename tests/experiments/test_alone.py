@@ -7,9 +7,11 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import train
 from flap_sam.experiments.job import Job
 from flap_sam.federation import payload
+from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, closing_summary
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
+from flap_sam.training.pictures import pictures_below, read
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 3, "backbone": "vit_tiny"}
@@ -43,6 +45,17 @@ def test_a_site_alone_trains_as_it_would_in_a_federation_of_one(job, store, tmp_
         assert rounds[number]["loss"] == result.loss
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert "B" in closing_summary(out)
+    record = run_record.read(out)
+    assert (record.setting, record.demo, record.pretrained, record.stints[0].sites) == ("local", False, False, ["B"])
+    assert not (out / "pictures").exists(), "no picture of a patient where the site has not asked for it"
+
+
+def test_the_cases_of_every_site_are_drawn_where_they_may_be(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(Site, "shows_pictures", lambda *_: True)
+    out, _, _ = run(job, tmp_path, "local", "B")
+    found = [read(path)[0] for path in pictures_below(out, QUICK["rounds"])]
+    assert {caption.site for caption in found} == {"A", "B", "C"}
+    assert {tuple(caption.classes) for caption in found} == {("organ", "lesion")}
 
 
 def test_all_data_in_one_place_are_all_slices(job, tmp_path):

@@ -10,9 +10,11 @@ import torch
 from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
 from flap_sam.federation.aggregator import LowRankAggregator
+from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.controller import FlapSamController
 from flap_sam.federation.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
 from flap_sam.federation.persistor import PayloadPersistor
+from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE
 from flap_sam.training.evaluate import CaseScore, evaluation
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
@@ -132,6 +134,10 @@ def test_a_whole_run(plain, tmp_path):
     assert table["best_round"] == 1
     assert table["payloads"].keys() == {FINAL, BEST}
     assert [r["refused"] for r in rounds] == [{}, {}]
+    assert {site["norm"] for r in rounds for site in r["sites"].values()} == {None}, "no adapters, no B A"
+    record = run_record.read(results)
+    assert (record.run, record.setting, record.demo, record.pretrained) == (rounds[0]["run"], "federated", False, True)
+    assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [(0, list(SITES), asdict(Conduct()))]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
 
@@ -255,6 +261,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
         found = payload.read(halves / "again" / "results" / PAYLOAD_FILES[kind]).tensors
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [r["round"] for r in federation.rounds(halves / "again")] == [0, 1]
+    record = run_record.read(halves / "again" / "results")
+    assert [(s.first_round, s.conduct["resume"]) for s in record.stints] == [(0, None), (1, "latest")]
+    assert record.stints[0].started <= record.stints[1].started
 
 
 def test_another_experiment_does_not_resume_a_run(plain, tmp_path):

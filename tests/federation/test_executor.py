@@ -1,5 +1,6 @@
 """The executor on a stand-in for FLARE's context: state between processes, and what leaves on failure."""
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from flap_sam.federation import console
 from flap_sam.federation.executor import FlapSamExecutor
 from flap_sam.federation.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from flap_sam.training import progress
+from flap_sam.training.pictures import pictures_below
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -156,6 +158,13 @@ def test_evaluation_sends_no_tensors(small, host):
     reply = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_EVALUATE, small, 2, {}))
     assert reply.params == {}
     assert reply.meta[REPORT]["test_cases"] == 1
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_test_cases_are_drawn_into_the_run_folder_if_the_site_says_so(small, host, tmp_path, pictures):
+    (tmp_path / "run" / "flap_site.json").write_text(json.dumps({"pictures": pictures}))
+    host.ask(host.executor(), TASK_EVALUATE, small, 2, {})
+    assert [path.name for path in pictures_below(tmp_path, 2)] == (["round_00002_1.png"] if pictures else [])
 
 
 def refused(task: Callable[[], Shareable]) -> str:

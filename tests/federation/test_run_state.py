@@ -3,6 +3,7 @@ import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
 from flap_sam.federation.run_state import KEPT, RunState, RunStore, find
+from flap_sam.reporting.run_record import RunRecord, stint
 from flap_sam.training.best import Candidate
 
 FIRST = TrainReport(
@@ -17,12 +18,13 @@ FIRST = TrainReport(
     pretrained=True,
     labels="l",
 )
+RECORD = RunRecord(run="run", setting="federated", demo=False, pretrained=True, stints=[stint(0, ["site-1"], {})])
 
 
 def state(number: int, experiment: str = "e", best: Candidate | None = None) -> RunState:
     current = Candidate({"a.A": torch.full((2, 3), float(number))}, number, None)
     memory = {"strategy/x": torch.tensor([1.0, number], dtype=torch.float64)}
-    return RunState(experiment, FIRST, current, best, memory, "line\n" * number)
+    return RunState(experiment, FIRST, current, best, memory, "line\n" * number, RECORD)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
@@ -30,7 +32,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     best = Candidate({"a.A": torch.ones(2, 3)}, 1, 0.25)
     store.save(state(2, best=best))
     again = store.load()
-    assert (again.experiment, again.first, again.log) == ("e", FIRST, "line\nline\n")
+    assert (again.experiment, again.first, again.log, again.record) == ("e", FIRST, "line\nline\n", RECORD)
     assert (again.current.round, again.best.round, again.best.validation) == (2, 1, 0.25)
     assert torch.equal(again.current.tensors["a.A"], torch.full((2, 3), 2.0))
     assert torch.equal(again.best.tensors["a.A"], best.tensors["a.A"])

@@ -17,17 +17,17 @@ from flap_sam.federation import payload, round_log
 from flap_sam.federation.round_log import RoundRecord, SiteRecord
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.site import Site
 from flap_sam.training.best import Candidate, improves
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
+from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say
 from flap_sam.training.trainer import LocalResult, Trainer
-
-LOCAL, CENTRALIZED = "local", "centralized"
 
 
 def assignments(job: Job, site: Site) -> dict[str, Assignment]:
@@ -65,6 +65,9 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
     run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, out, say)
+    RunRecord(
+        run="", setting=setting, demo=run.demo, pretrained=site.checkpoint is not None, stints=[stint(0, [*chosen], {})]
+    ).write(out)
     run.train()
     return out
 
@@ -94,6 +97,7 @@ class _Run:
         self.own = {name: assignment.store for name, assignment in chosen.items()}
         self.personal: dict[int, dict[str, Tensor]] = {}
         self.demo = any(assignment.demo for assignment in chosen.values())
+        self.pictures = site.shows_pictures(self.demo)
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
         network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
@@ -142,18 +146,22 @@ class _Run:
     def _by_class(self, name: str) -> list[float | None]:
         return mean_by_class([s.dice for s in self._scores(name, "validation")], self.experiment.classes)
 
-    def _scores(self, name: str, split: str) -> list[CaseScore]:
+    def _scores(self, name: str, split: str, gallery: Gallery | None = None) -> list[CaseScore]:
         store, cache = self.everyone[name], self.caches[name]
-        return score(self.network, store, split, self.experiment, self.device, self.precision, cache)
+        return score(self.network, store, split, self.experiment, self.device, self.precision, cache, gallery)
 
     def _score(self, scored: Candidate) -> dict[str, Evaluation]:
         self.trainer.receive(scored.tensors)
         self.trainer.restore_personal(self.personal[scored.round])
-        classes = self.experiment.classes
-        return {
-            name: evaluation(self._scores(name, "validation"), self._scores(name, "test"), classes)
-            for name in self.everyone
-        }
+        return {name: self._evaluate(name, scored.round) for name in self.everyone}
+
+    def _evaluate(self, name: str, number: int) -> Evaluation:
+        classes = self.everyone[name].manifest.classes
+        gallery = Gallery(self.out / FOLDER / name, name, classes, number) if self.pictures else None
+        validation, test = self._scores(name, "validation"), self._scores(name, "test", gallery)
+        if gallery:
+            gallery.write()
+        return evaluation(validation, test, self.experiment.classes)
 
     def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate:
         if not improves(candidate, best):

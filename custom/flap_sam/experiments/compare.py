@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.alone import CENTRALIZED, LOCAL, assignments, train
+from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish
 from flap_sam.files import replacing
 from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
 from flap_sam.site import Site
-
-FEDERATED = "federated"
-SETTINGS = (LOCAL, FEDERATED, CENTRALIZED)
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class Cell:
     """One run of the grid.
 
     Args:
-        setting: of `SETTINGS`; changes: settings in place of the job's; site: whose data a local run trains on.
+        setting: of `run_record.SETTINGS`; changes: settings in place of the job's.
+        site: whose data a local run trains on.
     """
 
     setting: str

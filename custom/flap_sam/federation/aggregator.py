@@ -84,14 +84,15 @@ class LowRankAggregator(ModelAggregator):
     def aggregate_model(self) -> FLModel:
         """The new payload in `params`, rounded as the wire rounds it.
 
-        `meta` holds by layer what the truncation `kept` and its `residual`, and by site the `norms` of the changes
-        and who was `refused` for them; without any site left, `params` are empty.
+        `meta` holds by layer what the truncation `kept` and its `residual`, and by site the `norms` of the changes,
+        of a method with adapters, and who was `refused` for them; without any site left, `params` are empty.
 
         Raises:
             FlapSamError: the sum left the range of float32.
         """
         self._fold()
-        meta = {"kept": {}, "residual": {}, "norms": self._adapter_norms, "refused": self._refused}
+        norms = self._adapter_norms if self.strategy.groups else {}
+        meta = {"kept": {}, "residual": {}, "norms": norms, "refused": self._refused}
         if not self._seen - self._refused.keys():
             return FLModel(params_type=ParamsType.FULL, params={}, meta=meta)
         totals = self._stepped(self._gatherer.close(self._received))

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from flap_sam.federation.run_state import RunState, RunStore, find
 from flap_sam.federation.tracking import track
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import BEST, FINAL, ROUND_LOG, closing_summary, write_test_dice
+from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.best import Candidate, improves
@@ -114,12 +115,14 @@ class FlapSamController(AskingController):
         if self.conduct.resume is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
+            self._stint = stint(0, self._sites, asdict(self.conduct))
             return Candidate({}, 0, None), None
         self._store = find(root, self.conduct.resume, job.digest())
         state = self._store.load()
         if state.experiment != job.digest():
             raise FlapSamError(f"Run {self._store.run} is of another experiment than this job; resume it with its own.")
         self._adopt("the run resumed", state.first)
+        self._write_record(state.record.resumed(stint(state.current.round, self._sites, asdict(self.conduct))))
         self._aggregator.restore(state.memory)
         (self._folder / ROUND_LOG).write_text(state.log)
         self._keep(FINAL, state.current)
@@ -136,7 +139,21 @@ class FlapSamController(AskingController):
             best=best,
             memory=self._aggregator.memory(),
             log=(self._folder / ROUND_LOG).read_text(),
+            record=self._record,
         )
+
+    def _new_record(self, first: TrainReport) -> RunRecord:
+        return RunRecord(
+            run=self._store.run,
+            setting=FEDERATED,
+            demo=first.demo,
+            pretrained=first.pretrained,
+            stints=[self._stint],
+        )
+
+    def _write_record(self, record: RunRecord) -> None:
+        self._record = record
+        record.write(self._folder)
 
     def _stale(self, current: Candidate, best: Candidate | None) -> bool:
         """Whether the validation Dice has not grown for as many rounds as the operator's patience."""
@@ -169,6 +186,7 @@ class FlapSamController(AskingController):
                 raise FlapSamError(f"it answers round {result.current_round}, not {number}")
             if self._likeness.first is None:
                 self._adopt(site, report)
+                self._write_record(self._new_record(report))
             self._likeness.check(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
@@ -183,7 +201,9 @@ class FlapSamController(AskingController):
             self.refuse(site, reason)
         self.require_enough(asked)
         end = time.perf_counter()
-        counted = {s: replace(r, norm=merged.meta["norms"][s]) for s, r in sorted(records.items()) if s in self.counted}
+        counted = {
+            s: replace(r, norm=merged.meta["norms"].get(s)) for s, r in sorted(records.items()) if s in self.counted
+        }
         record = RoundRecord(
             run=self._store.run,
             round=number,

@@ -33,6 +33,7 @@ from flap_sam.federation.messages import (
 from flap_sam.site import Site
 from flap_sam.training.evaluate import evaluation, mean_by_class, write_cases
 from flap_sam.training.participant import Participant, assign
+from flap_sam.training.pictures import FOLDER
 
 
 class FlapSamExecutor(Executor):
@@ -98,8 +99,11 @@ class FlapSamExecutor(Executor):
     def _evaluate(self, task: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         participant = self._ready(task, fl_ctx, training=False)
         participant.stand_to_score(task.current_round)
-        validation, test = participant.score("validation"), participant.score("test")
         run_folder = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id()))
+        gallery = participant.gallery(run_folder / FOLDER, task.current_round)
+        validation, test = participant.score("validation"), participant.score("test", gallery)
+        if gallery:
+            gallery.write()
         write_cases(run_folder / f"test_cases_round_{task.current_round:05}.csv", test)
         report = evaluation(validation, test, participant.experiment.classes)
         return FLModel(

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import ROUND_LOG
@@ -71,6 +72,25 @@ def append(folder: Path, record: RoundRecord) -> None:
     """Add a round to the log in a results folder."""
     with (folder / ROUND_LOG).open("a") as log:
         log.write(json.dumps(asdict(record)) + "\n")
+
+
+def read(folder: Path) -> list[RoundRecord]:
+    """The rounds in a results folder's log.
+
+    Raises:
+        FlapSamError: the log is missing or damaged.
+    """
+    path = folder / ROUND_LOG
+    try:
+        return [_record(json.loads(line)) for line in path.read_text().splitlines()]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FlapSamError(f"Round log {path} cannot be read ({error}); point to the folder of a run.") from error
+
+
+def _record(found: dict) -> RoundRecord:
+    layers = {layer: LayerRecord(**record) for layer, record in found["layers"].items()}
+    sites = {site: SiteRecord(**record) for site, record in found["sites"].items()}
+    return RoundRecord(**found | {"layers": layers, "sites": sites})
 
 
 def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:

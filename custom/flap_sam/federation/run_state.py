@@ -12,6 +12,7 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
 from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.reporting.run_record import RunRecord
 from flap_sam.training.best import Candidate
 
 SERVER = "server"
@@ -30,6 +31,7 @@ class RunState:
         best: the payload with the best validation Dice so far; None before there is one.
         memory: the aggregator's tensors, by name.
         log: the round log so far.
+        record: of the run so far.
     """
 
     experiment: str
@@ -38,6 +40,7 @@ class RunState:
     best: Candidate | None
     memory: Mapping[str, Tensor]
     log: str
+    record: RunRecord
 
 
 class RunStore:
@@ -64,6 +67,7 @@ class RunStore:
             "round": state.current.round,
             "best": state.best and [state.best.round, state.best.validation],
             "log": state.log,
+            "record": state.record.to_json(),
         }
         with replacing(path) as stream:
             stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": json.dumps(notes)}))
@@ -100,6 +104,7 @@ class RunStore:
             best=best and Candidate(_part(tensors, "best/"), *best),
             memory=_part(tensors, "memory/"),
             log=notes["log"],
+            record=RunRecord.from_json(notes["record"]),
         )
 
     def remove(self) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.results import FINAL, ROUND_LOG, TEST_DICE
+from flap_sam.reporting.run_record import SETTINGS
 from flap_sam.reporting.text import as_text, mean_and_spread
 
 CELL = "cell.json"
@@ -38,7 +40,12 @@ class Row:
 
 def read(out: Path) -> list[dict]:
     """The finished cells below a folder: note, test Dice by site, megabytes a site sent and received in a round."""
-    return [_read(note.parent) for note in sorted(out.glob(f"*/{CELL}"))]
+    return [_read(folder) for folder in folders(out)]
+
+
+def folders(out: Path) -> list[Path]:
+    """The folders of the finished cells below a folder."""
+    return sorted(note.parent for note in out.glob(f"*/{CELL}"))
 
 
 def rows(cells: Sequence[dict]) -> list[Row]:
@@ -46,35 +53,33 @@ def rows(cells: Sequence[dict]) -> list[Row]:
     grouped: dict[tuple, list[dict]] = {}
     for cell in cells:
         grouped.setdefault((_label(cell), cell["setting"]), []).append(cell)
-    order = {"local": 0, "federated": 1, "centralized": 2}
     return [
         _row(label, setting, grouped[label, setting])
-        for label, setting in sorted(grouped, key=lambda key: (key[0], order[key[1]]))
+        for label, setting in sorted(grouped, key=lambda key: (key[0], SETTINGS.index(key[1])))
     ]
 
 
 def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
     """The table in GitHub's form."""
-    head = ["", "setting", *sites, "mean of sites", "MB up", "MB down", "minutes"]
-    lines = [head, ["---"] * len(head), *(_texts(row, sites) for row in table)]
+    head = columns(sites)
+    lines = [head, ["---"] * len(head), *(texts(row, sites) for row in table)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def console(table: Sequence[Row], sites: Sequence[str]) -> str:
     """The table for a console."""
     drawn = Table(title="Test Dice of the final payload, mean ± spread over seeds")
-    for name in ("", "setting", *sites, "mean of sites", "MB up", "MB down", "minutes"):
+    for name in columns(sites):
         drawn.add_column(name, justify="left" if name in ("", "setting") else "right")
     for row in table:
-        drawn.add_row(*_texts(row, sites))
+        drawn.add_row(*texts(row, sites))
     return as_text(drawn)
 
 
 def write(out: Path) -> str:
     """Write `table.md` and `cells.jsonl` of all finished cells; returns the table for a console."""
     cells = read(out)
-    sites = list(dict.fromkeys(site for cell in cells for site in cell["sites"]))
-    table = rows(cells)
+    table, sites = rows(cells), sites_of(cells)
     with replacing(out / "cells.jsonl") as stream:
         stream.write("".join(json.dumps(cell) + "\n" for cell in cells).encode())
     with replacing(out / "table.md") as stream:
@@ -82,7 +87,18 @@ def write(out: Path) -> str:
     return console(table, sites)
 
 
-def _texts(row: Row, sites: Sequence[str]) -> list[str]:
+def sites_of(cells: Sequence[dict]) -> list[str]:
+    """The sites of all cells."""
+    return list(dict.fromkeys(site for cell in cells for site in cell["sites"]))
+
+
+def columns(sites: Sequence[str]) -> list[str]:
+    """The heads of the table's columns; the first two hold words, the others figures."""
+    return ["", "setting", *sites, "mean of sites", "MB up", "MB down", "minutes"]
+
+
+def texts(row: Row, sites: Sequence[str]) -> list[str]:
+    """A row of the table."""
     dice = [mean_and_spread(row.dice.get(site, []), 3) for site in sites]
     return [
         row.label,
@@ -119,6 +135,15 @@ def _label(cell: dict) -> str:
 
 
 def _read(folder: Path) -> dict:
+    try:
+        return _cell(folder)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FlapSamError(
+            f"Cell {folder} cannot be read ({error}); remove it, and `compare` runs it again."
+        ) from error
+
+
+def _cell(folder: Path) -> dict:
     cell = json.loads((folder / CELL).read_text())
     reports = json.loads((folder / TEST_DICE).read_text())["payloads"][FINAL]
     rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]

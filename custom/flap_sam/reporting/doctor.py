@@ -6,7 +6,7 @@ from rich.table import Table
 
 from flap_sam.data.findings import ERROR, Finding, Range, Report, SiteSummary
 from flap_sam.data.manifest import SPLITS
-from flap_sam.reporting.text import as_text
+from flap_sam.reporting.text import as_text, count
 
 RANGES = {
     "slices": "slices",
@@ -26,7 +26,7 @@ def report_table(report: Report) -> str:
         _counts(report),
         _ranges(report.sites),
         *map(_line, ordered),
-        f"{report.examined}: {_count(errors, 'error')}, {_count(len(ordered) - errors, 'warning')}",
+        f"{report.examined}: {count(errors, 'error')}, {count(len(ordered) - errors, 'warning')}",
     )
 
 
@@ -61,7 +61,3 @@ def _range(found: Range | None) -> str:
 def _line(finding: Finding) -> str:
     place = f"site {finding.site}" + (f", {finding.case}" if finding.case else "")
     return f"{finding.severity}: {place}: {finding.sentence}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

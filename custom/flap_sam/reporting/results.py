@@ -12,6 +12,7 @@ from rich.table import Table
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
+from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import as_text, figure
 
 Payloads = Mapping[str, Mapping[str, dict]]
@@ -24,6 +25,7 @@ MEANINGS = (
     (PAYLOAD_FILES[FINAL], "the last payload"),
     (PAYLOAD_FILES[BEST], "the payload with the best validation Dice"),
     (ROUND_LOG, "the round log"),
+    (RUN_RECORD, "when and how it was run, by which versions, with which sites"),
     (TEST_DICE, "the table above"),
 )
 
@@ -40,9 +42,9 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
         stream.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def results_below(work: Path) -> list[Path]:
-    """The results folders of the finished runs in or below a folder."""
-    return sorted(path.parent for path in work.rglob(TEST_DICE))
+def results_below(work: Path, holding: str = TEST_DICE) -> list[Path]:
+    """The results folders in or below a folder that hold a file: those of finished runs, if it is the test Dice."""
+    return sorted(path.parent for path in work.rglob(holding))
 
 
 def closing_summary(folder: Path) -> str:

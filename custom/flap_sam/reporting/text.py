@@ -23,8 +23,27 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
+def with_spread(value: float | None, spread: float | None, digits: int = 3) -> str:
+    """A mean and its spread, where there is one."""
+    return figure(value, digits) + ("" if spread is None else f" ± {figure(spread, digits)}")
+
+
 def mean_and_spread(values: Iterable[float | None], digits: int) -> str:
     """Mean ± sample standard deviation of what is known."""
     known = list(values)
-    spread = spread_of_known(known)
-    return figure(mean_of_known(known), digits) + ("" if spread is None else f" ± {figure(spread, digits)}")
+    return with_spread(mean_of_known(known), spread_of_known(known), digits)
+
+
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """So many of something, in the singular or the plural."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that fits, 10^6 or 10^9."""
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
+def megabytes(number: float) -> str:
+    """Bytes in units of 10^6."""
+    return figure(number / 1e6, 2)

@@ -15,6 +15,7 @@ from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.training.embeddings import EmbeddingCache
+from flap_sam.training.pictures import Gallery
 from flap_sam.training.predict import predict_volume
 from flap_sam.training.surfaces import ByClass, surface_metrics
 
@@ -69,11 +70,13 @@ def score(
     device: torch.device,
     precision: str,
     cache: EmbeddingCache | None = None,
+    gallery: Gallery | None = None,
 ) -> list[CaseScore]:
     """Every case of a split; the test cases' surfaces too, where the experiment has a tolerance for them.
 
     Args:
         cache: of the store's embeddings, where the network's image encoder never changes.
+        gallery: takes a picture of every case.
     """
     scores = []
     for case in store.cases(split):
@@ -85,7 +88,10 @@ def score(
             surfaces = surface_metrics(
                 prediction, truth, experiment.classes, case.spacing, experiment.surface_tolerance
             )
-        scores.append(CaseScore(case.id, dice(prediction, truth, experiment.classes), *surfaces))
+        found = dice(prediction, truth, experiment.classes)
+        if gallery:
+            gallery.add(store.image(case), truth, prediction, case.spacing, found)
+        scores.append(CaseScore(case.id, found, *surfaces))
     return scores
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.pictures import Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
@@ -189,6 +191,14 @@ class Participant:
             parent=os.getpid(),
         )
 
-    def score(self, split: str) -> list[CaseScore]:
+    def score(self, split: str, gallery: Gallery | None = None) -> list[CaseScore]:
         """Dice of the network as it stands on the cases of a split."""
-        return score(self.network, self.store, split, self.experiment, self._device, self._precision, self._cache)
+        return score(
+            self.network, self.store, split, self.experiment, self._device, self._precision, self._cache, gallery
+        )
+
+    def gallery(self, folder: Path, round_number: int) -> Gallery | None:
+        """For pictures of the test cases, in a folder of the site; None where it shows none."""
+        if not self._site.shows_pictures(self.assignment.demo):
+            return None
+        return Gallery(folder, self._name, self.store.manifest.classes, round_number)

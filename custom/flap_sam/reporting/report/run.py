@@ -1,0 +1,144 @@
+"""A run as it lies in a folder, read whole."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import Experiment
+from flap_sam.federation import payload, round_log
+from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.files import sha256
+from flap_sam.reporting import run_record
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, results_below
+from flap_sam.reporting.run_record import RunRecord
+from flap_sam.training import pictures
+from flap_sam.training.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class PayloadFile:
+    """A payload's file: size in bytes, hash, the round that starts from it, and its validation Dice where known."""
+
+    name: str
+    size: int
+    sha256: str
+    round: int
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run left.
+
+    Args:
+        experiment: resolved.
+        payloads, tests: by payload kind; tests by site within, empty where the run is not finished.
+        best_round: the round that the best payload starts; None where the run is not finished.
+        pictures: captions and files of the last payload's, where the sites drew any below the folder.
+    """
+
+    record: RunRecord
+    rounds: list[RoundRecord]
+    experiment: Experiment
+    payloads: Mapping[str, PayloadFile]
+    tests: Mapping[str, Mapping[str, Evaluation]]
+    best_round: int | None
+    pictures: list[tuple[pictures.Caption, bytes]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last payload was scored; if after fewer rounds than planned, the run stopped early."""
+        return bool(self.tests)
+
+    @property
+    def sites(self) -> list[str]:
+        """All that took part or were asked, in the order of their numbers."""
+        found = {site for record in self.rounds for site in [*record.sites, *record.refused, *record.missing]}
+        return sorted(found.union(*(stint.sites for stint in self.record.stints)), key=in_order)
+
+    @property
+    def answering(self) -> list[str]:
+        """The sites that counted at least once; of a run without a federation, its data in one name."""
+        return sorted({site for record in self.rounds for site in record.sites}, key=in_order)
+
+    @property
+    def answers(self) -> list[SiteRecord]:
+        """Every counted answer of every round."""
+        return [answer for record in self.rounds for answer in record.sites.values()]
+
+    def by_round(self, site: str, figure: Callable[[SiteRecord], float | None]) -> list[float | None]:
+        """A figure of a site in every round; None where it was not counted."""
+        return [figure(r.sites[site]) if site in r.sites else None for r in self.rounds]
+
+
+def in_order(name: str) -> list[tuple[int, int, str]]:
+    """A sorting key by which site-2 goes before site-10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def run_folder(work: Path) -> Path:
+    """The results folder of the one run in or below a folder.
+
+    Raises:
+        FlapSamError: there is none, or there are several.
+    """
+    found = results_below(work, ROUND_LOG)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise FlapSamError(
+            f"{len(found)} runs lie below {work}: {', '.join(map(str, found))}; point to one of them, a page shows one."
+        )
+    raise FlapSamError(
+        f"No run lies below {work}; point to a simulator workspace, a downloaded job, or a folder of `flap-sam train` "
+        "or `flap-sam compare`."
+    )
+
+
+def read(work: Path) -> Run:
+    """The one run in or below a folder.
+
+    Raises:
+        FlapSamError: there is none, there are several, or one of its files is missing or damaged.
+    """
+    folder = run_folder(work)
+    rounds = round_log.read(folder)
+    if not rounds:
+        raise FlapSamError(f"Round log {folder / ROUND_LOG} holds no round; wait until the first one has closed.")
+    paths = {kind: folder / name for kind, name in PAYLOAD_FILES.items()}
+    found = {kind: payload.read(path) for kind, path in paths.items() if kind == FINAL or path.exists()}
+    tests, best_round = _tests(folder / TEST_DICE)
+    drawn = [pictures.read(path) for path in pictures.pictures_below(work, len(rounds))]
+    return Run(
+        record=run_record.read(folder),
+        rounds=rounds,
+        experiment=found[FINAL].experiment,
+        payloads={kind: _payload_file(paths[kind], held.notes) for kind, held in found.items()},
+        tests=tests,
+        best_round=best_round,
+        pictures=sorted(drawn, key=lambda shown: in_order(shown[0].site)),
+    )
+
+
+def _payload_file(path: Path, notes: Mapping[str, object]) -> PayloadFile:
+    number, dice = notes.get("round"), notes.get("validation_dice")
+    if not isinstance(number, int) or not isinstance(dice, float | None):
+        raise FlapSamError(f"Payload {path} starts round {number!r}, with a Dice of {dice!r}; expected numbers.")
+    return PayloadFile(path.name, path.stat().st_size, sha256(path), number, dice)
+
+
+def _tests(path: Path) -> tuple[dict[str, dict[str, Evaluation]], int | None]:
+    if not path.exists():
+        return {}, None
+    try:
+        found = json.loads(path.read_text())
+        tests = {
+            kind: {site: Evaluation(**reports[site]) for site in sorted(reports, key=in_order)}
+            for kind, reports in found["payloads"].items()
+        }
+        return tests, found["best_round"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error
