@@ -181,6 +181,23 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command("pretrain-tiny", rich_help_panel=TRAIN)
+def pretrain_tiny(
+    out: Annotated[Path, typer.Option(help="the checkpoint to write, .safetensors")],
+    steps: Annotated[int, typer.Option(min=1, help="of 24 pictures each")] = 8000,
+    seed: Annotated[int, typer.Option(help="of the pictures and of the first weights")] = 1,
+) -> None:
+    """Pretrain the small SAM of `vit_tiny` on pictures of drawn shapes. Takes up again what was interrupted."""
+    from flap_sam.pretraining.examine import examine
+    from flap_sam.pretraining.network import PromptableSam
+    from flap_sam.pretraining.pretrain import pretrain
+    from flap_sam.reporting.pretraining import overlap_table
+
+    random = examine(PromptableSam(seed))
+    trained = examine(PromptableSam.load(pretrain(out, steps, seed, typer.echo)))
+    typer.echo(overlap_table({"random weights": random, str(out): trained}))
+
+
 @app.command(rich_help_panel=DEPLOY)
 def stage(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],

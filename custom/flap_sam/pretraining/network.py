@@ -1,6 +1,9 @@
 """The small SAM as a promptable network: SAM's own prompt encoder and mask decoder on our image encoder."""
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
@@ -36,6 +39,13 @@ class PromptableSam(nn.Module):
                 transformer_dim=sizes.prompt_width, transformer=transformer, iou_head_hidden_dim=sizes.prompt_width
             )
         self.load_state_dict({name: initial(self, name, seed) for name in self.state_dict()}, assign=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "PromptableSam":
+        """The network of a checkpoint that `pretrain` wrote."""
+        network = cls(seed=0)
+        network.load_state_dict(load_file(path))
+        return network
 
     def forward(self, embeddings: Tensor, prompts: Prompts, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Masks that answer prompts.
