@@ -185,7 +185,7 @@ def compare(
 def pretrain_tiny(
     out: Annotated[Path, typer.Option(help="the checkpoint to write, .safetensors")],
     steps: Annotated[int, typer.Option(min=1, help="of 24 pictures each")] = 8000,
-    seed: Annotated[int, typer.Option(help="of the pictures and of the first weights")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=65535, help="of the pictures and of the first weights")] = 1,
 ) -> None:
     """Pretrain the small SAM of `vit_tiny` on pictures of drawn shapes. Takes up again what was interrupted."""
     from flap_sam.pretraining.examine import examine
@@ -306,8 +306,9 @@ def predict(
     scans = scans_at(source)
     model = Model.load(payload, checkpoint)
     used = conventions(model.experiment, store, site, clip)
-    device = Site.read(None).torch_device()
-    segmenter = Segmenter(model, used, device, settle("auto", device), probabilities)
+    own = Site.read(None)
+    device = own.torch_device()
+    segmenter = Segmenter(model, used, device, settle(own.precision, device), probabilities)
     typer.echo(f"scans: {len(scans)}; intensities {used.told}")
     done = list(run(segmenter, scans, output))
     typer.echo(prediction_table(done, used.names(model.experiment.classes), output))
@@ -340,9 +341,10 @@ def evaluate(
     if predicted and truth and classes and not payload:
         scores = list(evaluate_masks(predicted, truth, classes, tolerance))
     elif payload and store and not (predicted or truth):
-        device = Site.read(None).torch_device()
+        own = Site.read(None)
+        device = own.torch_device()
         model = Model.load(payload, checkpoint)
-        scores = list(evaluate_store(model, store, site, tolerance, device, settle("auto", device)))
+        scores = list(evaluate_store(model, store, site, tolerance, device, settle(own.precision, device)))
         classes = model.experiment.classes
     else:
         raise FlapSamError("Name either --predicted, --truth and --classes, or --payload and --store.")

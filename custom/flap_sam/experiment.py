@@ -73,7 +73,7 @@ class Experiment:
     What each setting may be stands in `EXPECTED`; `docs/options.md` is made of it and of these lines.
 
     Args:
-        dataset: what the volumes are, in a word; a label for reports.
+        dataset: what the volumes are, in a word, for reports; of "kits19" `flap-sam predict` knows the intensities.
         classes: organs to segment, background not counted.
         backbone: SAM's image encoder; "auto" is the one the site's checkpoint holds, `vit_tiny` where there is none.
         image_size: pixels a side of a slice as the network sees it.

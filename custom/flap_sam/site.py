@@ -42,7 +42,7 @@ class Site:
         device: a torch device; None means a GPU where there is one, else the CPU.
         precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
         memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
-            rounding, in a fraction of the memory and about twice the time.
+            rounding, in a fraction of the memory and a quarter more time.
         compile: let torch.compile fuse the network's operations; the first steps then take minutes.
         processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the

@@ -10,12 +10,18 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def write_series(
-    folder: Path, array: np.ndarray, affine: np.ndarray, uid: str = "1.2.3", leave_out: int | None = None
+    folder: Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    uid: str = "1.2.3",
+    leave_out: int | None = None,
 ) -> Path:
     """A file a slice of an int16 array [columns, rows, slices]; the affine is voxel to patient millimetres (RAS)."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     sizes = np.linalg.norm(lps[:3, :3], axis=0)
     axes = lps[:3, :3] / sizes
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    axes[:, 2] = normal * np.sign(normal @ axes[:, 2])  # a file knows its plane; that slices are staggered it does not
     folder.mkdir(parents=True, exist_ok=True)
     spoken = locale.setlocale(locale.LC_ALL)
     writer = SimpleITK.ImageFileWriter()

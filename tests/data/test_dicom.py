@@ -14,7 +14,10 @@ def scan(shape=(7, 5, 6)) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.int16).reshape(shape) - 100
 
 
-@pytest.mark.parametrize("affine", [AXIAL, SAGITTAL], ids=["axial", "sagittal"])
+TILTED = np.array([[-0.8, 0, 0, 70.0], [0, -0.9, 0.6, 50.0], [0, 0, 2.0, -300.0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("affine", [AXIAL, SAGITTAL, TILTED], ids=["axial", "sagittal", "tilted gantry"])
 def test_every_voxel_keeps_its_place_in_the_patient(tmp_path, affine):
     array = scan()
     (files,) = series_in(write_series(tmp_path, array, affine))

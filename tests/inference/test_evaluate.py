@@ -51,6 +51,12 @@ def test_a_missing_map_is_named(folders):
         list(evaluate_masks(folders[0].parent, folders[1], 2, 1.0))
 
 
+def test_two_maps_of_one_case_are_refused(folders):
+    save(folders[0] / "b.nii.gz", box(0), AXES)
+    with pytest.raises(FlapSamError, match="would both be the map of b"):
+        list(evaluate_masks(*folders, 2, 1.0))
+
+
 def test_maps_on_other_grids_or_with_other_labels_are_refused(folders):
     save(folders[0] / "b_mask.nii.gz", box(0))
     with pytest.raises(FlapSamError, match="on one grid"):

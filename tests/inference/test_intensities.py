@@ -17,7 +17,8 @@ def test_the_store_says_how_its_sites_scans_are_prepared(small, store):
 def test_what_is_asked_for_goes_first(small, store):
     used = conventions(small, store, "B", ("-80", "300"))
     assert (used.intensity.low, used.intensity.high) == (-80, 300)
-    assert used.names(2) == ["class 1", "class 2"]
+    assert used.names(2) == ["organ", "lesion"], "all but the clipping is the store's"
+    assert conventions(small, None, None, ("-80", "300")).names(2) == ["class 1", "class 2"]
 
 
 def test_percentiles_have_a_sign():

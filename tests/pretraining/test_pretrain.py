@@ -69,7 +69,6 @@ def test_each_prompt_is_answered_on_its_own_image():
         together, expected = network(embeddings[asked.scene], prompts, None)
         assert together.shape == (6, 4, network.side // 4, network.side // 4)
         assert expected.shape == (6, 4)
-        alone, _ = network(embeddings[asked.scene][4:5], points_for(asked.masks[4:5], torch.Generator()), None)
         own = type(prompts)(prompts.points[4:5], prompts.labels[4:5])
         alone, _ = network(embeddings[asked.scene][4:5], own, None)
     torch.testing.assert_close(together[4:5], alone, rtol=1e-4, atol=1e-5)

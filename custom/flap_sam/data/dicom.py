@@ -56,14 +56,28 @@ def read_series(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise FlapSamError(f"The DICOM series in {where} holds coloured pictures, expected grey ones; choose another.")
     if image.GetDimension() != 3 or image.GetDepth() < 2:
-        raise FlapSamError(f"The DICOM series in {where} has a single slice, expected a volume; choose another series.")
+        raise FlapSamError(
+            f"The DICOM series in {where} has a single slice, expected a volume; point to the folder of all slices."
+        )
+    affine = _affine(image)
     if len(files) > 1:
-        _check_even(where, [reader.GetMetaData(i, POSITION) for i in range(len(files))])
-    return SimpleITK.GetArrayFromImage(image).T, _affine(image)
+        affine[:3, 2] = _even_step(where, _places(where, reader, len(files)))
+    return SimpleITK.GetArrayFromImage(image).T, TO_RAS @ affine
 
 
-def _check_even(where: Path, positions: list[str]) -> None:
-    places = np.array([[float(number) for number in text.split("\\")] for text in positions])
+def _places(where: Path, reader: "SimpleITK.ImageSeriesReader", count: int) -> np.ndarray:  # noqa: F821
+    """Where the slices' first voxels lie, [count, 3] in mm along DICOM's axes."""
+    try:
+        texts = [reader.GetMetaData(k, POSITION).split("\\") for k in range(count)]
+        return np.array(texts, dtype=float).reshape(count, 3)
+    except (RuntimeError, ValueError) as problem:
+        raise FlapSamError(
+            f"The DICOM series in {where} has slices that do not say where they lie in the patient; export it again."
+        ) from problem
+
+
+def _even_step(where: Path, places: np.ndarray) -> np.ndarray:
+    """From a slice to the next, in mm; of a tilted gantry not along the slices' normal."""
     steps = np.diff(places, axis=0)
     usual = np.median(steps, axis=0)
     apart = np.linalg.norm(steps - usual, axis=1) / max(np.linalg.norm(usual), 1e-9)
@@ -74,10 +88,11 @@ def _check_even(where: Path, positions: list[str]) -> None:
             f"{np.linalg.norm(steps[worst]):g} mm apart, the others {np.linalg.norm(usual):g} mm; fetch the missing "
             "slices, or export the series alone."
         )
+    return steps.mean(axis=0)
 
 
 def _affine(image: "SimpleITK.Image") -> np.ndarray:  # noqa: F821
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return TO_RAS @ affine
+    return affine

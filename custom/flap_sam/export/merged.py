@@ -24,10 +24,12 @@ def write(model: Model, provenance: Mapping[str, str], path: Path) -> None:
         path: ends in `.safetensors`, which holds `provenance` as metadata, or in `.pth`, which has no room for it.
 
     Raises:
-        FlapSamError: another ending; slices that mix; a file that cannot be written.
+        FlapSamError: another ending; a file that is there; slices that mix; a file that cannot be written.
     """
     if path.suffix not in (".safetensors", ".pth"):
         raise FlapSamError(f"{path} ends in neither .safetensors nor .pth; let it end in one of them.")
+    if path.exists():
+        raise FlapSamError(f"{path} is there already; choose another file, or move it away.")
     check_slices_apart(model.experiment, "a SAM checkpoint")
     tensors = {name: tensor.contiguous() for name, tensor in merged(model).state_dict().items()}
     with replacing(path) as stream:

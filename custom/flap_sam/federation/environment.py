@@ -58,6 +58,10 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
             num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
         )
         workspace = Path(environment.get_job_result(job.name))
+        if workspace.is_dir() and any(workspace.iterdir()) and not (workspace / "server").is_dir():
+            raise FlapSamError(
+                f"{workspace} would be emptied for the simulation, and is no workspace of one; choose another --work."
+            )
         if BREAKING.search(str(workspace)):
             raise FlapSamError(
                 f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "

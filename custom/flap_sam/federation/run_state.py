@@ -91,7 +91,7 @@ class RunStore:
                 raise FlapSamError(f"State {path} is damaged: its hash differs; remove it to resume a round earlier.")
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()["notes"])
-            tensors = load_file(path)
+            record, tensors = RunRecord.from_json(notes["record"]), load_file(path)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise FlapSamError(
                 f"State {path} cannot be read ({error}); remove it to resume a round earlier."
@@ -104,7 +104,7 @@ class RunStore:
             best=best and Candidate(_part(tensors, "best/"), *best),
             memory=_part(tensors, "memory/"),
             log=notes["log"],
-            record=RunRecord.from_json(notes["record"]),
+            record=record,
         )
 
     def remove(self) -> None:

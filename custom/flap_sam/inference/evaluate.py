@@ -61,7 +61,7 @@ def evaluate_masks(predicted: Path, truth: Path, classes: int, tolerance: float)
 def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
     if predicted.is_file() and truth.is_file():
         return {_case(truth): (predicted, truth)}
-    found, true = ({_case(file): file for file in _maps_in(folder)} for folder in (predicted, truth))
+    found, true = _maps_in(predicted), _maps_in(truth)
     if missing := sorted(true.keys() - found.keys()):
         raise FlapSamError(
             f"{predicted} holds no label map of {missing[0]}, which {truth} has ({len(missing)} of {len(true)} are "
@@ -70,8 +70,11 @@ def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
     return {case: (found[case], file) for case, file in sorted(true.items())}
 
 
-def _maps_in(folder: Path) -> list[Path]:
-    maps = [file for file in folder.iterdir() if is_nifti(file)] if folder.is_dir() else []
+def _maps_in(folder: Path) -> dict[str, Path]:
+    maps: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if is_nifti(file) and maps.setdefault(_case(file), file) != file:
+            raise FlapSamError(f"{file} and {maps[_case(file)]} would both be the map of {_case(file)}; remove one.")
     if not maps:
         raise FlapSamError(f"{folder} holds no label map (.nii, .nii.gz); point to two files or two folders.")
     return maps

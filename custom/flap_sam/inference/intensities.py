@@ -1,6 +1,6 @@
 """Which intensities of a new scan the network sees as 0 and 1: as in the data that it was trained on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flap_sam.data.intensity import Intensity, SiteIntensity, VolumeIntensity
@@ -33,7 +33,9 @@ class Conventions:
 def conventions(
     experiment: Experiment, store: Path | None, site: str | None, clip: tuple[str, str] | None
 ) -> Conventions:
-    """How a new scan is prepared: as `clip` says, else as the store's site has it, else as the data set is known for.
+    """How a new scan is prepared: as the store's site has it, clipped as `clip` says where it is given.
+
+    Without either only KiTS19, by the experiment's `dataset`, is known.
 
     Args:
         site: may be left out where the store has one.
@@ -43,7 +45,10 @@ def conventions(
         FlapSamError: none of them says it, or they cannot be understood.
     """
     if clip is not None:
-        return Conventions(clipped(*clip), None, 0, f"clipped to {clip[0]} and {clip[1]}, as asked for")
+        asked, told = clipped(*clip), f"clipped to {clip[0]} and {clip[1]}, as asked for"
+        if store is None or (site is None and len(sites(store)) != 1):
+            return Conventions(asked, None, 0, told)
+        return replace(_of_store(store, site, experiment.classes), intensity=asked, told=told)
     if store is not None:
         return _of_store(store, site, experiment.classes)
     if experiment.dataset == "kits19":

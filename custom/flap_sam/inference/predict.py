@@ -60,9 +60,9 @@ def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callab
     found = segmenter.segment(volume, advance)
     *maps, picture = _files(segmenter, scan, folder)
     classes = segmenter.experiment.classes
-    draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
     write(maps, volume, found)
-    millilitres = np.prod(volume.spacing) / 1000
+    draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
+    millilitres = abs(np.linalg.det(np.asarray(volume.affine)[:3, :3])) / 1000
     counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
     return Prediction(scan.name, tuple((counts * millilitres).tolist()))
 
@@ -74,4 +74,6 @@ def _files(segmenter: Segmenter, scan: Scan, folder: Path) -> list[Path]:
 
 def _check_new(files: list[Path]) -> None:
     if there := next((file for file in files if file.exists()), None):
-        raise FlapSamError(f"{there} is there already; choose another --output, or move it away.")
+        raise FlapSamError(
+            f"{there} is there already; move what is finished out of --input, or choose another --output."
+        )

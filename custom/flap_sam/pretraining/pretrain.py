@@ -66,6 +66,8 @@ def pretrain(out: Path, steps: int, seed: int, say: Callable[[str], None]) -> Pa
     Raises:
         FlapSamError: the state beside `out` is of another run.
     """
+    if out.suffix != ".safetensors":
+        raise FlapSamError(f"{out} does not end in .safetensors, which is what it would hold; let it.")
     network = PromptableSam(seed).train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     state = out.with_name(out.name + ".state")

@@ -35,6 +35,8 @@ class Stint:
 
     def __post_init__(self) -> None:
         datetime.fromisoformat(self.started)
+        if not all(isinstance(found, Mapping) for found in (self.conduct, self.versions)):
+            raise ValueError("its conduct or its versions are no named values")
 
 
 @dataclass(frozen=True, kw_only=True)

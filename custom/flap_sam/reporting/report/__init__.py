@@ -22,6 +22,8 @@ def write(work: Path, out: Path, grid: Path | None = None) -> Path:
         FlapSamError: there is no such run, there are several, or a file is missing or damaged.
     """
     cells = comparison.read(work)
+    if cells and grid:
+        raise FlapSamError(f"{work} is a grid itself; leave --compare out, or point to a single run.")
     html = render(_of_grid(work, cells) if cells else _of_run(work, grid))
     with replacing(out) as stream:
         stream.write(html.encode())
@@ -36,6 +38,8 @@ def _of_run(work: Path, grid: Path | None) -> Page:
 
 
 def _of_grid(work: Path, cells: Sequence[dict]) -> Page:
-    folders = comparison.folders(work)
-    experiment = payload.read(folders[0] / PAYLOAD_FILES[FINAL]).experiment
-    return summary.of_grid(cells, [run_record.read(folder) for folder in folders], experiment)
+    records = {folder: run_record.read(folder) for folder in comparison.folders(work)}
+    federated = [folder for folder, record in records.items() if record.setting == run_record.FEDERATED]
+    shown = (federated or list(records))[0]
+    experiment = payload.read(shown / PAYLOAD_FILES[FINAL]).experiment
+    return summary.of_grid(cells, list(records.values()), experiment)

@@ -10,7 +10,7 @@ from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Picture, Section, Table
 from flap_sam.reporting.report.run import Run, in_order
 from flap_sam.reporting.results import FINAL
-from flap_sam.reporting.run_record import FEDERATED
+from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED
 from flap_sam.reporting.text import figure, with_spread
 from flap_sam.training.evaluate import Evaluation
 from flap_sam.training.pictures import Caption
@@ -22,7 +22,8 @@ def dice(run: Run) -> Section:
     validation = {site: run.by_round(site, lambda a: mean_of_known(a.validation)) for site in run.answering}
     if final:
         for site, series in validation.items():
-            series.append(mean_of_known(final[site].validation) if site in final else None)
+            shown = [final[site]] if site in final else final.values() if run.record.setting == CENTRALIZED else []
+            series.append(mean_of_known(mean_of_known(report.validation) for report in shown))
     drawn = figures.lines(
         "dice",
         "Validation Dice by site over the rounds",

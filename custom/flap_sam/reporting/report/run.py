@@ -139,6 +139,8 @@ def _tests(path: Path) -> tuple[dict[str, dict[str, Evaluation]], int | None]:
             kind: {site: Evaluation(**reports[site]) for site in sorted(reports, key=in_order)}
             for kind, reports in found["payloads"].items()
         }
+        if set(tests) != set(PAYLOAD_FILES) or type(found["best_round"]) is not int:
+            raise ValueError(f"it scores {sorted(tests)}, the best of round {found['best_round']!r}")
         return tests, found["best_round"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error

@@ -14,6 +14,7 @@ from flap_sam.reporting.run_record import FEDERATED, RunRecord
 from flap_sam.reporting.text import count, figure, size
 
 DEMO = "The demo: the sites worked on drawn volumes, not on scans. These figures say nothing about patients."
+PATIENTS = "This page shows slices of patients, from the sites' own folders. Do not pass it on."
 RANDOM = "No SAM checkpoint: the network started from random weights. Good for trying the software, for nothing else."
 SETTING_NAMES = {"federated": "Federated run", "local": "Local run, one site alone", "centralized": "Centralised run"}
 
@@ -45,7 +46,7 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
             f"started {_time(first.started)}"
             + "".join(f", resumed {_time(s.started)} at round {s.first_round}" for s in resumptions),
         ],
-        notices=_notices([run.record]),
+        notices=[*_pictures_notice(run), *_notices([run.record])],
         health=_health(run),
         figures=_at_a_glance(run),
         sections=sections,
@@ -140,6 +141,10 @@ def _notices(records: Iterable[RunRecord]) -> list[str]:
     records = list(records)
     demo, random = any(r.demo for r in records), not all(r.pretrained for r in records)
     return [*([DEMO] if demo else []), *([RANDOM] if random else [])]
+
+
+def _pictures_notice(run: Run) -> list[str]:
+    return [PATIENTS] if run.pictures and not run.record.demo else []
 
 
 def _method(experiment: Experiment) -> str:
