@@ -56,6 +56,13 @@ def test_what_cannot_be_run_is_not_started(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
+    job = Job.read(Job.read(JOB).copy(tmp_path / "jobs" / "mine", QUICK))
+    with pytest.raises(FlapSamError, match="mine is a job, and would be emptied"):
+        simulate(job, {}, tmp_path / "jobs", 1)
+    assert Job.read(job.folder) == job
+
+
 @pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
 def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, monkeypatch, own, threads, expected):
     seen = []

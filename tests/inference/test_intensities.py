@@ -45,5 +45,7 @@ def test_the_site_is_named_where_there_are_several(small, store, tmp_path):
         conventions(small, store, None, None)
     write_site(tmp_path / "one", "X", {"train": [(3, 20, 20)]})
     assert conventions(small, tmp_path / "one", None, None).told.startswith("as of site X")
+    with pytest.raises(FlapSamError, match="name the --site"):
+        conventions(small, store, None, ("0", "1"))
     with pytest.raises(FlapSamError, match="names 2 classes, the payload has 3"):
         conventions(replace(small, classes=3), store, "A", None)

@@ -1,5 +1,5 @@
 import torch
-from flap_sam.pretraining.examine import examine, overlap
+from flap_sam.pretraining.examine import examine, overlap_with
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.pretrain import Asked
 from flap_sam.reporting.pretraining import overlap_table
@@ -20,5 +20,5 @@ def test_the_overlap_of_the_mask_itself_is_whole():
     masks[0, 8:24, 16:40] = masks[1, 32:60, :32] = True
     asked = Asked(masks, masks[:, ::4, ::4].float(), torch.tensor([0, 1]))
     logits = (asked.target - 0.5) * 20
-    assert (overlap(logits, asked) > 0.9).all()
-    assert (overlap(-logits, asked) < 0.05).all()
+    assert (overlap_with(asked, logits) > 0.9).all()
+    assert (overlap_with(asked, -logits) < 0.05).all()

@@ -32,6 +32,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     assert not part.exists()
     with pytest.raises(FlapSamError, match="is of a run of 4 steps with seed 3"):
         pretrain(part, 5, 3, lambda _: None)
+    state = tmp_path / "part.safetensors.state"
+    whole_state = state.read_bytes()
+    state.write_bytes(whole_state[:5000])
+    with pytest.raises(FlapSamError, match=r"part\.safetensors\.state cannot be read"):
+        pretrain(part, 4, 3, lambda _: None)
+    state.write_bytes(whole_state)
     resumed = load_file(pretrain(part, 4, 3, lambda _: None))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert [path.name for path in tmp_path.glob("part*")] == ["part.safetensors"]

@@ -1,14 +1,13 @@
 """From volumes to a site store."""
 
 import hashlib
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 
+from flap_sam.bar import bar
 from flap_sam.data import store
 from flap_sam.data.geometry import pad_in_plane, read_pair
 from flap_sam.data.intensity import Intensity, encode
@@ -64,7 +63,7 @@ def prepare(
     """
     opened = open_source(source, source_dir, published_intensities)
     chosen = chosen_sites(opened, source_dir, sites)
-    with Workers(cores() if workers is None else workers) as crew, _progress() as progress:
+    with Workers(cores() if workers is None else workers) as crew, bar(MofNCompleteColumn()) as progress:
         for site in chosen:
             if not _is_finished(opened, out, site):
                 if source == "phantom":
@@ -161,8 +160,3 @@ def _prepare_case(recipe: _Recipe, case: SourceCase) -> Case:
         label_sha256="",
     )
     return store.write_case(recipe.folder, draft, image, label, recipe.intensity)
-
-
-def _progress() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from nvflare.apis.job_def import ALL_SITES
+from nvflare.apis.storage import META_JSON
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.fed_job_config import FedJobConfig
 from nvflare.recipe import SimEnv
@@ -58,10 +59,8 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
             num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
         )
         workspace = Path(environment.get_job_result(job.name))
-        if workspace.is_dir() and any(workspace.iterdir()) and not (workspace / "server").is_dir():
-            raise FlapSamError(
-                f"{workspace} would be emptied for the simulation, and is no workspace of one; choose another --work."
-            )
+        if (workspace / META_JSON).exists():
+            raise FlapSamError(f"{workspace} is a job, and would be emptied for the simulation; choose another folder.")
         if BREAKING.search(str(workspace)):
             raise FlapSamError(
                 f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "

@@ -44,21 +44,12 @@ def conventions(
     Raises:
         FlapSamError: none of them says it, or they cannot be understood.
     """
-    if clip is not None:
-        asked, told = clipped(*clip), f"clipped to {clip[0]} and {clip[1]}, as asked for"
-        if store is None or (site is None and len(sites(store)) != 1):
-            return Conventions(asked, None, 0, told)
-        return replace(_of_store(store, site, experiment.classes), intensity=asked, told=told)
-    if store is not None:
-        return _of_store(store, site, experiment.classes)
-    if experiment.dataset == "kits19":
-        mean = kits19_mean()
-        told = f"clipped to {mean.low:.0f} and {mean.high:.0f} HU, the mean of KiTS19's sites; --store gives your own"
-        return Conventions(mean, None, 0, told)
-    raise FlapSamError(
-        "Nothing says which intensities of a scan the network sees as 0 and 1; name the --store (and --site) that was "
-        "prepared like it, or --clip LOW HIGH."
-    )
+    if clip is None:
+        return _of_dataset(experiment.dataset) if store is None else _of_store(store, site, experiment.classes)
+    asked, told = clipped(*clip), f"clipped to {clip[0]} and {clip[1]}, as asked for"
+    if store is None:
+        return Conventions(asked, None, 0, told)
+    return replace(_of_store(store, site, experiment.classes), intensity=asked, told=told)
 
 
 def clipped(low: str, high: str) -> Intensity:
@@ -86,6 +77,17 @@ def kits19_mean() -> SiteIntensity:
         for name in ("low", "high", "mean", "std")
     }
     return SiteIntensity(**means)
+
+
+def _of_dataset(dataset: str) -> Conventions:
+    if dataset != "kits19":
+        raise FlapSamError(
+            "Nothing says which intensities of a scan the network sees as 0 and 1; name the --store (and --site) that "
+            "was prepared like it, or --clip LOW HIGH."
+        )
+    mean = kits19_mean()
+    told = f"clipped to {mean.low:.0f} and {mean.high:.0f} HU, the mean of KiTS19's sites; --store gives your own"
+    return Conventions(mean, None, 0, told)
 
 
 def _of_store(store: Path, site: str | None, classes: int) -> Conventions:

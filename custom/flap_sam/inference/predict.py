@@ -5,21 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
+from flap_sam.bar import bar
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
 from flap_sam.inference.segment import Segmenter, outputs, write
 
 PICTURE = "_overlay.png"
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    TextColumn("{task.percentage:>3.0f} %"),
-    TimeRemainingColumn(),
-)
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ def predict(segmenter: Segmenter, scans: list[Scan], folder: Path) -> Iterator[P
     """
     for scan in scans:
         _check_new(_files(segmenter, scan, folder))
-    with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
+    with bar(TextColumn("{task.percentage:>3.0f} %")) as progress:
         task = progress.add_task("", total=len(scans))
         for number, scan in enumerate(scans):
             progress.update(task, description=scan.name)

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from flap_sam.pretraining.network import PromptableSam
-from flap_sam.pretraining.pretrain import HELD_OUT, SHRINK, Asked, choose, corrected
+from flap_sam.pretraining.loss import overlap
+from flap_sam.pretraining.network import PromptableSam, enlarged
+from flap_sam.pretraining.pretrain import HELD_OUT, Asked, choose, corrected
 from flap_sam.pretraining.prompts import boxes_for, points_for
 from flap_sam.pretraining.scenes import draw
 
@@ -38,7 +38,7 @@ def overlaps_of(
     """
     prompts = points_for(asked.masks, generator)
     logits, expected = network(embeddings, prompts, None)
-    three = torch.stack([overlap(logits[:, k], asked) for k in (1, 2, 3)], dim=1)
+    three = torch.stack([overlap_with(asked, logits[:, k]) for k in (1, 2, 3)], dim=1)
     favourite = expected[:, 1:].argmax(1)
     own = torch.arange(len(favourite))
     found = {"a point": three[own, favourite], "its best answer": three.amax(1)}
@@ -47,11 +47,9 @@ def overlaps_of(
         prompts = corrected(prompts, asked, answer, generator)
         answer = network(embeddings, prompts, answer)[0][:, 0]
     box = network(embeddings, boxes_for(asked.masks, generator), None)[0][:, 0]
-    return found | {"three points": overlap(answer, asked), "a box": overlap(box, asked)}
+    return found | {"three points": overlap_with(asked, answer), "a box": overlap_with(asked, box)}
 
 
-def overlap(logits: Tensor, asked: Asked) -> Tensor:
-    """Intersection over union [n] at the image's own resolution, of logits [n, S / 4, S / 4]."""
-    found = F.interpolate(logits[:, None], scale_factor=SHRINK, mode="bilinear")[:, 0] > 0
-    both, either = (found & asked.masks).sum((1, 2)), (found | asked.masks).sum((1, 2))
-    return both / either.clamp_min(1)
+def overlap_with(asked: Asked, logits: Tensor) -> Tensor:
+    """Overlaps [n] of answers [n, S / 4, S / 4], at the image's own resolution."""
+    return overlap(enlarged(logits), asked.masks.float())

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from flap_sam.experiment import Experiment
 from flap_sam.pretraining.prompts import Prompts
@@ -15,6 +16,7 @@ from flap_sam.sam.initial import initial
 
 BACKBONE = "vit_tiny"
 MASK_CHANNELS = 16
+SHRINK = 4  # of the answers, a side
 
 
 class PromptableSam(nn.Module):
@@ -63,3 +65,8 @@ class PromptableSam(nn.Module):
         sparse, dense = self.prompt_encoder(points, prompts.boxes, masks)
         nothing = torch.zeros_like(embeddings[:1])  # SAM's decoder takes one image; here each prompt brings its own
         return self.mask_decoder.predict_masks(nothing, self.prompt_encoder.get_dense_pe(), sparse, dense + embeddings)
+
+
+def enlarged(logits: Tensor) -> Tensor:
+    """Answers [n, S / 4, S / 4] at the image's own resolution, [n, S, S]."""
+    return F.interpolate(logits[:, None], scale_factor=SHRINK, mode="bilinear")[:, 0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,13 +16,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.pretraining.loss import answer_loss
-from flap_sam.pretraining.network import PromptableSam
+from flap_sam.pretraining.network import SHRINK, PromptableSam, enlarged
 from flap_sam.pretraining.prompts import Prompts, boxes_for, correction, points_for
 from flap_sam.pretraining.scenes import Scenes, draw
 
 SCENES, ASKED, CORRECTIONS = 24, 4, 1
 SMALLEST = 16  # pixels of a mask that is asked for
-SHRINK = 4
 RATE, WARMUP, DECAY = 1e-3, 500, 0.05
 LARGEST_GRADIENT = 1.0
 KEPT_EVERY = 500
@@ -64,7 +63,7 @@ def pretrain(out: Path, steps: int, seed: int, say: Callable[[str], None]) -> Pa
     Writes the weights to `out`, and beside it the state that a run is continued from.
 
     Raises:
-        FlapSamError: the state beside `out` is of another run.
+        FlapSamError: the state beside `out` is of another run, or damaged.
     """
     if out.suffix != ".safetensors":
         raise FlapSamError(f"{out} does not end in .safetensors, which is what it would hold; let it.")
@@ -130,8 +129,7 @@ def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scen
 
 def corrected(prompts: Prompts, asked: Asked, answer: Tensor, generator: torch.Generator) -> Prompts:
     """The prompts, and a point each where the answer's logits [n, S / 4, S / 4] are wrong."""
-    found = F.interpolate(answer[:, None], scale_factor=SHRINK, mode="bilinear")[:, 0] > 0
-    return prompts.and_point(*correction(asked.masks, found, generator))
+    return prompts.and_point(*correction(asked.masks, enlarged(answer) > 0, generator))
 
 
 def _keep(
@@ -146,13 +144,16 @@ def _keep(
 
 def _restore(path: Path, network: PromptableSam, optimizer: torch.optim.Optimizer, steps: int, seed: int) -> int:
     """Stand where the state was written; the number of steps done."""
-    with safe_open(path, framework="pt") as file:
-        notes = file.metadata()
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata()
+        tensors, done = load_file(path), int(notes["done"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise FlapSamError(f"State {path} cannot be read ({error}); remove it to start anew.") from error
     if (notes["steps"], notes["seed"]) != (str(steps), str(seed)):
         raise FlapSamError(
             f"{path} is of a run of {notes['steps']} steps with seed {notes['seed']}; remove it, or go on with those."
         )
-    tensors = load_file(path)
     network.load_state_dict({n.removeprefix("network/"): t for n, t in tensors.items() if n.startswith("network/")})
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -160,4 +161,4 @@ def _restore(path: Path, network: PromptableSam, optimizer: torch.optim.Optimize
             _, number, kind = name.split("/")
             moments.setdefault(int(number), {})[kind] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-    return int(notes["done"])
+    return done
