@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport, clean_reason, from_meta, run_name, to_meta
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 REPORT = TrainReport(
     experiment="{}",

@@ -13,8 +13,8 @@ from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
-from flap_sam.training.evaluate import Evaluation
 from flap_sam.training.pictures import FOLDER, Gallery
+from flap_sam.training.scores import Evaluation
 
 EXPERIMENT = Experiment(backbone="vit_tiny", image_size=32, rank=4, rounds=3, augmentation="none")
 LAYERS = ("image_encoder.blocks.0.attn.adapter_q", "mask_decoder.transformer.layers.0.self_attn.adapter_v")

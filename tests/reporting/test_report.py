@@ -14,9 +14,9 @@ from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.report import write
 from flap_sam.reporting.report.figures import layer_name
 from flap_sam.reporting.report.rounds import spans
-from flap_sam.reporting.report.run import in_order
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE, results_below
 from flap_sam.reporting.run_record import RUN_RECORD
+from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
 
 from tests.reporting.runs import EXPERIMENT, absences, made_run, record_of, withheld

@@ -39,7 +39,7 @@ from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.best import Candidate, improves
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "

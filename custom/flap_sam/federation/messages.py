@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import get_args
 
 from flap_sam.errors import FlapSamError
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 TASK_TRAIN = "train"
 TASK_EVALUATE = "evaluate"

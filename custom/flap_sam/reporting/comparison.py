@@ -10,8 +10,8 @@ from rich.table import Table
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
-from flap_sam.reporting.results import FINAL, ROUND_LOG, TEST_DICE
-from flap_sam.reporting.run_record import SETTINGS
+from flap_sam.reporting.results import FINAL, ROUND_LOG, read_test_dice
+from flap_sam.reporting.run_record import FEDERATED, SETTINGS
 from flap_sam.reporting.text import as_text, mean_and_spread
 
 CELL = "cell.json"
@@ -145,12 +145,12 @@ def _read(folder: Path) -> dict:
 
 def _cell(folder: Path) -> dict:
     cell = json.loads((folder / CELL).read_text())
-    reports = json.loads((folder / TEST_DICE).read_text())["payloads"][FINAL]
+    tests, _ = read_test_dice(folder)
     rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
     numbered = {f"site-{i}": name for i, name in enumerate(cell["sites"], 1)}
-    federated = cell["setting"] == "federated"
+    federated = cell["setting"] == FEDERATED
     return cell | {
-        "dice": {numbered.get(site, site): mean_of_known(report["test"]) for site, report in reports.items()},
+        "dice": {numbered.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
         **{way: _megabytes(rounds, f"bytes_{way}") if federated else None for way in ("up", "down")},
     }
 

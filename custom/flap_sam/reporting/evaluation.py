@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from flap_sam.reporting.text import as_text, figure, mean_and_spread
-from flap_sam.training.evaluate import CaseScore
+from flap_sam.training.scores import CaseScore
 
 METRICS = (("dice", "Dice", 3), ("hausdorff", "HD95 mm", 1), ("surface_dice", "surface Dice", 3))
 

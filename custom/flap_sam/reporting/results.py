@@ -1,11 +1,10 @@
 """The closing table of a run: test Dice by site and class, and where its files lie."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from rich.table import Table
 
@@ -13,9 +12,10 @@ from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.run_record import RUN_RECORD
-from flap_sam.reporting.text import as_text, figure
+from flap_sam.reporting.text import as_text, figure, in_order
+from flap_sam.training.scores import Evaluation
 
-Payloads = Mapping[str, Mapping[str, dict]]
+Payloads = Mapping[str, Mapping[str, Evaluation]]
 
 FINAL, BEST = "final", "best"
 PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
@@ -30,7 +30,7 @@ MEANINGS = (
 )
 
 
-def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_round: int) -> None:
+def write_test_dice(folder: Path, tables: Payloads, best_round: int) -> None:
     """Write every payload's evaluation reports, by payload kind and site."""
     content = {
         "best_round": best_round,
@@ -40,6 +40,26 @@ def write_test_dice(folder: Path, tables: Mapping[str, Mapping[str, Any]], best_
     }
     with replacing(folder / TEST_DICE) as stream:
         stream.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_test_dice(folder: Path) -> tuple[dict[str, dict[str, Evaluation]], int]:
+    """What `write_test_dice` wrote into a results folder: the reports by payload kind and site, and the best round.
+
+    Raises:
+        FlapSamError: it is missing or damaged.
+    """
+    path = folder / TEST_DICE
+    try:
+        found = json.loads(path.read_text())
+        tests = {
+            kind: {site: Evaluation(**reports[site]) for site in sorted(reports, key=in_order)}
+            for kind, reports in found["payloads"].items()
+        }
+        if set(tests) != set(PAYLOAD_FILES) or type(found["best_round"]) is not int:
+            raise ValueError(f"it scores {sorted(tests)}, the best of round {found['best_round']!r}")
+        return tests, found["best_round"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error
 
 
 def results_below(work: Path, holding: str = TEST_DICE) -> list[Path]:
@@ -53,20 +73,20 @@ def closing_summary(folder: Path) -> str:
     Raises:
         FlapSamError: the folder is not that of a finished run.
     """
+    tests, best_round = read_test_dice(folder)
     try:
-        content = json.loads((folder / TEST_DICE).read_text())
         rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
     except (OSError, json.JSONDecodeError) as error:
         raise FlapSamError(
             f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
         ) from error
-    final = _validation(content["payloads"][FINAL])
+    final = mean_of_known([mean_of_known(report.validation) for report in tests[FINAL].values()])
     demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
     return as_text(
-        _dice_table(content["payloads"]),
-        *([_surface_table(content["payloads"])] if _has_surfaces(content["payloads"]) else []),
+        _dice_table(tests),
+        *([_surface_table(tests)] if _has_surfaces(tests) else []),
         f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
-        _best(content["best_round"], len(rounds)),
+        _best(best_round, len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",
         *(f"  {name:26} {meaning}" for name, meaning in MEANINGS),
@@ -95,21 +115,22 @@ def _dice_table(payloads: Payloads) -> Table:
         for k in range(classes):
             table.add_column(f"{kind}\nclass {k + 1}", justify="right")
         table.add_column(f"{kind}\nmean", justify="right")
-    sites = sorted({site for reports in payloads.values() for site in reports})
+    sites = sorted({site for reports in payloads.values() for site in reports}, key=in_order)
     for site in sites:
         reports = [reports.get(site) for reports in payloads.values()]
         cells = [cell for report in reports for cell in _dice_cells(report, classes)]
-        table.add_row(site, str(next(r for r in reports if r)["test_cases"]), *cells)
+        table.add_row(site, str(next(r for r in reports if r).test_cases), *cells)
     table.add_section()
-    table.add_row("mean of sites", "", *[figure(v) for kind in payloads.values() for v in _mean_of_sites(kind, "test")])
+    means = [mean_of_known(column) for reports in payloads.values() for column in by_class(reports.values())]
+    table.add_row("mean of sites", "", *map(figure, means))
     return table
 
 
-def _dice_cells(report: dict | None, classes: int) -> list[str]:
+def _dice_cells(report: Evaluation | None, classes: int) -> list[str]:
     if report is None:
         return ["-"] * (classes + 1)
-    pairs = zip(report["test"], report["test_spread"], strict=True)
-    return [*(_with_spread(v, spread) for v, spread in pairs), figure(mean_of_known(report["test"]))]
+    pairs = zip(report.test, report.test_spread, strict=True)
+    return [*(_with_spread(v, spread) for v, spread in pairs), figure(mean_of_known(report.test))]
 
 
 def _surface_table(payloads: Payloads) -> Table:
@@ -119,27 +140,22 @@ def _surface_table(payloads: Payloads) -> Table:
         for k in range(_classes(payloads)):
             table.add_column(f"{name}\nclass {k + 1}", justify="right")
     for site, report in payloads[FINAL].items():
-        table.add_row(site, *(figure(v, 1) for v in report["hausdorff"]), *map(figure, report["surface_dice"]))
+        table.add_row(site, *(figure(v, 1) for v in report.hausdorff), *map(figure, report.surface_dice))
     return table
 
 
 def _has_surfaces(payloads: Payloads) -> bool:
-    return any(value is not None for report in payloads[FINAL].values() for value in report["surface_dice"])
+    return any(value is not None for report in payloads[FINAL].values() for value in report.surface_dice)
 
 
 def _classes(payloads: Payloads) -> int:
-    return len(next(iter(payloads[FINAL].values()))["test"])
+    return len(next(iter(payloads[FINAL].values())).test)
 
 
-def _mean_of_sites(reports: Mapping[str, dict], entry: str) -> list[float | None]:
-    """By class, and of the sites' own means."""
-    rows = [[*report[entry], mean_of_known(report[entry])] for report in reports.values()]
-    return [mean_of_known(column) for column in zip(*rows, strict=True)]
+def by_class(reports: Iterable[Evaluation]) -> list[tuple[float | None, ...]]:
+    """The sites' test Dice of each class, and last their means over the classes."""
+    return list(zip(*([*report.test, mean_of_known(report.test)] for report in reports), strict=True))
 
 
 def _with_spread(value: float | None, spread: float | None) -> str:
     return figure(value) if spread is None else f"{figure(value)} ±{figure(spread, 2)}"
-
-
-def _validation(reports: Mapping[str, dict]) -> float | None:
-    return mean_of_known([mean_of_known(report["validation"]) for report in reports.values()])

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +16,8 @@ from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.training.embeddings import EmbeddingCache
 from flap_sam.training.pictures import Gallery
 from flap_sam.training.predict import predict_volume
-from flap_sam.training.surfaces import ByClass, surface_metrics
-
-
-@dataclass(frozen=True)
-class CaseScore:
-    """One case by class, background left out: Dice, None where the truth has no voxel of the class.
-
-    Args:
-        hausdorff, surface_dice: see `surfaces`; empty where they were not asked for.
-    """
-
-    case: str
-    dice: ByClass
-    hausdorff: ByClass = ()
-    surface_dice: ByClass = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A payload on one site's cases: all that leaves the site of it. Lists are by class, None for what no case has.
-
-    Args:
-        validation, test: mean Dice over the cases; validation_cases, test_cases: how many there are.
-        test_spread: sample standard deviation over the test cases that have the class; None for fewer than two.
-        hausdorff: mean over the test cases, mm; surface_dice: mean; both all None where they were not asked for.
-    """
-
-    validation: list[float | None]
-    validation_cases: int
-    test: list[float | None]
-    test_spread: list[float | None]
-    test_cases: int
-    hausdorff: list[float | None]
-    surface_dice: list[float | None]
+from flap_sam.training.scores import ByClass, CaseScore, Evaluation
+from flap_sam.training.surfaces import surface_metrics
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> ByClass:

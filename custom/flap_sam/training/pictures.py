@@ -14,7 +14,7 @@ from flap_sam.data.picture import fullest_slice, overlay
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
-from flap_sam.training.surfaces import ByClass
+from flap_sam.training.scores import ByClass
 
 FOLDER = "pictures"
 EACH = 2  # of the best, and as many of the worst

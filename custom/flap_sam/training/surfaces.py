@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import torch
 
-ByClass = tuple[float | None, ...]
+from flap_sam.training.scores import ByClass
+
 PERCENTILE = 95
 
 

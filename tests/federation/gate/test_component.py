@@ -21,7 +21,7 @@ from flap_sam.federation.messages import (
     to_meta,
 )
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContextManager

@@ -27,7 +27,7 @@ from flap_sam.federation.messages import (
 )
 from flap_sam.lowrank.factors import leading
 from flap_sam.training import quantise
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 Tensors = dict[str, Tensor]
 

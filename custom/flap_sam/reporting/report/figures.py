@@ -16,7 +16,7 @@ from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
 from flap_sam.reporting.run_record import FEDERATED
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 WIDTH, HEIGHT = 4.2, 2.4  # inches; a phone shows them a little larger
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}

@@ -4,16 +4,16 @@ import base64
 from collections.abc import Iterable, Sequence
 
 from flap_sam.data.picture import colour_of
-from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.means import mean_of_known
 from flap_sam.reporting import comparison
 from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Picture, Section, Table
-from flap_sam.reporting.report.run import Run, in_order
-from flap_sam.reporting.results import FINAL
+from flap_sam.reporting.report.run import Run
+from flap_sam.reporting.results import FINAL, by_class
 from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED
-from flap_sam.reporting.text import figure, with_spread
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.reporting.text import figure, in_order, mean_and_spread, with_spread
 from flap_sam.training.pictures import Caption
+from flap_sam.training.scores import Evaluation
 
 
 def dice(run: Run) -> Section:
@@ -66,9 +66,7 @@ def _test_texts(report: Evaluation | None, classes: int) -> list[str]:
 
 
 def _over_sites(reports: Iterable[Evaluation], classes: int) -> list[str]:
-    rows = [[*report.test, mean_of_known(report.test)] for report in reports]
-    columns = list(zip(*rows, strict=True)) or [()] * (classes + 1)
-    return [with_spread(mean_of_known(column), spread_of_known(column)) for column in columns]
+    return [mean_and_spread(column, 3) for column in by_class(reports) or [()] * (classes + 1)]
 
 
 def _surface_table(run: Run) -> Table:

@@ -1,7 +1,5 @@
 """A run as it lies in a folder, read whole."""
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,11 @@ from flap_sam.federation import payload, round_log
 from flap_sam.federation.round_log import RoundRecord, SiteRecord
 from flap_sam.files import sha256
 from flap_sam.reporting import run_record
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, results_below
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, read_test_dice, results_below
 from flap_sam.reporting.run_record import RunRecord
+from flap_sam.reporting.text import in_order
 from flap_sam.training import pictures
-from flap_sam.training.evaluate import Evaluation
+from flap_sam.training.scores import Evaluation
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,6 @@ class Run:
         return [figure(r.sites[site]) if site in r.sites else None for r in self.rounds]
 
 
-def in_order(name: str) -> list[tuple[int, int, str]]:
-    """A sorting key by which site-2 goes before site-10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
-
-
 def run_folder(work: Path) -> Path:
     """The results folder of the one run in or below a folder.
 
@@ -110,7 +104,7 @@ def read(work: Path) -> Run:
         raise FlapSamError(f"Round log {folder / ROUND_LOG} holds no round; wait until the first one has closed.")
     paths = {kind: folder / name for kind, name in PAYLOAD_FILES.items()}
     found = {kind: payload.read(path) for kind, path in paths.items() if kind == FINAL or path.exists()}
-    tests, best_round = _tests(folder / TEST_DICE)
+    tests, best_round = read_test_dice(folder) if (folder / TEST_DICE).exists() else ({}, None)
     drawn = [pictures.read(path) for path in pictures.pictures_below(work, len(rounds))]
     return Run(
         record=run_record.read(folder),
@@ -128,19 +122,3 @@ def _payload_file(path: Path, notes: Mapping[str, object]) -> PayloadFile:
     if not isinstance(number, int) or not isinstance(dice, float | None):
         raise FlapSamError(f"Payload {path} starts round {number!r}, with a Dice of {dice!r}; expected numbers.")
     return PayloadFile(path.name, path.stat().st_size, sha256(path), number, dice)
-
-
-def _tests(path: Path) -> tuple[dict[str, dict[str, Evaluation]], int | None]:
-    if not path.exists():
-        return {}, None
-    try:
-        found = json.loads(path.read_text())
-        tests = {
-            kind: {site: Evaluation(**reports[site]) for site in sorted(reports, key=in_order)}
-            for kind, reports in found["payloads"].items()
-        }
-        if set(tests) != set(PAYLOAD_FILES) or type(found["best_round"]) is not int:
-            raise ValueError(f"it scores {sorted(tests)}, the best of round {found['best_round']!r}")
-        return tests, found["best_round"]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error
