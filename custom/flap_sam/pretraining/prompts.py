@@ -30,9 +30,10 @@ class Prompts:
 
 def point_in(masks: Tensor, generator: torch.Generator) -> Tensor:
     """A pixel drawn from each mask [n, S, S]: [n, 2], x first; of an empty mask from anywhere."""
-    flat = masks.flatten(1).float()
-    flat = torch.where(flat.any(1, keepdim=True), flat, 1.0)
-    places = torch.multinomial(flat, 1, generator=generator)[:, 0]
+    flat = masks.flatten(1)
+    counted = torch.where(flat.any(1, keepdim=True), flat, True).cumsum(1)
+    number = torch.rand(len(flat), 1, generator=generator, dtype=torch.float64) * counted[:, -1:]
+    places = torch.searchsorted(counted, number.long(), right=True)[:, 0]
     side = masks.shape[-1]
     return torch.stack([places % side, places // side], dim=-1).float() + 0.5
 
