@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
 
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
@@ -42,17 +41,6 @@ class Asked:
     scene: Tensor
 
 
-class Stream(IterableDataset):
-    """The scenes of the steps from `first` to `last`."""
-
-    def __init__(self, side: int, seed: int, first: int, last: int) -> None:
-        self._side, self._seed, self._steps = side, seed, range(first, last)
-
-    def __iter__(self) -> Iterator[Scenes]:
-        for step in self._steps:
-            yield draw(SCENES, self._side, scene_seed(self._seed, step))
-
-
 def scene_seed(seed: int, step: int) -> int:
     return seed * 2**24 + step
 
@@ -71,11 +59,11 @@ def pretrain(out: Path, steps: int, seed: int, say: Callable[[str], None]) -> Pa
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     state = out.with_name(out.name + ".state")
     first = _restore(state, network, optimizer, steps, seed) if state.exists() else 0
-    stream = DataLoader(Stream(network.side, seed, first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
     began, recent = time.monotonic(), []
-    for step, scenes in enumerate(stream, first):
+    for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps)
+        scenes = draw(SCENES, network.side, scene_seed(seed, step))
         recent.append(_step(network, optimizer, scenes, scene_seed(seed, step)))
         if (step + 1) % KEPT_EVERY == 0 or step + 1 == steps:
             _keep(state, network, optimizer, step + 1, steps, seed)
