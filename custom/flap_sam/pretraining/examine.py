@@ -8,7 +8,7 @@ from torch import Tensor
 from flap_sam.pretraining.loss import overlap
 from flap_sam.pretraining.network import PromptableSam, enlarged
 from flap_sam.pretraining.pretrain import HELD_OUT, Asked, choose, corrected
-from flap_sam.pretraining.prompts import boxes_for, points_for
+from flap_sam.pretraining.prompts import boxes_for, filled, points_for
 from flap_sam.pretraining.scenes import draw
 
 TOGETHER = 16
@@ -41,7 +41,8 @@ def examine(network: PromptableSam, questions: Iterable[tuple[Tensor, Asked]]) -
 def overlaps_of(
     network: PromptableSam, embeddings: Tensor, asked: Asked, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Overlaps [n] with the masks asked for: by a point, by its best answer of three, by three points, by a box.
+    """Overlaps [n] with the masks asked for: by a point, by its best answer of three, by three points, by a box; and
+    that of the box itself, without a network.
 
     Of the three answers to a point the network's favourite counts. The second and third point lie where the answer
     before was wrong.
@@ -54,8 +55,11 @@ def overlaps_of(
     for _ in range(1, POINTS):
         prompts = corrected(prompts, asked, answer, generator)
         answer = network(embeddings, prompts, answer)[0][:, 0]
-    box = network(embeddings, boxes_for(asked.masks, generator), None)[0][:, 0]
-    return found | {"three points": overlap_with(asked, answer), "a box": overlap_with(asked, box)}
+    found["three points"] = overlap_with(asked, answer)
+    prompts = boxes_for(asked.masks, generator)
+    found["a box"] = overlap_with(asked, network(embeddings, prompts, None)[0][:, 0])
+    found["the box itself"] = overlap(filled(prompts.boxes, network.side), asked.masks)
+    return found
 
 
 def favourite(logits: Tensor, expected: Tensor) -> Tensor:
