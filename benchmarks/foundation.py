@@ -1,6 +1,6 @@
 """Whether the pretrained weights of the small SAM are a foundation: beside random weights of the same network.
 
-    python benchmarks/foundation.py [CHECKPOINT] [--rounds 8] [--seeds 3] [--probe-steps 300] [--figure PNG]
+    python benchmarks/foundation.py [CHECKPOINT] [--rounds 8] [--seeds 3] [--probe-steps 300] [--figure [PNG]]
 
 1. Shapes of drawn scenes that were not trained on, asked for with points and boxes.
 2. Organs of the phantom's test slices, asked for in the same way; no weight was trained on an organ.
@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import flap_sam
 from answers import draw
@@ -39,7 +38,8 @@ from probe import probed
 from rich.console import Console
 from rich.table import Table
 
-JOB = Path(__file__).parents[1] / "jobs" / "flap_sam_kits"
+ROOT = Path(__file__).parents[1]
+JOB, FIGURE = ROOT / "jobs" / "flap_sam_kits", ROOT / "docs" / "figures" / "foundation.png"
 PACKAGED = Path(flap_sam.__file__).parent / "sam" / "pretrained" / f"{BACKBONE}.safetensors"
 
 console = Console()
@@ -90,17 +90,18 @@ def dice_table(title: str, classes: Sequence[str], found: Mapping[str, Sequence[
     return table
 
 
-def round_table(runs: Mapping[str, Sequence[Run]], rounds: int) -> Table:
-    """Validation Dice by round, mean over the seeds."""
-    table = Table("validation Dice after round", *map(str, range(rounds + 1)))
-    for name, by_seed in runs.items():
-        table.add_row(name, *(figure(fmean(dice)) for dice in zip(*(r.validation for r in by_seed), strict=True)))
+def round_table(runs: Mapping[str, Sequence[Run]]) -> Table:
+    """Validation Dice round by round, of every seed together."""
+    table = Table("after round", *runs, title="FLAP-SAM, validation Dice")
+    by_round = [zip(*(one.validation for one in by_seed), strict=True) for by_seed in runs.values()]
+    for number, dice in enumerate(zip(*by_round, strict=True)):
+        table.add_row(str(number), *(mean_and_spread(of_seeds, 3) for of_seeds in dice))
     return table
 
 
 def reach_table(runs: Mapping[str, Sequence[Run]], seeds: Sequence[int]) -> Table:
-    """Seed by seed the rounds to the best Dice of random weights."""
-    table = Table("seed", "best validation Dice of random weights", *(f"rounds to it: {name}" for name in runs))
+    """Seed by seed after how many rounds the best Dice of random weights is there."""
+    table = Table("seed", "Dice", *runs, title="FLAP-SAM, rounds to the best validation Dice of random weights")
     for seed, *same in zip(seeds, *runs.values(), strict=True):
         goal = max(same[0].validation)
         reached = [one.rounds_to(goal) for one in same]
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--probe-steps", type=int, default=300)
-    parser.add_argument("--figure", type=Path, help="a PNG of answers to a point")
+    parser.add_argument("--figure", type=Path, nargs="?", const=FIGURE, help="draw answers to a point, as PNG")
     asked = parser.parse_args()
     seeds, job = range(1, asked.seeds + 1), Job.read(JOB)
     weights = {"random weights": None, "pretrained weights": asked.checkpoint}
@@ -128,8 +129,8 @@ def main() -> None:
     questions |= {name: list(organs(pool, label, side)) for label, name in enumerate(classes, 1)}
     for kind, of_kind in questions.items():
         masks = sum(len(some.masks) for _, some in of_kind)
-        found = {name: examine(network, of_kind) for name, network in networks.items()}
-        console.print(overlap_table(f"{kind}, {masks} masks", found))
+        found = {name: examine(each, of_kind) for name, each in networks.items()}
+        print(overlap_table(f"{kind}, {masks} masks", found))
     if asked.figure:
         draw(questions, networks, asked.figure)
 
@@ -141,7 +142,7 @@ def main() -> None:
     runs = repeated(lambda file, seed: run(job, file, asked.rounds, seed))
     tests = {name: [one.test for one in by_seed] for name, by_seed in runs.items()}
     console.print(dice_table(f"FLAP-SAM, {asked.rounds} rounds, test Dice", classes, tests))
-    console.print(round_table(runs, asked.rounds), reach_table(runs, seeds))
+    console.print(round_table(runs), reach_table(runs, seeds))
 
 
 if __name__ == "__main__":
