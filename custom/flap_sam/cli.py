@@ -188,14 +188,15 @@ def pretrain_tiny(
     seed: Annotated[int, typer.Option(min=0, max=65535, help="of the pictures and of the first weights")] = 1,
 ) -> None:
     """Pretrain the small SAM of `vit_tiny` on pictures of drawn shapes. Takes up again what was interrupted."""
-    from flap_sam.pretraining.examine import examine
+    from flap_sam.pretraining.examine import examine, held_out
     from flap_sam.pretraining.network import PromptableSam
     from flap_sam.pretraining.pretrain import pretrain
     from flap_sam.reporting.pretraining import overlap_table
 
-    random = examine(PromptableSam(seed))
-    trained = examine(PromptableSam.load(pretrain(out, steps, seed, typer.echo)))
-    typer.echo(overlap_table({"random weights": random, str(out): trained}))
+    networks = {"random weights": PromptableSam(seed)}
+    networks[str(out)] = PromptableSam.load(pretrain(out, steps, seed, typer.echo))
+    found = {name: examine(network, held_out(network.side)) for name, network in networks.items()}
+    typer.echo(overlap_table("scenes that were not trained on", found))
 
 
 @app.command(rich_help_panel=DEPLOY)

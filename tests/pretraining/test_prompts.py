@@ -1,5 +1,5 @@
 import torch
-from flap_sam.pretraining.prompts import boxes_for, correction, point_in, points_for
+from flap_sam.pretraining.prompts import boxes_for, correction, filled, point_in, points_for
 
 SIDE = 40
 
@@ -33,6 +33,11 @@ def test_boxes_are_near_the_masks():
     assert ((prompts.boxes - expected).abs() <= 0.5 * size).all()
     assert prompts.boxes.min() >= 0
     assert prompts.boxes.max() <= SIDE
+
+
+def test_a_filled_box_holds_the_pixels_whose_centres_are_in_it():
+    boxes = torch.tensor([[20, 3, 35, 9], [11.4, 29.6, 12.4, 30.6]])
+    assert torch.equal(filled(boxes, SIDE), masks()[:2])
 
 
 def test_a_correction_lies_where_the_answer_is_wrong_and_says_on_which_side():

@@ -114,7 +114,7 @@ class Windows(Dataset):
         return images, self._resized_labels(classes, places)
 
     def _resized_labels(self, classes: list[Tensor], places: np.ndarray) -> Tensor:
-        return _gather(torch.cat([_resize_labels(stack, self.image_size) for stack in classes]), places)
+        return _gather(torch.cat([resize_labels(stack, self.image_size) for stack in classes]), places)
 
     def _augmented(
         self, slices: np.ndarray, shapes: list[tuple[int, int]], parameters: Parameters
@@ -278,5 +278,5 @@ def resize_images(codes: Tensor, side: int) -> Tensor:
     return interpolate(_intensities(codes)[None], (side, side), mode="bilinear", antialias=True)[0].clamp_(0, 1)
 
 
-def _resize_labels(labels: Tensor, side: int) -> Tensor:
+def resize_labels(labels: Tensor, side: int) -> Tensor:
     return interpolate(labels[None], (side, side), mode="nearest-exact")[0]

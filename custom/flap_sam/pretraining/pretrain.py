@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -32,13 +33,16 @@ class Asked:
     """Masks that are asked for, one prompt each.
 
     Args:
-        masks: bool [n, S, S]; target: the share of each of the S / 4 x S / 4 pixels that they cover.
-        scene: the number of the image that each is on, int64 [n].
+        masks: bool [n, S, S]; scene: the number of the image that each is on, int64 [n].
     """
 
     masks: Tensor
-    target: Tensor
     scene: Tensor
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The share of each of the S / 4 x S / 4 pixels of an answer that the masks cover."""
+        return F.avg_pool2d(self.masks[:, None].float(), SHRINK)[:, 0]
 
 
 def scene_seed(seed: int, step: int) -> int:
@@ -89,9 +93,7 @@ def choose(scenes: Scenes, generator: torch.Generator, asked: int = ASKED) -> As
     some = large.any(1).nonzero()[:, 0]
     chosen = torch.multinomial(large[some].float(), asked, replacement=True, generator=generator)
     scene = some.repeat_interleave(asked)
-    masks = scenes.masks[scene, chosen.flatten()]
-    target = F.avg_pool2d(masks[:, None].float(), SHRINK)[:, 0]
-    return Asked(masks, target, scene)
+    return Asked(scenes.masks[scene, chosen.flatten()], scene)
 
 
 def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scenes, seed: int) -> float:

@@ -58,6 +58,14 @@ def boxes_for(masks: Tensor, generator: torch.Generator) -> Prompts:
     return Prompts(nothing[..., None].expand(-1, -1, 2), nothing, boxes.clamp(0, side))
 
 
+def filled(boxes: Tensor, side: int) -> Tensor:
+    """The pixels in each of some boxes [n, 4]: bool [n, S, S]."""
+    centres = torch.arange(side) + 0.5
+    left, top, right, bottom = boxes[..., None].unbind(1)
+    across, down = (left < centres) & (centres < right), (top < centres) & (centres < bottom)
+    return down[:, :, None] & across[:, None]
+
+
 def correction(masks: Tensor, found: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A point where the masks found, bool [n, S, S], are wrong, and whether it belongs to the organ."""
     places = point_in(masks ^ found, generator)

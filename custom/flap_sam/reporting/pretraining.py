@@ -3,16 +3,26 @@
 from collections.abc import Mapping
 
 from rich.table import Table
+from torch import Tensor
 
 from flap_sam.reporting.text import as_text, figure
 
 
-def overlap_table(networks: Mapping[str, Mapping[str, float]]) -> str:
-    """Mean overlaps (see `pretraining.examine`) by network, a column for each way of asking."""
-    table = Table(title="mean overlap (IoU) with the masks of scenes that were not trained on, asked by")
+def overlap_table(masks: str, networks: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Mean overlaps (see `pretraining.examine`) by network, as IoU and as Dice, a column for each way of asking.
+
+    Args:
+        masks: which ones were asked for.
+    """
+    table = Table(title=f"{masks}: mean IoU / Dice, asked for by")
     table.add_column("")
     for name in next(iter(networks.values())):
         table.add_column(name, justify="right")
     for name, overlaps in networks.items():
-        table.add_row(name, *(figure(value) for value in overlaps.values()))
+        table.add_row(name, *map(_iou_and_dice, overlaps.values()))
     return as_text(table)
+
+
+def _iou_and_dice(overlaps: Tensor) -> str:
+    dice = 2 * overlaps / (1 + overlaps)
+    return " / ".join(figure(mean.item()) for mean in (overlaps.mean(), dice.mean()))
