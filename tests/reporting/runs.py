@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from flap_sam.experiment import Experiment
-from flap_sam.federation import payload, round_log
+from flap_sam.federation import payload
 from flap_sam.federation.conduct import Conduct
-from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.reporting.round_log import LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.scores import Evaluation

@@ -9,17 +9,16 @@ import pytest
 from flap_sam import cli
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.federation import round_log
 from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.report import write
 from flap_sam.reporting.report.figures import layer_name
 from flap_sam.reporting.report.rounds import spans
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE, results_below
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
 
-from tests.reporting.runs import EXPERIMENT, absences, made_run, record_of, withheld
+from tests.reporting.runs import EXPERIMENT, absences, made_run, withheld
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -270,12 +269,6 @@ def test_a_missing_record_is_one_sentence(tmp_path):
     (made_run(tmp_path) / RUN_RECORD).unlink()
     with pytest.raises(FlapSamError, match=re.escape(RUN_RECORD)):
         write(tmp_path, tmp_path / "report.html")
-
-
-def test_the_log_is_read_as_it_was_written(tmp_path):
-    made_run(tmp_path, change=absences)
-    found = round_log.read(results_below(tmp_path)[0])
-    assert found == [absences(record_of(number, ("site-1", "site-2", "site-3"))) for number in range(3)]
 
 
 def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys):

@@ -11,6 +11,8 @@ from rich.table import Table
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
+from flap_sam.reporting import round_log
+from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import as_text, figure, in_order
 from flap_sam.training.scores import Evaluation
@@ -19,7 +21,6 @@ Payloads = Mapping[str, Mapping[str, Evaluation]]
 
 FINAL, BEST = "final", "best"
 PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
-ROUND_LOG = "rounds.jsonl"
 TEST_DICE = "test_dice.json"
 MEANINGS = (
     (PAYLOAD_FILES[FINAL], "the last payload"),
@@ -71,21 +72,16 @@ def closing_summary(folder: Path) -> str:
     """Table of test Dice, validation over the rounds, what lies in a results folder, and what to do with it.
 
     Raises:
-        FlapSamError: the folder is not that of a finished run.
+        FlapSamError: the folder is not that of a finished run, or a file in it is damaged.
     """
     tests, best_round = read_test_dice(folder)
-    try:
-        rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise FlapSamError(
-            f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
-        ) from error
+    rounds = round_log.read(folder)
     final = mean_of_known([mean_of_known(report.validation) for report in tests[FINAL].values()])
-    demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
+    demo = ", ".join(site for site, record in rounds[0].sites.items() if record.demo)
     return as_text(
         _dice_table(tests),
         *([_surface_table(tests)] if _has_surfaces(tests) else []),
-        f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
+        f"mean validation Dice: {figure(rounds[0].validation)} at the start, {figure(final)} at the end",
         _best(best_round, len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from flap_sam.federation.round_log import LayerRecord
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
+from flap_sam.reporting.round_log import LayerRecord
 from flap_sam.reporting.run_record import FEDERATED
 from flap_sam.training.scores import Evaluation
 
