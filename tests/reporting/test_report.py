@@ -2,8 +2,9 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
 from flap_sam import cli
@@ -208,17 +209,24 @@ def test_a_run_without_a_federation_has_no_traffic(tmp_path):
     assert "Nothing: this run was made in one place" in found.text
 
 
-def grid(folder, sites=("A", "B")):
-    """Cells of a grid: every site alone, and the federation under two methods."""
-    cells = [("local", site, "flap_sam") for site in sites]
-    cells += [("federated", None, "flap_sam"), ("federated", None, "pdecft"), ("centralized", None, "flap_sam")]
-    for setting, site, method in cells:
-        work = folder / f"work-{setting}-{site}-{method}"
-        experiment = replace(EXPERIMENT, method=method)
+GRID = (
+    ("local", "A", {"method": "flap_sam"}),
+    ("local", "B", {"method": "flap_sam"}),
+    ("federated", None, {"method": "flap_sam"}),
+    ("federated", None, {"method": "pdecft"}),
+    ("centralized", None, {"method": "flap_sam"}),
+)
+
+
+def grid(folder, cells=GRID, seeds=(1,), sites=("A", "B")):
+    """Cells of a grid, by default every site alone, both together, and the federation under two methods."""
+    for number, (seed, (setting, site, changes)) in enumerate(product(seeds, cells)):
+        work = folder / f"work-{number}"
+        experiment = replace(EXPERIMENT, seed=seed, **changes)
         results = made_run(work, sites=[f"site-{n + 1}" for n in range(len(sites))], experiment=experiment)
-        out = folder / f"{setting}_{site}_{method}"
+        out = folder / f"cell-{number}"
         results.rename(out)
-        note = {"setting": setting, "site": site, "changes": {"method": method}, "seed": 1, "sites": list(sites)}
+        note = {"setting": setting, "site": site, "changes": changes, "seed": seed, "sites": list(sites)}
         (out / CELL).write_text(json.dumps(note | {"seconds": 90.0, "experiment": "", "payload": ""}))
     return folder
 
@@ -234,7 +242,41 @@ def test_a_grid_has_its_table_and_its_figure(tmp_path):
     ]
     assert rows[1][-3] == "1.25", "MB up a round"
     assert "dice-against-traffic-figure_1" in found.ids
-    assert "method" not in [row[0] for row in found.table("setting")], "what was varied has no one value"
+
+
+FEDERATED_CELL, LOCAL_CELL = ("federated", None, {}), ("local", "A", {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "seeds", "facts"),
+    [
+        (GRID, (1,), ["vit_tiny, 32 px, kits19, 2 classes, 3 rounds", "varied: method"]),
+        (GRID[:3], (1,), ["flap_sam (LoRA, rank 4), vit_tiny, 32 px, kits19, 2 classes, 3 rounds"]),
+        (
+            [FEDERATED_CELL, LOCAL_CELL],
+            (1, 2),
+            ["flap_sam (LoRA, rank 4), vit_tiny, 32 px, kits19, 2 classes, 3 rounds", "varied: seed"],
+        ),
+        (
+            [("federated", None, {"rounds": 1, "image_size": 48}), ("federated", None, {"ranks": {"B": 2}})],
+            (1, 2),
+            ["flap_sam (LoRA, rank 4), vit_tiny, kits19, 2 classes", "varied: image_size, ranks, rounds, seed"],
+        ),
+        (
+            [FEDERATED_CELL, ("federated", None, {"dataset": "ixi"}), ("federated", None, {"rank": 2})],
+            (1,),
+            ["vit_tiny, 32 px, 2 classes, 3 rounds", "varied: dataset, rank"],
+        ),
+    ],
+)
+def test_a_grid_describes_itself_by_what_its_cells_share(tmp_path, cells, seeds, facts):
+    html = write(grid(tmp_path, cells, seeds), tmp_path / "report.html").read_text()
+    *told, started = re.findall(r'<p class="fact">(.*)</p>', html)
+    assert told == facts
+    assert started.startswith("first run started")
+    varied = facts[1].removeprefix("varied: ").split(", ") if len(facts) == 2 else []
+    settings = {row[0] for row in Read(html).table("setting")}
+    assert settings == {field.name for field in fields(Experiment)} - set(varied), "what was varied has no one value"
 
 
 def test_a_run_may_be_compared_with_a_grid(tmp_path):
