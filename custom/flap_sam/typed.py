@@ -2,14 +2,13 @@
 
 import json
 import reprlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
-LARGEST = sys.float_info.max
+PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+LARGEST = 1e100  # numbers beyond are damage; their squares would be infinite
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ def _value(path: str, kind: Any, found: object) -> Any:
     if holder is object:
         return found
     if holder in PLAIN:
-        return _checked(path, found, _is_plain(holder, found), PLAIN[holder])
+        return holder(_checked(path, found, _is_plain(holder, found), PLAIN[holder]))
     if issubclass(holder, Sequence):
         items = _checked(path, found, isinstance(found, list), "a list")
         return [_value(f"{path}[{k}]", parts[0], item) for k, item in enumerate(items)]

@@ -1,6 +1,7 @@
 """The report from made-up runs: what stands in it, and what never does."""
 
 import json
+import math
 import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
 
-from tests.reporting.runs import EXPERIMENT, absences, made_run, withheld
+from tests.reporting.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -129,6 +130,33 @@ def test_what_other_parties_wrote_is_text_and_nothing_else(tmp_path):
     assert HOSTILE in found.text
     assert "{{ 7 * 7 }}" in found.text
     assert "49" not in {cell for rows in found.tables for row in rows for cell in row}
+
+
+def test_settings_layers_and_the_names_of_classes_are_text_too(tmp_path):
+    long = "a name of a class that is longer than any column of a table on any page ought to be"
+    classes, layers = [HOSTILE, long], ("$\\frac$", "<b>\x01", *LAYERS)
+    experiment = replace(EXPERIMENT, dataset="<i>x</i>")
+    made_run(tmp_path, experiment=experiment, layers=layers, sites=["site-1"])
+    draw_pictures(tmp_path / "site-1", "site-1", 3, classes)
+    found = Read(write(tmp_path, tmp_path / "report.html").read_text())
+    assert not {"script", "b", "i"} & set(found.tags)
+    assert f"final, {HOSTILE}" in found.tables[0][0]
+    assert f"final, {long}" in found.tables[0][0]
+    assert ["dataset", "<i>x</i>", "kits19"] in found.table("setting")
+    assert "$\\frac$" in [row[0] for row in found.table("layer")]
+
+
+@pytest.mark.parametrize("site", ["a\x01b", "a\x00", "北京医院", "a\ud800", "", "$\\frac$"])
+def test_any_name_of_a_site_has_its_row(tmp_path, site):
+    found = page(tmp_path, sites=[site, "site-2"])
+    assert len(found.table("site", "slices")) == 2
+
+
+def test_rounds_in_which_nothing_travelled_have_a_page(tmp_path):
+    def silent(record):
+        return replace(record, sites={name: replace(s, bytes_up=0, bytes_down=0) for name, s in record.sites.items()})
+
+    assert "times less" not in page(tmp_path, change=silent).text
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 24])
@@ -304,6 +332,52 @@ def test_no_run_and_several_runs_are_one_sentence(tmp_path):
 def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
     (made_run(tmp_path) / name).write_bytes(content)
     with pytest.raises(FlapSamError, match=re.escape(name)):
+        write(tmp_path, tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "sentence"),
+    [
+        (RUN_RECORD, ("stints", 0, "sites"), 3, "stints[0].sites is 3, expected a list"),
+        (RUN_RECORD, ("stints", 0, "first_round"), "one", "stints[0].first_round is 'one', expected a whole number"),
+        (TEST_DICE, ("best_round",), True, "best_round is True, expected a whole number"),
+        (TEST_DICE, ("payloads", "best"), {}, "expected sites for final and best"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test", 0), "high", "final.site-2.test[0] is 'high', expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test", 0), math.nan, "final.site-2.test[0] is nan, expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_spread", 0), -0.5, "it holds -0.5, expected no number below"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test"), [0.5], "lists by class have the lengths [1, 2]"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), None, "final.site-2.test_cases is None, expected a"),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path, name, path, value, sentence):
+    file = made_run(tmp_path) / name
+    content = json.loads(file.read_text())
+    holder = content
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(FlapSamError) as caught:
+        write(tmp_path, tmp_path / "report.html")
+    assert str(file) in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_scores_and_payload_of_two_runs_are_refused(tmp_path):
+    one = made_run(tmp_path / "one")
+    other = made_run(tmp_path / "other", experiment=replace(EXPERIMENT, classes=3))
+    (other / TEST_DICE).replace(one / TEST_DICE)
+    with pytest.raises(FlapSamError, match=r"is of 3 classes, payload .* of 2"):
+        write(tmp_path / "one", tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, -20])
+@pytest.mark.parametrize("pattern", [PAYLOAD_FILES[FINAL], TEST_DICE, RUN_RECORD, "round_*.png"])
+def test_a_file_that_was_cut_off_is_named(tmp_path, pattern, kept):
+    made_run(tmp_path, pictures=True)
+    file = next(tmp_path.rglob(pattern))
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(FlapSamError, match=re.escape(file.name)):
         write(tmp_path, tmp_path / "report.html")
 
 

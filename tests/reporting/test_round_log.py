@@ -39,11 +39,11 @@ def test_the_log_is_read_as_it_was_written(tmp_path, layers):
     [
         (("sites",), ["site-1"], "sites is ['site-1'], expected an object"),
         (("sites",), {}, "no site was counted"),
-        (("sites", "site-2", "loss"), "much", "sites.site-2.loss is 'much', expected a finite number"),
+        (("sites", "site-2", "loss"), "much", "sites.site-2.loss is 'much', expected a number"),
         (("sites", "site-2", "bytes_up"), None, "sites.site-2.bytes_up is None, expected a whole number"),
         (("sites", "site-2", "bytes_up"), ..., "sites.site-2.bytes_up is missing"),
         (("sites", "site-2", "validation"), 0.5, "sites.site-2.validation is 0.5, expected a list"),
-        (("layers", LAYERS[0], "kept"), "all", f"layers.{LAYERS[0]}.kept is 'all', expected a finite number"),
+        (("layers", LAYERS[0], "kept"), "all", f"layers.{LAYERS[0]}.kept is 'all', expected a number"),
         (("refused",), {"site-1": 3}, "refused.site-1 is 3, expected a text"),
         (("missing",), "site-1", "missing is 'site-1', expected a list"),
         (("round",), "one", "round is 'one', expected a whole number"),

@@ -103,11 +103,18 @@ def read(work: Path) -> Run:
     paths = {kind: folder / name for kind, name in PAYLOAD_FILES.items()}
     found = {kind: payload.read(path) for kind, path in paths.items() if kind == FINAL or path.exists()}
     tests, best_round = read_test_dice(folder) if (folder / TEST_DICE).exists() else ({}, None)
+    experiment = found[FINAL].experiment
+    scored = {len(report.test) for reports in tests.values() for report in reports.values()}
+    if scored - {experiment.classes}:
+        raise FlapSamError(
+            f"Test Dice {folder / TEST_DICE} is of {max(scored)} classes, payload {paths[FINAL]} of "
+            f"{experiment.classes}; point to the folder of one run."
+        )
     drawn = [pictures.read(path) for path in pictures.pictures_below(work, len(rounds))]
     return Run(
         record=run_record.read(folder),
         rounds=rounds,
-        experiment=found[FINAL].experiment,
+        experiment=experiment,
         payloads={kind: _payload_file(paths[kind], held.notes) for kind, held in found.items()},
         tests=tests,
         best_round=best_round,

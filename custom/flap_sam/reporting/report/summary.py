@@ -119,10 +119,11 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
     counts = sorted({len(r.sites) for r in run.rounds})
     span = " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1])))
     up = sum(answer.bytes_up for answer in run.answers)
+    less = f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning" if up else ""
     return [
         *found,
         ("Sites", str(len(run.sites)), f"{span} counted in a round"),
-        ("Sent by the sites", size(up), f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning"),
+        ("Sent by the sites", size(up), less),
     ]
 
 
