@@ -371,12 +371,13 @@ def test_scores_and_payload_of_two_runs_are_refused(tmp_path):
         write(tmp_path / "one", tmp_path / "report.html")
 
 
-@pytest.mark.parametrize("kept", [0, 5, 100, -20])
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9])
 @pytest.mark.parametrize("pattern", [PAYLOAD_FILES[FINAL], TEST_DICE, RUN_RECORD, "round_*.png"])
-def test_a_file_that_was_cut_off_is_named(tmp_path, pattern, kept):
+def test_a_file_that_was_cut_off_is_named(tmp_path, pattern, share):
     made_run(tmp_path, pictures=True)
     file = next(tmp_path.rglob(pattern))
-    file.write_bytes(file.read_bytes()[:kept])
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(FlapSamError, match=re.escape(file.name)):
         write(tmp_path, tmp_path / "report.html")
 
