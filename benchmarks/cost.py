@@ -26,7 +26,7 @@ from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish
-from flap_sam.reporting.results import ROUND_LOG
+from flap_sam.reporting import round_log
 from matplotlib import pyplot
 from memory import HANDED_BACK
 from rich.console import Console
@@ -92,8 +92,10 @@ def round_of(sites: int, _: str) -> dict[str, list[float]]:
         job = Job.read(JOB).copy(folder / "job", {"rounds": ROUNDS, "image_size": 32, "batch_size": 16})
         own = {"FLAP_SAM_DATA": str(folder / "store"), "FLAP_SAM_STATE": str(folder / "state")}
         results = finish(job, folder / "work", sites, OMP_NUM_THREADS="1", **own)
-        rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()][1:]
-    return {OURS: [statistics.median(record[key] for record in rounds) for key in ("seconds", "server_seconds")]}
+        rounds = round_log.read(results)[1:]
+    return {
+        OURS: [statistics.median(getattr(record, key) for record in rounds) for key in ("seconds", "server_seconds")]
+    }
 
 
 STEP = ("seconds a step", "extra MB")

@@ -8,7 +8,6 @@ of every round grows by at least a payload (0.65 MB here) a round.
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import start
+from flap_sam.reporting import round_log
 from rich.console import Console
 from rich.table import Table
 
@@ -83,9 +83,9 @@ def main() -> None:
         job = Job.read(JOB).copy(folder / "job", SMALL | {"rounds": asked.rounds})
         own = {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state")}
         run = start(job, folder / "work", asked.sites, **own)
-        log = folder / "work/job/server/simulate_job/results/rounds.jsonl"
+        log = folder / "work/job/server/simulate_job/results" / round_log.ROUND_LOG
         measured = follow(run, log)
-        seconds = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]
+        seconds = [record.seconds for record in round_log.read(log.parent)]
     shown = [k for k in (0, 4, 9, 19, 29, 39) if k < len(measured)]
     table = Table(title=f"{len(seconds)} rounds of {sum(seconds) / len(seconds):.1f} s; MB after round")
     for column in ("", *(str(k + 1) for k in shown), "kB a round"):

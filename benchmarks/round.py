@@ -34,7 +34,8 @@ import torch
 from flap_sam.experiments.job import SERVER_CONFIG, Job
 from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG
+from flap_sam.reporting import round_log
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from rich.console import Console
 from rich.table import Table
 
@@ -78,22 +79,22 @@ def tasks_of(log: Path, began: float) -> list[Task]:
 
 def parts(results: Path, began: float, wall: float, taking_turns: bool) -> dict[str, float]:
     """Seconds by part."""
-    rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()]
-    tasks = {site: tasks_of(results.parents[2] / site / "log.txt", began) for site in rounds[0]["sites"]}
+    rounds = round_log.read(results)
+    tasks = {site: tasks_of(results.parents[2] / site / "log.txt", began) for site in rounds[0].sites}
     start = min(found[0].got for found in tasks.values())
     trained = max(found[len(rounds) - 1].sent for found in tasks.values())
     measured: dict[str, list[float]] = {name: [] for name in ("training", "scoring", "sending", "server", "waiting")}
     for number, record in enumerate(rounds[1:], 1):
         own = {site: found[number] for site, found in tasks.items()}
         busiest = own if taking_turns else [max(own, key=lambda site: own[site].sent - own[site].got)]
-        training = sum(record["sites"][site]["seconds"] for site in busiest)
+        training = sum(record.sites[site].seconds for site in busiest)
         scoring = sum(own[site].done - own[site].got for site in busiest) - training
         sending = sum(own[site].sent - own[site].done for site in busiest)
-        waiting = record["seconds"] - training - scoring - sending - record["server_seconds"]
-        for name, value in zip(measured, (training, scoring, sending, record["server_seconds"], waiting), strict=True):
+        waiting = record.seconds - training - scoring - sending - record.server_seconds
+        for name, value in zip(measured, (training, scoring, sending, record.server_seconds, waiting), strict=True):
             measured[name].append(value)
     medians = {name: statistics.median(values) for name, values in measured.items()}
-    return {"start": start, "first": rounds[0]["seconds"], **medians, "closing": wall - trained}
+    return {"start": start, "first": rounds[0].seconds, **medians, "closing": wall - trained}
 
 
 def main() -> None:

@@ -332,7 +332,7 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
 ) -> None:
     """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice."""
-    from flap_sam.inference.evaluate import evaluate_masks, evaluate_store
+    from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
     from flap_sam.inference.model import Model
     from flap_sam.reporting.evaluation import evaluation_table
     from flap_sam.site import Site
@@ -341,15 +341,17 @@ def evaluate(
 
     if predicted and truth and classes and not payload:
         scores = list(evaluate_masks(predicted, truth, classes, tolerance))
+        names = [f"class {k}" for k in range(1, classes + 1)]
     elif payload and store and not (predicted or truth):
         own = Site.read(None)
         device = own.torch_device()
         model = Model.load(payload, checkpoint)
-        scores = list(evaluate_store(model, store, site, tolerance, device, settle(own.precision, device)))
-        classes = model.experiment.classes
+        stores = stores_to_score(store, site, model.experiment.classes)
+        scores = list(evaluate_stores(model, stores, tolerance, device, settle(own.precision, device)))
+        names = stores[0].manifest.classes
     else:
         raise FlapSamError("Name either --predicted, --truth and --classes, or --payload and --store.")
-    typer.echo(evaluation_table(scores, [f"class {k}" for k in range(1, classes + 1)], tolerance))
+    typer.echo(evaluation_table(scores, names, tolerance))
     if csv:
         write_cases(csv, scores)
         typer.echo(f"written: {csv}")

@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+POSITION = bytes.fromhex("20003200")  # (0020,0032) as it stands in a file of implicit VR, which SimpleITK writes
 
 
 def write_series(
@@ -53,3 +54,12 @@ def write_series(
         writer.Execute(image)
     locale.setlocale(locale.LC_ALL, spoken)  # writing, not reading, leaves the process in the locale C
     return folder
+
+
+def without_position(file: Path) -> None:
+    """Take the ImagePositionPatient out of a file, which SimpleITK writes of its own accord."""
+    content = file.read_bytes()
+    start = content.index(POSITION)
+    value = start + len(POSITION) + 4
+    length = int.from_bytes(content[start + len(POSITION) : value], "little")
+    file.write_bytes(content[:start] + content[value + length :])

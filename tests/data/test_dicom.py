@@ -4,7 +4,7 @@ from flap_sam.data.dicom import is_dicom, read_series, series_in
 from flap_sam.data.geometry import volume_of
 from flap_sam.errors import FlapSamError
 
-from tests.data.dicom import write_series
+from tests.data.dicom import without_position, write_series
 
 AXIAL = np.array([[-0.8, 0, 0, 70.0], [0, -0.9, 0, 50.0], [0, 0, 2.5, -300.0], [0, 0, 0, 1]])
 SAGITTAL = np.array([[0, 0, 3.0, -40.0], [0.7, 0, 0, -20.0], [0, -0.7, 0, 90.0], [0, 0, 0, 1]])
@@ -45,6 +45,26 @@ def test_series_are_told_apart(tmp_path):
 def test_a_missing_slice_is_named(tmp_path):
     (files,) = series_in(write_series(tmp_path, scan(), AXIAL, leave_out=3))
     with pytest.raises(FlapSamError, match=r"slices 3 and 4 5 mm apart, the others 2\.5 mm"):
+        read_series(files)
+
+
+@pytest.mark.parametrize("without", [range(6), [0], [3], [5]], ids=["all", "first", "within", "last"])
+def test_a_slice_without_a_position_is_named(tmp_path, without):
+    (files,) = series_in(write_series(tmp_path, scan(), AXIAL))
+    for k in without:
+        without_position(files[k])
+    (files,) = series_in(tmp_path)
+    with pytest.raises(FlapSamError, match=r"has a slice, .*, that does not say where it lies") as caught:
+        read_series(files)
+    assert any(f"{6 - k:03}.dcm" in str(caught.value) for k in without)
+
+
+def test_a_position_of_two_numbers_is_none(tmp_path):
+    (files,) = series_in(write_series(tmp_path, scan(), AXIAL))
+    content = files[2].read_bytes()
+    assert content.count(rb"-50\-295") == 1
+    files[2].write_bytes(content.replace(rb"-50\-295", b"-50.-295"))
+    with pytest.raises(FlapSamError, match=rf"{files[2].name}, that does not say where it lies"):
         read_series(files)
 
 

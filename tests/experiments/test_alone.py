@@ -8,7 +8,8 @@ from flap_sam.experiments.alone import train
 from flap_sam.experiments.job import Job
 from flap_sam.federation import payload
 from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, closing_summary
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
+from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 from flap_sam.training.pictures import pictures_below, read

@@ -15,7 +15,8 @@ from flap_sam.federation.controller import FlapSamController
 from flap_sam.federation.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
 from flap_sam.federation.persistor import PayloadPersistor
 from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
+from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.training.evaluate import CaseScore, evaluation
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_context import FLContext

@@ -1,13 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.errors import FlapSamError
-from flap_sam.inference.evaluate import evaluate_masks, evaluate_store
+from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
 from flap_sam.inference.model import Model
 from flap_sam.reporting.evaluation import evaluation_table
 from flap_sam.training.evaluate import score
 
 from tests.data.volumes import save
+from tests.export.models import write_payload
+from tests.test_cli import run
 from tests.training.networks import Threshold
 
 AXES = np.diag([-0.5, 2.0, 1.0, 1])
@@ -67,19 +72,35 @@ def test_maps_on_other_grids_or_with_other_labels_are_refused(folders):
 
 
 def test_a_payload_is_scored_as_its_sites_score_it(small, store):
-    from flap_sam.data.store import SiteStore
-
     cpu = torch.device("cpu")
-    found = list(evaluate_store(Model(Threshold(), small, {}), store, ["C", "A"], 1.5, cpu, "float32"))
+    stores = stores_to_score(store, ["C", "A"], small.classes)
+    found = list(evaluate_stores(Model(Threshold(), small, {}), stores, 1.5, cpu, "float32"))
     assert [s.case for s in found] == ["C/case_1", "C/case_2", "A/case_2"]
     alone = [s for site in "CA" for s in score(Threshold(), SiteStore.open(store, site), "test", small, cpu, "float32")]
     assert [s.dice for s in found] == [s.dice for s in alone]
     assert all(len(s.surface_dice) == 2 for s in found)
 
 
-def test_a_store_of_other_classes_is_refused(small, store):
-    from dataclasses import replace
+def renamed(store, site, *classes):
+    manifest = SiteStore.open(store, site).manifest
+    write_manifest(store, replace(manifest, classes=classes))
 
-    model = Model(Threshold(), replace(small, classes=3), {})
+
+def test_a_store_of_other_classes_is_refused(store):
     with pytest.raises(FlapSamError, match="has 2 classes, the payload has 3"):
-        list(evaluate_store(model, store, None, 1.0, torch.device("cpu"), "float32"))
+        stores_to_score(store, None, 3)
+    renamed(store, "B", "organ", "cyst")
+    with pytest.raises(FlapSamError, match=r"B has the classes organ, cyst, .*A has organ, lesion; score them apart"):
+        stores_to_score(store, None, 2)
+    assert [s.manifest.site for s in stores_to_score(store, ["C", "A"], 2)] == ["C", "A"]
+
+
+def test_the_command_calls_classes_as_the_store_does_and_numbers_those_of_masks(
+    small, store, folders, tmp_path, monkeypatch, capsys
+):
+    words = ["--payload", str(write_payload(small, tmp_path)), "--store", str(store), "--site", "A"]
+    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
+    assert (code, "organ" in out, "lesion" in out, "class 1" in out) == (0, True, True, False)
+    words = ["--predicted", str(folders[0]), "--truth", str(folders[1]), "--classes", "2"]
+    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
+    assert (code, "class 1" in out, "class 2" in out) == (0, True, True)

@@ -14,7 +14,8 @@ import torch
 from flap_sam.federation import payload
 from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, ROUND_LOG
+from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES
+from flap_sam.reporting.round_log import ROUND_LOG
 from nvflare.app_common.abstract.fl_model import FLModel
 from safetensors.torch import load_file
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from flap_sam.experiment import Experiment
-from flap_sam.federation import payload, round_log
+from flap_sam.federation import payload
 from flap_sam.federation.conduct import Conduct
-from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.reporting.round_log import LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.scores import Evaluation
@@ -103,7 +104,7 @@ def made_run(
         write_test_dice(folder, {FINAL: reports, BEST: reports}, best_round=rounds)
     if pictures:
         for site in sites:
-            _draw(work / site / "simulate_job" / FOLDER, site, rounds)
+            draw_pictures(work / site, site, rounds)
     return folder
 
 
@@ -130,8 +131,9 @@ def withheld(record: RoundRecord) -> RoundRecord:
     return replace(record, sites=sites, loss=None, validation=None)
 
 
-def _draw(folder: Path, site: str, rounds: int) -> None:
-    gallery = Gallery(folder, site, ["kidney", "tumour"], rounds)
+def draw_pictures(folder: Path, site: str, rounds: int, classes: Sequence[str] = ("kidney", "tumour")) -> None:
+    """What a site draws of its best and worst cases, in the folder of its run."""
+    gallery = Gallery(folder / "simulate_job" / FOLDER, site, classes, rounds)
     rows, columns = np.mgrid[-1:1:48j, -1:1:64j]
     for k in range(4):
         image = np.stack([65535 * np.exp(-(rows**2) - columns**2)] * 3).astype(np.uint16)

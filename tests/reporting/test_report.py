@@ -1,25 +1,26 @@
 """The report from made-up runs: what stands in it, and what never does."""
 
 import json
+import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
 from flap_sam import cli
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.federation import round_log
 from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.report import write
 from flap_sam.reporting.report.figures import layer_name
 from flap_sam.reporting.report.rounds import spans
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE, results_below
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
 
-from tests.reporting.runs import EXPERIMENT, absences, made_run, record_of, withheld
+from tests.reporting.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -131,6 +132,33 @@ def test_what_other_parties_wrote_is_text_and_nothing_else(tmp_path):
     assert "49" not in {cell for rows in found.tables for row in rows for cell in row}
 
 
+def test_settings_layers_and_the_names_of_classes_are_text_too(tmp_path):
+    long = "a name of a class that is longer than any column of a table on any page ought to be"
+    classes, layers = [HOSTILE, long], ("$\\frac$", "<b>\x01", *LAYERS)
+    experiment = replace(EXPERIMENT, dataset="<i>x</i>")
+    made_run(tmp_path, experiment=experiment, layers=layers, sites=["site-1"])
+    draw_pictures(tmp_path / "site-1", "site-1", 3, classes)
+    found = Read(write(tmp_path, tmp_path / "report.html").read_text())
+    assert not {"script", "b", "i"} & set(found.tags)
+    assert f"final, {HOSTILE}" in found.tables[0][0]
+    assert f"final, {long}" in found.tables[0][0]
+    assert ["dataset", "<i>x</i>", "kits19"] in found.table("setting")
+    assert "$\\frac$" in [row[0] for row in found.table("layer")]
+
+
+@pytest.mark.parametrize("site", ["a\x01b", "a\x00", "北京医院", "a\ud800", "", "$\\frac$"])
+def test_any_name_of_a_site_has_its_row(tmp_path, site):
+    found = page(tmp_path, sites=[site, "site-2"])
+    assert len(found.table("site", "slices")) == 2
+
+
+def test_rounds_in_which_nothing_travelled_have_a_page(tmp_path):
+    def silent(record):
+        return replace(record, sites={name: replace(s, bytes_up=0, bytes_down=0) for name, s in record.sites.items()})
+
+    assert "times less" not in page(tmp_path, change=silent).text
+
+
 @pytest.mark.parametrize("count", [1, 8, 9, 24])
 def test_the_legend_does_not_grow_with_the_sites(tmp_path, count):
     found = page(tmp_path, sites=[f"site-{n}" for n in range(1, count + 1)])
@@ -209,17 +237,24 @@ def test_a_run_without_a_federation_has_no_traffic(tmp_path):
     assert "Nothing: this run was made in one place" in found.text
 
 
-def grid(folder, sites=("A", "B")):
-    """Cells of a grid: every site alone, and the federation under two methods."""
-    cells = [("local", site, "flap_sam") for site in sites]
-    cells += [("federated", None, "flap_sam"), ("federated", None, "pdecft"), ("centralized", None, "flap_sam")]
-    for setting, site, method in cells:
-        work = folder / f"work-{setting}-{site}-{method}"
-        experiment = replace(EXPERIMENT, method=method)
+GRID = (
+    ("local", "A", {"method": "flap_sam"}),
+    ("local", "B", {"method": "flap_sam"}),
+    ("federated", None, {"method": "flap_sam"}),
+    ("federated", None, {"method": "pdecft"}),
+    ("centralized", None, {"method": "flap_sam"}),
+)
+
+
+def grid(folder, cells=GRID, seeds=(1,), sites=("A", "B")):
+    """Cells of a grid, by default every site alone, both together, and the federation under two methods."""
+    for number, (seed, (setting, site, changes)) in enumerate(product(seeds, cells)):
+        work = folder / f"work-{number}"
+        experiment = replace(EXPERIMENT, seed=seed, **changes)
         results = made_run(work, sites=[f"site-{n + 1}" for n in range(len(sites))], experiment=experiment)
-        out = folder / f"{setting}_{site}_{method}"
+        out = folder / f"cell-{number}"
         results.rename(out)
-        note = {"setting": setting, "site": site, "changes": {"method": method}, "seed": 1, "sites": list(sites)}
+        note = {"setting": setting, "site": site, "changes": changes, "seed": seed, "sites": list(sites)}
         (out / CELL).write_text(json.dumps(note | {"seconds": 90.0, "experiment": "", "payload": ""}))
     return folder
 
@@ -235,7 +270,41 @@ def test_a_grid_has_its_table_and_its_figure(tmp_path):
     ]
     assert rows[1][-3] == "1.25", "MB up a round"
     assert "dice-against-traffic-figure_1" in found.ids
-    assert "method" not in [row[0] for row in found.table("setting")], "what was varied has no one value"
+
+
+FEDERATED_CELL, LOCAL_CELL = ("federated", None, {}), ("local", "A", {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "seeds", "facts"),
+    [
+        (GRID, (1,), ["vit_tiny, 32 px, kits19, 2 classes, 3 rounds", "varied: method"]),
+        (GRID[:3], (1,), ["flap_sam (LoRA, rank 4), vit_tiny, 32 px, kits19, 2 classes, 3 rounds"]),
+        (
+            [FEDERATED_CELL, LOCAL_CELL],
+            (1, 2),
+            ["flap_sam (LoRA, rank 4), vit_tiny, 32 px, kits19, 2 classes, 3 rounds", "varied: seed"],
+        ),
+        (
+            [("federated", None, {"rounds": 1, "image_size": 48}), ("federated", None, {"ranks": {"B": 2}})],
+            (1, 2),
+            ["flap_sam (LoRA, rank 4), vit_tiny, kits19, 2 classes", "varied: image_size, ranks, rounds, seed"],
+        ),
+        (
+            [FEDERATED_CELL, ("federated", None, {"dataset": "ixi"}), ("federated", None, {"rank": 2})],
+            (1,),
+            ["vit_tiny, 32 px, 2 classes, 3 rounds", "varied: dataset, rank"],
+        ),
+    ],
+)
+def test_a_grid_describes_itself_by_what_its_cells_share(tmp_path, cells, seeds, facts):
+    html = write(grid(tmp_path, cells, seeds), tmp_path / "report.html").read_text()
+    *told, started = re.findall(r'<p class="fact">(.*)</p>', html)
+    assert told == facts
+    assert started.startswith("first run started")
+    varied = facts[1].removeprefix("varied: ").split(", ") if len(facts) == 2 else []
+    settings = {row[0] for row in Read(html).table("setting")}
+    assert settings == {field.name for field in fields(Experiment)} - set(varied), "what was varied has no one value"
 
 
 def test_a_run_may_be_compared_with_a_grid(tmp_path):
@@ -266,16 +335,57 @@ def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
         write(tmp_path, tmp_path / "report.html")
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "value", "sentence"),
+    [
+        (RUN_RECORD, ("stints", 0, "sites"), 3, "stints[0].sites is 3, expected a list"),
+        (RUN_RECORD, ("stints", 0, "first_round"), "one", "stints[0].first_round is 'one', expected a whole number"),
+        (TEST_DICE, ("best_round",), True, "best_round is True, expected a whole number"),
+        (TEST_DICE, ("payloads", "best"), {}, "expected sites for final and best"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test", 0), "high", "final.site-2.test[0] is 'high', expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test", 0), math.nan, "final.site-2.test[0] is nan, expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_spread", 0), -0.5, "it holds -0.5, expected no number below"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test"), [0.5], "lists by class have the lengths [1, 2]"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), None, "final.site-2.test_cases is None, expected a"),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path, name, path, value, sentence):
+    file = made_run(tmp_path) / name
+    content = json.loads(file.read_text())
+    holder = content
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(FlapSamError) as caught:
+        write(tmp_path, tmp_path / "report.html")
+    assert str(file) in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_scores_and_payload_of_two_runs_are_refused(tmp_path):
+    one = made_run(tmp_path / "one")
+    other = made_run(tmp_path / "other", experiment=replace(EXPERIMENT, classes=3))
+    (other / TEST_DICE).replace(one / TEST_DICE)
+    with pytest.raises(FlapSamError, match=r"is of 3 classes, payload .* of 2"):
+        write(tmp_path / "one", tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9])
+@pytest.mark.parametrize("pattern", [PAYLOAD_FILES[FINAL], TEST_DICE, RUN_RECORD, "round_*.png"])
+def test_a_file_that_was_cut_off_is_named(tmp_path, pattern, share):
+    made_run(tmp_path, pictures=True)
+    file = next(tmp_path.rglob(pattern))
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(FlapSamError, match=re.escape(file.name)):
+        write(tmp_path, tmp_path / "report.html")
+
+
 def test_a_missing_record_is_one_sentence(tmp_path):
     (made_run(tmp_path) / RUN_RECORD).unlink()
     with pytest.raises(FlapSamError, match=re.escape(RUN_RECORD)):
         write(tmp_path, tmp_path / "report.html")
-
-
-def test_the_log_is_read_as_it_was_written(tmp_path):
-    made_run(tmp_path, change=absences)
-    found = round_log.read(results_below(tmp_path)[0])
-    assert found == [absences(record_of(number, ("site-1", "site-2", "site-3"))) for number in range(3)]
 
 
 def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys):

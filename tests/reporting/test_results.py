@@ -1,17 +1,21 @@
-import json
+from dataclasses import replace
 
 import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.reporting.results import closing_summary, results_below, write_test_dice
+from flap_sam.reporting.round_log import ROUND_LOG, append
 from flap_sam.training.evaluate import CaseScore, evaluation
+
+from tests.reporting.runs import record_of
 
 
 @pytest.fixture
 def finished(tmp_path):
     folder = tmp_path / "work" / "server" / "simulate_job" / "results"
     folder.mkdir(parents=True)
-    sites = {"site-1": {"demo": False}, "site-2": {"demo": True}}
-    (folder / "rounds.jsonl").write_text(json.dumps({"validation": 0.125, "sites": sites}) + "\n")
+    first = record_of(0, ("site-1", "site-2"))
+    demo = replace(first.sites["site-2"], demo=True)
+    append(folder, replace(first, validation=0.125, sites=first.sites | {"site-2": demo}))
     site = [CaseScore("a", (0.5, None)), CaseScore("b", (1.0, None))]
     report = evaluation([CaseScore("v", (0.5, None))], site, 2)
     other = evaluation([CaseScore("v", (0.25, 0.25))], [CaseScore("c", (0.25, 0.5), (3.25, None), (0.5, 0.0))], 2)
@@ -43,6 +47,6 @@ def test_the_summary_ends_with_what_to_do_next(finished):
 
 
 def test_a_damaged_run_is_one_sentence(finished):
-    (finished / "rounds.jsonl").unlink()
+    (finished / ROUND_LOG).unlink()
     with pytest.raises(FlapSamError, match="cannot be read"):
         closing_summary(finished)

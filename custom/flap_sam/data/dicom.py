@@ -38,8 +38,8 @@ def read_series(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         As `nifti.read_nifti`: the array [columns, rows, slices] in the series' own unit (CT: HU), and its affine.
 
     Raises:
-        FlapSamError: a file cannot be read, the slices differ in size, are no grey images, are fewer than two, or do
-            not lie at even distances: one is missing, or there are two at one place.
+        FlapSamError: a file cannot be read, the slices differ in size, are no grey images, are fewer than two, do not
+            say where they lie, or do not lie at even distances: one is missing, or there are two at one place.
     """
     import SimpleITK
 
@@ -61,18 +61,18 @@ def read_series(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         )
     affine = _affine(image)
     if len(files) > 1:
-        affine[:3, 2] = _even_step(where, _places(where, reader, len(files)))
+        affine[:3, 2] = _even_step(where, np.stack([_place(reader, k, file) for k, file in enumerate(files)]))
     return SimpleITK.GetArrayFromImage(image).T, TO_RAS @ affine
 
 
-def _places(where: Path, reader: "SimpleITK.ImageSeriesReader", count: int) -> np.ndarray:  # noqa: F821
-    """Where the slices' first voxels lie, [count, 3] in mm along DICOM's axes."""
+def _place(reader: "SimpleITK.ImageSeriesReader", k: int, file: Path) -> np.ndarray:  # noqa: F821
+    """Where the first voxel of a slice lies, [3] in mm along DICOM's axes."""
     try:
-        texts = [reader.GetMetaData(k, POSITION).split("\\") for k in range(count)]
-        return np.array(texts, dtype=float).reshape(count, 3)
+        return np.array(reader.GetMetaData(k, POSITION).split("\\"), dtype=float).reshape(3)
     except (RuntimeError, ValueError) as problem:
         raise FlapSamError(
-            f"The DICOM series in {where} has slices that do not say where they lie in the patient; export it again."
+            f"The DICOM series in {file.parent} has a slice, {file.name}, that does not say where it lies in the "
+            "patient; export it again."
         ) from problem
 
 

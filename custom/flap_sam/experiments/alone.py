@@ -13,10 +13,11 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.experiments.job import Job
-from flap_sam.federation import payload, round_log
-from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.federation import payload
 from flap_sam.means import mean_of_known
+from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.site import Site
@@ -56,7 +57,7 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     """
     if (setting == LOCAL) == (site_name is None):
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
-    if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), round_log.ROUND_LOG)):
+    if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
         raise FlapSamError(f"{out} holds a run already; choose another folder.")
     experiment = job.experiment(changes)
     if experiment.strategy == "stack":

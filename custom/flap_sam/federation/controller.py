@@ -14,7 +14,6 @@ from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.federation import round_log
 from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.asking import AskingController
 from flap_sam.federation.conduct import Conduct
@@ -30,11 +29,12 @@ from flap_sam.federation.messages import (
     from_meta,
 )
 from flap_sam.federation.persistor import results_folder
-from flap_sam.federation.round_log import LayerRecord, RoundRecord, SiteRecord
 from flap_sam.federation.run_state import RunState, RunStore, find
 from flap_sam.federation.tracking import track
 from flap_sam.means import mean_of_known
-from flap_sam.reporting.results import BEST, FINAL, ROUND_LOG, closing_summary, write_test_dice
+from flap_sam.reporting import round_log
+from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
+from flap_sam.reporting.round_log import ROUND_LOG, LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.site import Site
 from flap_sam.training import quantise
@@ -190,7 +190,7 @@ class FlapSamController(AskingController):
             self._likeness.check(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
-            records[site] = round_log.site_record(report, bytes_down, encoded_size(result))
+            records[site] = _site_record(report, bytes_down, encoded_size(result))
             say(round_log.site_line(number, site, records[site]))
 
         asked = self._drawn(number)
@@ -291,3 +291,18 @@ def encoded_size(model: FLModel) -> int:
 
 def _validation(reports: dict[str, Evaluation]) -> float | None:
     return mean_of_known([mean_of_known(report.validation) for report in reports.values()])
+
+
+def _site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:
+    """The record of a report; the norm comes when the round closes."""
+    return SiteRecord(
+        slices=report.slices,
+        loss=report.loss,
+        steps=report.steps,
+        seconds=report.seconds,
+        validation=report.validation,
+        demo=report.demo,
+        norm=None,
+        bytes_down=bytes_down,
+        bytes_up=bytes_up,
+    )

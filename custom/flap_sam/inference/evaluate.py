@@ -1,6 +1,6 @@
 """How good segmentations are: of a payload on a store's cases, or of label maps beside the true ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,30 +18,46 @@ from flap_sam.training.surfaces import surface_metrics
 SUFFIX = MASK.removesuffix(".nii.gz")
 
 
-def evaluate_store(
-    model: Model, store: Path, only: list[str] | None, tolerance: float, device: torch.device, precision: str
-) -> Iterator[CaseScore]:
-    """A payload on the test cases of a store; the cases are called `site/case`.
+def stores_to_score(store: Path, only: Sequence[str] | None, classes: int) -> list[SiteStore]:
+    """The sites of a store that have a payload's number of classes, all under the same names.
 
     Args:
         only: these sites; None means all.
-        tolerance: of the surface Dice, in mm.
 
     Raises:
-        FlapSamError: see `SiteStore.open`; or the store has other classes than the payload, or no test case.
+        FlapSamError: see `SiteStore.open`; or a site has other classes than the payload or than the first site, or
+            there is no test case.
     """
-    experiment = replace(model.experiment, surface_tolerance=tolerance)
     opened = [SiteStore.open(store, name) for name in only or sites(store) or ["?"]]
+    first = opened[0].manifest.classes
     for site in opened:
-        if len(site.manifest.classes) != experiment.classes:
+        names = site.manifest.classes
+        if len(names) != classes:
             raise FlapSamError(
-                f"Store {site.folder} has {len(site.manifest.classes)} classes, the payload has "
-                f"{experiment.classes}; point to a store prepared for it."
+                f"Store {site.folder} has {len(names)} classes, the payload has {classes}; point to a store prepared "
+                "for it."
+            )
+        if names != first:
+            raise FlapSamError(
+                f"Store {site.folder} has the classes {', '.join(names)}, {opened[0].folder} has {', '.join(first)}; "
+                "score them apart, with --site."
             )
     if not any(site.cases("test") for site in opened):
         raise FlapSamError(f"Store {store} has no test case; prepare it with cases whose split is test.")
+    return opened
+
+
+def evaluate_stores(
+    model: Model, stores: Sequence[SiteStore], tolerance: float, device: torch.device, precision: str
+) -> Iterator[CaseScore]:
+    """A payload on the test cases of sites; the cases are called `site/case`.
+
+    Args:
+        tolerance: of the surface Dice, in mm.
+    """
+    experiment = replace(model.experiment, surface_tolerance=tolerance)
     network = model.network.to(device)
-    for site in opened:
+    for site in stores:
         for found in score(network, site, "test", experiment, device, precision):
             yield replace(found, case=f"{site.manifest.site}/{found.case}")
 

@@ -10,7 +10,9 @@ from rich.table import Table
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
-from flap_sam.reporting.results import FINAL, ROUND_LOG, read_test_dice
+from flap_sam.reporting import round_log
+from flap_sam.reporting.results import FINAL, read_test_dice
+from flap_sam.reporting.round_log import RoundRecord
 from flap_sam.reporting.run_record import FEDERATED, SETTINGS
 from flap_sam.reporting.text import as_text, mean_and_spread
 
@@ -146,7 +148,7 @@ def _read(folder: Path) -> dict:
 def _cell(folder: Path) -> dict:
     cell = json.loads((folder / CELL).read_text())
     tests, _ = read_test_dice(folder)
-    rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
+    rounds = round_log.read(folder)
     numbered = {f"site-{i}": name for i, name in enumerate(cell["sites"], 1)}
     federated = cell["setting"] == FEDERATED
     return cell | {
@@ -155,5 +157,5 @@ def _cell(folder: Path) -> dict:
     }
 
 
-def _megabytes(rounds: Sequence[dict], entry: str) -> float | None:
-    return mean_of_known(site[entry] / 1e6 for record in rounds for site in record["sites"].values())
+def _megabytes(rounds: Sequence[RoundRecord], entry: str) -> float | None:
+    return mean_of_known(getattr(site, entry) / 1e6 for record in rounds for site in record.sites.values())

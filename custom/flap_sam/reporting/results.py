@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 
 from rich.table import Table
 
+from flap_sam import typed
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
+from flap_sam.reporting import round_log
+from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import as_text, figure, in_order
 from flap_sam.training.scores import Evaluation
@@ -19,7 +22,6 @@ Payloads = Mapping[str, Mapping[str, Evaluation]]
 
 FINAL, BEST = "final", "best"
 PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
-ROUND_LOG = "rounds.jsonl"
 TEST_DICE = "test_dice.json"
 MEANINGS = (
     (PAYLOAD_FILES[FINAL], "the last payload"),
@@ -30,14 +32,34 @@ MEANINGS = (
 )
 
 
+@dataclass(frozen=True)
+class Scores:
+    """`test_dice.json`: reports by payload kind and site, and the round that starts from the best payload."""
+
+    best_round: int
+    payloads: Mapping[str, Mapping[str, Evaluation]]
+
+    def __post_init__(self) -> None:
+        if set(self.payloads) != set(PAYLOAD_FILES) or not all(self.payloads.values()):
+            scored = {kind: list(reports) for kind, reports in self.payloads.items()}
+            raise ValueError(f"it scores {scored}, expected sites for {' and '.join(PAYLOAD_FILES)}")
+        lists = [
+            values
+            for reports in self.payloads.values()
+            for report in reports.values()
+            for values in asdict(report).values()
+            if isinstance(values, list)
+        ]
+        lengths = {len(values) for values in lists}
+        if len(lengths) != 1:
+            raise ValueError(f"its lists by class have the lengths {sorted(lengths)}, expected one length")
+        if negative := [value for values in lists for value in values if value is not None and value < 0]:
+            raise ValueError(f"it holds {negative[0]:g}, expected no number below 0")
+
+
 def write_test_dice(folder: Path, tables: Payloads, best_round: int) -> None:
     """Write every payload's evaluation reports, by payload kind and site."""
-    content = {
-        "best_round": best_round,
-        "payloads": {
-            kind: {site: asdict(report) for site, report in reports.items()} for kind, reports in tables.items()
-        },
-    }
+    content = asdict(Scores(best_round, tables))
     with replacing(folder / TEST_DICE) as stream:
         stream.write((json.dumps(content, indent=1) + "\n").encode())
 
@@ -50,16 +72,14 @@ def read_test_dice(folder: Path) -> tuple[dict[str, dict[str, Evaluation]], int]
     """
     path = folder / TEST_DICE
     try:
-        found = json.loads(path.read_text())
-        tests = {
-            kind: {site: Evaluation(**reports[site]) for site in sorted(reports, key=in_order)}
-            for kind, reports in found["payloads"].items()
-        }
-        if set(tests) != set(PAYLOAD_FILES) or type(found["best_round"]) is not int:
-            raise ValueError(f"it scores {sorted(tests)}, the best of round {found['best_round']!r}")
-        return tests, found["best_round"]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        found = typed.read(Scores, path.read_bytes())
+    except (OSError, ValueError) as error:
         raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error
+    tests = {
+        kind: {site: reports[site] for site in sorted(reports, key=in_order)}
+        for kind, reports in found.payloads.items()
+    }
+    return tests, found.best_round
 
 
 def results_below(work: Path, holding: str = TEST_DICE) -> list[Path]:
@@ -71,21 +91,16 @@ def closing_summary(folder: Path) -> str:
     """Table of test Dice, validation over the rounds, what lies in a results folder, and what to do with it.
 
     Raises:
-        FlapSamError: the folder is not that of a finished run.
+        FlapSamError: the folder is not that of a finished run, or a file in it is damaged.
     """
     tests, best_round = read_test_dice(folder)
-    try:
-        rounds = [json.loads(line) for line in (folder / ROUND_LOG).read_text().splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise FlapSamError(
-            f"Results {folder} cannot be read ({error}); point to the folder of a finished run."
-        ) from error
+    rounds = round_log.read(folder)
     final = mean_of_known([mean_of_known(report.validation) for report in tests[FINAL].values()])
-    demo = ", ".join(site for site, record in rounds[0]["sites"].items() if record["demo"])
+    demo = ", ".join(site for site, record in rounds[0].sites.items() if record.demo)
     return as_text(
         _dice_table(tests),
         *([_surface_table(tests)] if _has_surfaces(tests) else []),
-        f"mean validation Dice: {figure(rounds[0]['validation'])} at the start, {figure(final)} at the end",
+        f"mean validation Dice: {figure(rounds[0].validation)} at the start, {figure(final)} at the end",
         _best(best_round, len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
         f"results in {folder}:",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from flap_sam import __version__
+from flap_sam import __version__, typed
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
 
@@ -35,8 +35,6 @@ class Stint:
 
     def __post_init__(self) -> None:
         datetime.fromisoformat(self.started)
-        if not all(isinstance(found, Mapping) for found in (self.conduct, self.versions)):
-            raise ValueError("its conduct or its versions are no named values")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +67,8 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
-        """Raises ValueError or TypeError where it is not a record."""
-        found = json.loads(text)
-        return cls(**found | {"stints": [Stint(**stint) for stint in found["stints"]]})
+        """Raises ValueError where it is not a record."""
+        return typed.read(cls, text)
 
     def write(self, folder: Path) -> None:
         """Write it into a results folder."""
@@ -96,7 +93,7 @@ def read(folder: Path) -> RunRecord:
     path = folder / RUN_RECORD
     try:
         return RunRecord.from_json(path.read_text())
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise FlapSamError(
             f"Run record {path} cannot be read ({error}); point to the folder of a run, or run it again."
         ) from error

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from flap_sam import typed
 from flap_sam.data.picture import fullest_slice, overlay
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
@@ -99,7 +100,7 @@ def read(path: Path) -> tuple[Caption, bytes]:
         content = path.read_bytes()
         with Image.open(BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
-            caption = Caption(**json.loads(picture.text[CAPTION]))
+            caption = typed.read(Caption, picture.text[CAPTION])
     except (OSError, UnidentifiedImageError, KeyError, ValueError, TypeError) as error:
         raise FlapSamError(f"Picture {path} cannot be read ({error}); remove it.") from error
     return caption, content

@@ -26,7 +26,7 @@ def write(work: Path, out: Path, grid: Path | None = None) -> Path:
         raise FlapSamError(f"{work} is a grid itself; leave --compare out, or point to a single run.")
     html = render(_of_grid(work, cells) if cells else _of_run(work, grid))
     with replacing(out) as stream:
-        stream.write(html.encode())
+        stream.write(html.encode(errors="replace"))
     return out
 
 

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from flap_sam.federation.round_log import LayerRecord
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
+from flap_sam.reporting.round_log import LayerRecord
 from flap_sam.reporting.run_record import FEDERATED
 from flap_sam.training.scores import Evaluation
 
@@ -121,7 +121,7 @@ def energy(run: Run) -> Figure:
     def draw(ax: Axes) -> None:
         ax.grid(visible=False)
         map_ = ax.imshow(shares, cmap="cividis", aspect="auto", interpolation="nearest")
-        ax.set_yticks(range(len(paths)), list(map(layer_name, paths)), fontsize=6.5)
+        _names(ax, map(layer_name, paths), fontsize=6.5)
         _rounds(ax)
         low, high = map_.get_clim()
         digits = 1 if high == low else max(1, math.ceil(-math.log10(high - low)) - 1)
@@ -189,12 +189,14 @@ def _height(sites: Collection[str]) -> float:
 
 def _sites(ax: Axes, sites: Sequence[str]) -> None:
     """The sites from top to bottom."""
-    ax.set_yticks(range(len(sites)), [_label(site) for site in sites], parse_math=False)
+    _names(ax, [site if len(site) <= LONGEST_LABEL else f"{site[: LONGEST_LABEL - 1]}…" for site in sites])
     ax.set_ylim(len(sites) - 0.5, -0.5)
 
 
-def _label(name: str) -> str:
-    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
+def _names(ax: Axes, names: Iterable[str], **style: Any) -> None:
+    """Names beside the axis: text and nothing else, without characters that no page can show."""
+    shown = ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in names]
+    ax.set_yticks(range(len(shown)), shown, parse_math=False, **style)
 
 
 def _rounds(ax: Axes) -> None:

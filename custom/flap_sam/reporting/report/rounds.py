@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from flap_sam.federation.round_log import RoundRecord
 from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Bar, Section, Table
 from flap_sam.reporting.report.run import Run
+from flap_sam.reporting.round_log import RoundRecord
 from flap_sam.reporting.text import in_order, megabytes, size
 from flap_sam.sam.inventory import full_fine_tuning, inventory
 

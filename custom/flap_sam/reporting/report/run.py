@@ -6,11 +6,11 @@ from pathlib import Path
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.federation import payload, round_log
-from flap_sam.federation.round_log import RoundRecord, SiteRecord
+from flap_sam.federation import payload
 from flap_sam.files import sha256
-from flap_sam.reporting import run_record
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, ROUND_LOG, TEST_DICE, read_test_dice, results_below
+from flap_sam.reporting import round_log, run_record
+from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE, read_test_dice, results_below
+from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import RunRecord
 from flap_sam.reporting.text import in_order
 from flap_sam.training import pictures
@@ -100,16 +100,21 @@ def read(work: Path) -> Run:
     """
     folder = run_folder(work)
     rounds = round_log.read(folder)
-    if not rounds:
-        raise FlapSamError(f"Round log {folder / ROUND_LOG} holds no round; wait until the first one has closed.")
     paths = {kind: folder / name for kind, name in PAYLOAD_FILES.items()}
     found = {kind: payload.read(path) for kind, path in paths.items() if kind == FINAL or path.exists()}
     tests, best_round = read_test_dice(folder) if (folder / TEST_DICE).exists() else ({}, None)
+    experiment = found[FINAL].experiment
+    scored = {len(report.test) for reports in tests.values() for report in reports.values()}
+    if scored - {experiment.classes}:
+        raise FlapSamError(
+            f"Test Dice {folder / TEST_DICE} is of {max(scored)} classes, payload {paths[FINAL]} of "
+            f"{experiment.classes}; point to the folder of one run."
+        )
     drawn = [pictures.read(path) for path in pictures.pictures_below(work, len(rounds))]
     return Run(
         record=run_record.read(folder),
         rounds=rounds,
-        experiment=found[FINAL].experiment,
+        experiment=experiment,
         payloads={kind: _payload_file(paths[kind], held.notes) for kind, held in found.items()},
         tests=tests,
         best_round=best_round,

@@ -61,13 +61,13 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
     """
     rows = comparison.rows(cells)
     best = max(rows, key=lambda row: mean_of_known(row.means()) or 0.0)
-    varied = sorted({name for cell in cells for name in cell["changes"]})
+    varied = _varied(cells)
     seeds = sorted({cell["seed"] for cell in cells})
     return Page(
         title="Comparison of runs",
         facts=[
-            f"{experiment.dataset}, {experiment.backbone} at {experiment.image_size} px, "
-            f"{count(experiment.rounds, 'round')}; varied: {', '.join([*varied, 'seed'])}",
+            _shared(experiment, varied),
+            *([f"varied: {', '.join(varied)}"] if varied else []),
             f"first run started {_time(min(record.stints[0].started for record in records))}",
         ],
         notices=_notices(records),
@@ -80,7 +80,7 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
         ],
         sections=[
             quality.compared(cells),
-            provenance.configuration(experiment, None, without=[*varied, "seed"]),
+            provenance.configuration(experiment, None, without=varied),
             Section(
                 "provenance",
                 "Versions",
@@ -88,6 +88,26 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
             ),
         ],
     )
+
+
+def _varied(cells: Sequence[dict]) -> list[str]:
+    """The settings, and last the seed, in which the cells differ."""
+    found = [cell["changes"] | {"seed": cell["seed"]} for cell in cells]
+    differing = {name for own in found for name in own if any(name not in o or o[name] != own[name] for o in found)}
+    return sorted(differing, key=lambda name: (name == "seed", name))
+
+
+def _shared(experiment: Experiment, varied: Sequence[str]) -> str:
+    """What all cells have in common, of an experiment's main settings."""
+    told = {
+        ("method", "adapter", "experts", "rank"): _method(experiment),
+        ("backbone",): experiment.backbone,
+        ("image_size",): f"{experiment.image_size} px",
+        ("dataset",): experiment.dataset,
+        ("classes",): count(experiment.classes, "class", "classes"),
+        ("rounds",): count(experiment.rounds, "round"),
+    }
+    return ", ".join(text for names, text in told.items() if not set(names) & set(varied))
 
 
 def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
@@ -99,10 +119,11 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
     counts = sorted({len(r.sites) for r in run.rounds})
     span = " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1])))
     up = sum(answer.bytes_up for answer in run.answers)
+    less = f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning" if up else ""
     return [
         *found,
         ("Sites", str(len(run.sites)), f"{span} counted in a round"),
-        ("Sent by the sites", size(up), f"{rounds.full_up(run) / up:,.0f} times less than full fine-tuning"),
+        ("Sent by the sites", size(up), less),
     ]
 
 

@@ -1,6 +1,7 @@
 """A matplotlib figure as SVG within a page, in the page's colours, light and dark."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -47,7 +48,8 @@ STYLE = {
 @contextmanager
 def page_style() -> Iterator[None]:
     """Figures that are drawn in here have colours that `inline` hands over to the page: `SERIES`, `INK` and so on."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")  # of our font; the page's own draws the text
         yield
 
 

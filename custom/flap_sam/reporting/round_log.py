@@ -1,19 +1,20 @@
-"""The round log: one line of JSON a round, written as the round closes."""
+"""`rounds.jsonl`, the round log: one line of JSON a round, written as the round closes."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flap_sam import typed
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.messages import TrainReport
 from flap_sam.means import mean_of_known
-from flap_sam.reporting.results import ROUND_LOG
 from flap_sam.reporting.text import figure
+
+ROUND_LOG = "rounds.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRecord:
-    """One site in one round; see `messages.TrainReport`.
+    """One site in one round; see `federation.messages.TrainReport`.
 
     Args:
         loss, steps, seconds: None where the site withholds them.
@@ -67,6 +68,10 @@ class RoundRecord:
     missing: list[str]
     late: list[str]
 
+    def __post_init__(self) -> None:
+        if not self.sites:
+            raise ValueError("no site was counted")
+
 
 def append(folder: Path, record: RoundRecord) -> None:
     """Add a round to the log in a results folder."""
@@ -75,37 +80,28 @@ def append(folder: Path, record: RoundRecord) -> None:
 
 
 def read(folder: Path) -> list[RoundRecord]:
-    """The rounds in a results folder's log.
+    """The rounds in a results folder's log: one at least.
 
     Raises:
-        FlapSamError: the log is missing or damaged.
+        FlapSamError: the log is missing, empty or damaged; names the line and the field.
     """
     path = folder / ROUND_LOG
     try:
-        return [_record(json.loads(line)) for line in path.read_text().splitlines()]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
         raise FlapSamError(f"Round log {path} cannot be read ({error}); point to the folder of a run.") from error
+    if not lines:
+        raise FlapSamError(f"Round log {path} holds no round; wait until the first one has closed.")
+    return [_record(path, number, line) for number, line in enumerate(lines, 1)]
 
 
-def _record(found: dict) -> RoundRecord:
-    layers = {layer: LayerRecord(**record) for layer, record in found["layers"].items()}
-    sites = {site: SiteRecord(**record) for site, record in found["sites"].items()}
-    return RoundRecord(**found | {"layers": layers, "sites": sites})
-
-
-def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:
-    """The record of a report; the norm comes when the round closes."""
-    return SiteRecord(
-        slices=report.slices,
-        loss=report.loss,
-        steps=report.steps,
-        seconds=report.seconds,
-        validation=report.validation,
-        demo=report.demo,
-        norm=None,
-        bytes_down=bytes_down,
-        bytes_up=bytes_up,
-    )
+def _record(path: Path, number: int, line: bytes) -> RoundRecord:
+    try:
+        return typed.read(RoundRecord, line)
+    except ValueError as error:
+        raise FlapSamError(
+            f"Round log {path} is damaged: in line {number} {error}; remove the line, or run it again."
+        ) from error
 
 
 def site_line(number: int, site: str, record: SiteRecord) -> str:
