@@ -100,7 +100,8 @@ def _record(path: Path, number: int, line: bytes) -> RoundRecord:
         return typed.read(RoundRecord, line)
     except ValueError as error:
         raise FlapSamError(
-            f"Round log {path} is damaged: in line {number} {error}; remove the line, or run it again."
+            f"Round log {path} is damaged: in line {number} {error}; remove the line if the run was stopped while it "
+            "wrote it, or run it again."
         ) from error
 
 
