@@ -1,0 +1,128 @@
+"""The page of a comparison: what was run, the paper's tables and figure, and what of its claims reproduces."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from flap_sam.files import replacing
+from flap_sam.means import mean_of_known
+from flap_sam.reporting import claims, comparison, comparison_figure
+from flap_sam.reporting.claims import traffic_ratio
+from flap_sam.reporting.comparison import Row
+from flap_sam.reporting.report.summary import DEMO
+from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
+from flap_sam.reporting.text import count, figure, markdown_table, mean_and_spread
+
+VARIATIONS = {"rank": "Ranks", "adapter": "Adapters"}  # of the paper's Table 2, and of its Tables D and E
+FULL = "fullft"
+
+
+def write(path: Path, cells: Sequence[dict], seeds: Sequence[int], planned: int) -> None:
+    """Write a page in Markdown, and under its name the cells (.jsonl) and the figure (.svg).
+
+    The same cells give the same bytes.
+
+    Args:
+        cells: finished ones, as `comparison.read` gives them, one at least.
+        seeds, planned: the seeds and the number of cells that there are to be.
+    """
+    rows = comparison.rows(cells)
+    lines = "".join(json.dumps(cell) + "\n" for cell in cells)
+    drawing = path.with_suffix(".svg")
+    for file, content in (
+        (path.with_suffix(".jsonl"), lines.encode()),
+        (drawing, comparison_figure.draw(rows)),
+        (path, page(cells, rows, seeds, planned, drawing.name).encode()),
+    ):
+        with replacing(file) as stream:
+            stream.write(content)
+
+
+def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:
+    """The page as Markdown; `drawing` is the name of its figure's file."""
+    sites = comparison.sites_of(cells)
+    methods = [row for row in rows if not VARIATIONS.keys() & row.changes.keys()]
+    parts = [
+        "# Comparison",
+        f"Made by `flap-sam compare`: {len(cells)} of {count(planned, 'cell')} are finished.",
+        *([f"> {DEMO}"] if any(cell["run"]["demo"] for cell in cells) else []),
+        "## What was run",
+        "\n".join(f"- {fact}" for fact in _facts(cells, seeds)),
+        "## What reproduces",
+        markdown_table(["claim", "", "figures"], _verdicts(rows, seeds)),
+        claims.RULE,
+        "## Dice against traffic",
+        f"![Test Dice against the megabytes that a site sends in a round]({drawing})",
+        markdown_table(["federated", "test Dice", "gain over local", "MB up", "MB down", "times less"], _traffic(rows)),
+        "Mean of the sites ± spread over the seeds. Megabytes of a site and round, and how many times less it sends "
+        f"than under `{FULL}`. In the first round nothing but the experiment comes down; it counts.",
+        "## Methods",
+        comparison.markdown(methods, sites),
+        "Test Dice of the final payload, mean ± spread over the seeds. A local row holds every site's own model.",
+        *_variations(rows, sites),
+        "## Machine time",
+        markdown_table(["minutes", *SETTINGS, "all"], _minutes(rows)),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _facts(cells: Sequence[dict], seeds: Sequence[int]) -> Iterator[str]:
+    network = f"{_all(cells, 'backbone')} at {_all(cells, 'image_size')} pixels"
+    starts = {True: "a SAM checkpoint", False: "random weights"}
+    start = _texts(starts.get(cell["run"]["pretrained"], cell["run"]["pretrained"]) for cell in cells)
+    yield f"job: `{_texts(cell['job'] for cell in cells)}`, dataset {_all(cells, 'dataset')}"
+    yield f"data: {_texts(comparison.data_text(cell['data']) for cell in cells)}"
+    yield f"network: {network}, {_all(cells, 'classes')} classes, from {start}"
+    yield f"rounds: {_all(cells, 'rounds')}; seeds: {_texts(seeds)}"
+    yield f"machine time: {sum(cell['seconds'] for cell in cells) / 3600:,.1f} hours"
+    versions = [cell["run"]["stints"][0]["versions"] for cell in cells]
+    yield "software: " + ", ".join(f"{name} {_texts(found[name] for found in versions)}" for name in versions[0])
+
+
+def _all(cells: Sequence[dict], name: str) -> str:
+    """A setting's values."""
+    return _texts(cell["settings"][name] for cell in cells)
+
+
+def _texts(values: Iterable[object]) -> str:
+    """Every value once, in order of appearance."""
+    return ", ".join(dict.fromkeys(map(str, values)))
+
+
+def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> list[list[str]]:
+    return [[str(v.claim), f"**{v.answer}**", v.figures] for v in claims.verdicts(rows, seeds)]
+
+
+def _traffic(rows: Sequence[Row]) -> Iterator[list[str]]:
+    local, federated = ({row.label: row for row in rows if row.setting == s} for s in (LOCAL, FEDERATED))
+    full = federated.get(FULL)
+    for label, row in federated.items():
+        alone = local[label].by_seed() if label in local else {}
+        gains = [mean - alone[seed] for seed, mean in row.by_seed().items() if seed in alone]
+        less = traffic_ratio(row, full) if full else None
+        dice, up, down = mean_and_spread(row.means(), 3), *(mean_of_known(way) for way in (row.up, row.down))
+        yield [label, dice, mean_and_spread(gains, 3), figure(up, 2), figure(down, 2), figure(less, 1)]
+
+
+def _variations(rows: Sequence[Row], sites: Sequence[str]) -> Iterator[str]:
+    """For the rank and for the adapter a table of the rows that vary it, and of those that they vary."""
+    for name, title in VARIATIONS.items():
+        varying = [row for row in rows if name in row.changes]
+        bases = [(_without(row.changes, name), row.setting) for row in varying]
+        usual = [row for row in rows if (row.changes, row.setting) in bases]
+        if varying:
+            yield f"## {title}"
+            yield comparison.markdown([*usual, *varying], sites)
+        if usual:
+            yield f"Where a row names no {name}, it is {_texts(row.settings[name] for row in usual)}."
+
+
+def _without(changes: Mapping[str, object], name: str) -> dict[str, object]:
+    return {other: value for other, value in changes.items() if other != name}
+
+
+def _minutes(rows: Sequence[Row]) -> Iterator[list[str]]:
+    labels = dict.fromkeys(row.label for row in rows)
+    for label in labels:
+        by_setting = [sum(sum(r.minutes) for r in rows if (r.label, r.setting) == (label, s)) for s in SETTINGS]
+        yield [label, *(figure(minutes or None, 1) for minutes in by_setting), figure(sum(by_setting), 1)]
