@@ -68,7 +68,7 @@ def rows(cells: Sequence[dict]) -> list[Row]:
     grouped: dict[tuple[str, str], list[dict]] = {}
     for cell in cells:
         changes = cell["changes"] | {name: value for name, value in cell.get("settings", {}).items() if name in unlike}
-        grouped.setdefault((_label(changes), cell["setting"]), []).append(cell | {"changes": changes})
+        grouped.setdefault((label_of(changes), cell["setting"]), []).append(cell | {"changes": changes})
     return sorted((_row(label, same) for (label, _), same in grouped.items()), key=_place)
 
 
@@ -122,6 +122,12 @@ def texts(row: Row, sites: Sequence[str]) -> list[str]:
     ]
 
 
+def label_of(changes: Mapping[str, object]) -> str:
+    """A row's name, by its changes to the job."""
+    words = [str(value) if name in SELF_EXPLAINING else f"{name} {value}" for name, value in changes.items()]
+    return ", ".join(words) or "the job as it is"
+
+
 def data_text(data: Mapping | None) -> str:
     """A cell's data in few words: what the volumes are, and every site's training slices."""
     if data is None:
@@ -134,7 +140,7 @@ def _unlike(cells: Sequence[dict]) -> list[str]:
     alike: dict[tuple[str, str], list[dict]] = {}
     for cell in cells:
         settings = {name: value for name, value in cell.get("settings", {}).items() if name != "seed"}
-        alike.setdefault((cell["setting"], _label(cell["changes"])), []).append(settings)
+        alike.setdefault((cell["setting"], label_of(cell["changes"])), []).append(settings)
     pairs = [(found[0], other) for found in alike.values() for other in found]
     return sorted({name for one, other in pairs for name in one.keys() & other.keys() if one[name] != other[name]})
 
@@ -166,11 +172,6 @@ def _row(label: str, cells: Sequence[dict]) -> Row:
 def _own(cells: Iterable[dict], site: str) -> float | None:
     """A site's test Dice: of its own model where every site has one."""
     return mean_of_known(cell["dice"].get(site) for cell in cells if cell["site"] in (None, site))
-
-
-def _label(changes: Mapping[str, object]) -> str:
-    words = [str(value) if name in SELF_EXPLAINING else f"{name} {value}" for name, value in changes.items()]
-    return ", ".join(words) or "the job as it is"
 
 
 def _read(folder: Path) -> dict:

@@ -42,14 +42,10 @@ def _mark(axes: Axes, number: int, federated: Row, local: Row | None) -> None:
     means = [_point(row) for row in (local, federated) if row]
     if local:
         axes.plot([sent, sent], means, color=colour, linewidth=0.9, linestyle=":")
-        axes.errorbar(sent, means[0], _error(local), fmt=shape, markerfacecolor="none", **style)
-    axes.errorbar(sent, means[-1], _error(federated), fmt=shape, label=federated.label, **style)
+        axes.errorbar(sent, means[0], spread_of_known(local.means()), fmt=shape, markerfacecolor="none", **style)
+    axes.errorbar(sent, means[-1], spread_of_known(federated.means()), fmt=shape, label=federated.label, **style)
 
 
 def _point(row: Row) -> float:
     mean = mean_of_known(row.means())
     return math.nan if mean is None else mean
-
-
-def _error(row: Row) -> float:
-    return spread_of_known(row.means()) or 0.0

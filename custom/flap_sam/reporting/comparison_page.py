@@ -27,13 +27,12 @@ def write(path: Path, cells: Sequence[dict], seeds: Sequence[int], planned: int)
         seeds, planned: the seeds and the number of cells that there are to be.
     """
     rows = comparison.rows(cells)
-    lines = "".join(json.dumps(cell) + "\n" for cell in cells)
     drawing = path.with_suffix(".svg")
-    for file, content in (
-        (path.with_suffix(".jsonl"), lines.encode()),
-        (drawing, comparison_figure.draw(rows)),
-        (path, page(cells, rows, seeds, planned, drawing.name).encode()),
-    ):
+    files = {path.with_suffix(".jsonl"): "".join(json.dumps(cell) + "\n" for cell in cells).encode()}
+    if any(row.setting == FEDERATED for row in rows):
+        files[drawing] = comparison_figure.draw(rows)
+    files[path] = page(cells, rows, seeds, planned, drawing.name).encode()
+    for file, content in files.items():
         with replacing(file) as stream:
             stream.write(content)
 
@@ -51,11 +50,7 @@ def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], plann
         "## What reproduces",
         markdown_table(["claim", "", "figures"], _verdicts(rows, seeds)),
         claims.RULE,
-        "## Dice against traffic",
-        f"![Test Dice against the megabytes that a site sends in a round]({drawing})",
-        markdown_table(["federated", "test Dice", "gain over local", "MB up", "MB down", "times less"], _traffic(rows)),
-        "Mean of the sites ± spread over the seeds. Megabytes of a site and round, and how many times less it sends "
-        f"than under `{FULL}`. In the first round nothing but the experiment comes down; it counts.",
+        *_traffic(rows, drawing),
         "## Methods",
         comparison.markdown(methods, sites),
         "Test Dice of the final payload, mean ± spread over the seeds. A local row holds every site's own model.",
@@ -93,15 +88,28 @@ def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> list[list[str]]:
     return [[str(v.claim), f"**{v.answer}**", v.figures] for v in claims.verdicts(rows, seeds)]
 
 
-def _traffic(rows: Sequence[Row]) -> Iterator[list[str]]:
+def _traffic(rows: Sequence[Row], drawing: str) -> Iterator[str]:
+    """The figure and its numbers; nothing without a federation."""
     local, federated = ({row.label: row for row in rows if row.setting == s} for s in (LOCAL, FEDERATED))
-    full = federated.get(FULL)
-    for label, row in federated.items():
-        alone = local[label].by_seed() if label in local else {}
-        gains = [mean - alone[seed] for seed, mean in row.by_seed().items() if seed in alone]
-        less = traffic_ratio(row, full) if full else None
-        dice, up, down = mean_and_spread(row.means(), 3), *(mean_of_known(way) for way in (row.up, row.down))
-        yield [label, dice, mean_and_spread(gains, 3), figure(up, 2), figure(down, 2), figure(less, 1)]
+    head = ["federated", "test Dice", "gain over local", "MB up", "MB down", "times less"]
+    lines = [_costs_and_gains(row, local.get(label), federated.get(FULL)) for label, row in federated.items()]
+    if lines:
+        yield "## Dice against traffic"
+        yield f"![Test Dice against the megabytes that a site sends in a round]({drawing})"
+        yield markdown_table(head, lines)
+        yield (
+            "Mean of the sites ± spread over the seeds. Megabytes of a site and round, and how many times less it "
+            f"sends than under `{FULL}`; the first round, in which only the experiment comes down, counts."
+        )
+
+
+def _costs_and_gains(row: Row, local: Row | None, full: Row | None) -> list[str]:
+    alone = local.by_seed() if local else {}
+    gains = [mean - alone[seed] for seed, mean in row.by_seed().items() if seed in alone]
+    up, down = (mean_of_known(way) for way in (row.up, row.down))
+    less = traffic_ratio(row, full) if full else None
+    dice, gain = (mean_and_spread(values, 3) for values in (row.means(), gains))
+    return [row.label, dice, gain, figure(up, 2), figure(down, 2), figure(less, 1)]
 
 
 def _variations(rows: Sequence[Row], sites: Sequence[str]) -> Iterator[str]:
