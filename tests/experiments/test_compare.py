@@ -104,7 +104,7 @@ def test_cells_of_other_data_are_neither_taken_nor_lost(run, tmp_path):
 def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path, monkeypatch):
     page, grid = tmp_path / "docs/page.md", Grid(ALONE, {"method": ["flap_sam"]})
     run(grid, settings=["centralized"], page=page)
-    assert "1 of 4 cells are finished" in page.read_text()
+    assert "Finished cells: 1 of 4." in page.read_text()
 
     def stopped(*_) -> None:
         raise KeyboardInterrupt
@@ -113,7 +113,7 @@ def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path
     page.unlink()
     with pytest.raises(KeyboardInterrupt):
         run(grid, settings=["local"], page=page)
-    assert "1 of 4 cells are finished" in page.read_text(), "what was there is written before the first run"
+    assert "Finished cells: 1 of 4." in page.read_text(), "what was there is written before the first run"
 
 
 def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
@@ -125,9 +125,12 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
     assert there == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
-def test_a_setting_that_is_none_is_refused(run):
+def test_what_cannot_be_is_refused(run, tmp_path):
     with pytest.raises(FlapSamError, match="no setting alone"):
         run(Grid(ALONE, {}), settings=["alone"])
+    with pytest.raises(FlapSamError, match=r"let its name end with \.md"):
+        run(Grid(ALONE, {}), page=tmp_path / "page.svg")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_costs_what_its_data_is(job, tmp_path):
@@ -160,7 +163,7 @@ def test_a_preset_is_run_with_settings_changed_and_in_part(tmp_path, monkeypatch
     assert command(monkeypatch, str(JOB), *words, "--settings=centralized", f"--page={page}") == 0
     (cell,) = lines(tmp_path / "out/cells.jsonl")
     assert (cell["seed"], cell["settings"]["rounds"], cell["settings"]["batch_size"]) == (5, 1, 4)
-    assert "1 of 4 cells are finished" in page.read_text()
+    assert "Finished cells: 1 of 4." in page.read_text()
     assert "pdecft" in capsys.readouterr().out
 
 

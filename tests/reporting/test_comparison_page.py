@@ -63,7 +63,7 @@ def test_the_page_has_the_papers_tables(written):
 def test_the_page_says_what_was_run_and_how_far_it_is(written):
     text = written().read_text()
     for told in (
-        f"{len(CELLS)} of 40 cells are finished",
+        f"Finished cells: {len(CELLS)} of 40.",
         "job: `job`, dataset kits19",
         "data: made (training slices: A 10, B 30)",
         "vit_tiny at 32 pixels, 2 classes, from a SAM checkpoint",
@@ -113,8 +113,9 @@ def test_the_figure_names_every_federated_row(written):
     assert "page.svg" in svg.with_suffix(".md").read_text()
 
 
-def test_a_page_without_a_federation_is_a_page(written):
-    path = written(row(0.3, setting=LOCAL))
-    assert ["flap_sam", "local"] in [line[:2] for line in section(path, "Methods")]
+def test_a_page_without_a_federation_or_a_claim_is_a_page(written):
+    path = written(row(0.3, setting=LOCAL, method="decft"))
+    assert "What reproduces" not in path.read_text()
+    assert ["decft", "local"] in [line[:2] for line in section(path, "Methods")]
     assert "svg" not in path.read_text()
     assert not path.with_suffix(".svg").exists()

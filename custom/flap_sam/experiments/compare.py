@@ -31,10 +31,12 @@ class Comparison:
         page: where to keep the page of the finished cells (see `comparison_page`), if anywhere.
 
     Raises:
-        FlapSamError: there is no data, or `out` holds cells of other data.
+        FlapSamError: there is no data, `out` holds cells of other data, or the page's name is not that of one.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
+        if page and page.suffix != ".md":
+            raise FlapSamError(f"The page {page} would be Markdown; let its name end with .md.")
         self.job, self.out, self.plan, self.page = job, out, plan, page
         stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}

@@ -11,7 +11,7 @@ from flap_sam.reporting.claims import traffic_ratio
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.summary import DEMO
 from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
-from flap_sam.reporting.text import count, figure, markdown_table, mean_and_spread
+from flap_sam.reporting.text import figure, markdown_table, mean_and_spread
 
 VARIATIONS = {"rank": "Ranks", "adapter": "Adapters"}  # of the paper's Table 2, and of its Tables D and E
 FULL = "fullft"
@@ -43,13 +43,11 @@ def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], plann
     methods = [row for row in rows if not VARIATIONS.keys() & row.changes.keys()]
     parts = [
         "# Comparison",
-        f"Made by `flap-sam compare`: {len(cells)} of {count(planned, 'cell')} are finished.",
+        f"Made by `flap-sam compare`. Finished cells: {len(cells)} of {planned}.",
         *([f"> {DEMO}"] if any(cell["run"]["demo"] for cell in cells) else []),
         "## What was run",
         "\n".join(f"- {fact}" for fact in _facts(cells, seeds)),
-        "## What reproduces",
-        markdown_table(["claim", "", "figures"], _verdicts(rows, seeds)),
-        claims.RULE,
+        *_verdicts(rows, seeds),
         *_traffic(rows, drawing),
         "## Methods",
         comparison.markdown(methods, sites),
@@ -84,8 +82,13 @@ def _texts(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(map(str, values)))
 
 
-def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> list[list[str]]:
-    return [[str(v.claim), f"**{v.answer}**", v.figures] for v in claims.verdicts(rows, seeds)]
+def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
+    """What became of the paper's claims; nothing where the cells are not of them."""
+    lines = [[str(found.claim), f"**{found.answer}**", found.figures] for found in claims.verdicts(rows, seeds)]
+    if lines:
+        yield "## What reproduces"
+        yield markdown_table(["claim", "", "figures"], lines)
+        yield claims.RULE
 
 
 def _traffic(rows: Sequence[Row], drawing: str) -> Iterator[str]:
