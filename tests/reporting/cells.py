@@ -4,7 +4,15 @@ from flap_sam.experiment import Experiment
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
 
 SLICES = {"A": 10, "B": 30}
-MEGABYTES = {"fullft": 40.0, "loradecft": 4.0, "pdecft": 0.5, "loraft": 1.0, "flap_sam": 2.0, "masam": 12.0}
+MEGABYTES = {
+    "fullft": 40.0,
+    "loradecft": 4.0,
+    "decft": 3.0,
+    "pdecft": 0.5,
+    "loraft": 1.0,
+    "flap_sam": 2.0,
+    "masam": 12.0,
+}
 
 
 def cell(

@@ -1,6 +1,6 @@
 """What the paper claims of its comparison (arXiv 2407.21739), and what the cells of ours say to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from flap_sam.reporting.text import count, mean_and_spread
 
 YES, NO, UNDECIDED = "yes", "no", "not decided"
 RULE = (
-    "Compared is the test Dice as mean of the sites, seed by seed; the spread is the sample standard deviation of the "
-    "differences over the seeds. *Beats*: the mean difference is larger than the spread; where it is smaller, either "
-    "way, nothing is decided. *Reaches with less traffic*: it is not lower by more than the spread, and a site sends "
-    "less. Nothing is decided before all seeds are there, nor by a single seed."
+    "Compared is the test Dice as mean of the sites; a spread is a sample standard deviation over the seeds. *Beats*: "
+    "the mean of the differences, seed by seed, is larger than their spread; where it is smaller, either way, nothing "
+    "is decided. *Reaches with less traffic*: it is not below the other by more than the other's spread, and a site "
+    "sends less. Nothing is decided before all seeds are there, nor by a single seed."
 )
 
 
@@ -80,7 +80,7 @@ def traffic_ratio(one: Row, other: Row) -> float | None:
     return others / sent if sent and others else None
 
 
-def _verdict(claim: Claim, found: dict[Side, Row], seeds: Sequence[int]) -> Verdict:
+def _verdict(claim: Claim, found: Mapping[Side, Row], seeds: Sequence[int]) -> Verdict:
     sides = [claim.one, claim.other]
     known = [found[side].by_seed() if side in found else {} for side in sides]
     missing = [(side, len(own.keys() & set(seeds))) for side, own in zip(sides, known, strict=True)]
@@ -88,23 +88,29 @@ def _verdict(claim: Claim, found: dict[Side, Row], seeds: Sequence[int]) -> Verd
     shared = [seed for seed in seeds if all(seed in own for own in known)]
     differences = {seed: known[0][seed] - known[1][seed] for seed in shared}
     ratio = traffic_ratio(*(found[side] for side in sides)) if all(side in found for side in sides) else None
-    answer = UNDECIDED if missing else _answer(claim, list(differences.values()), ratio)
+    answer = UNDECIDED
+    if not missing:
+        answer = _reaches(differences, known[1], ratio) if claim.saves else _beats(differences)
     return Verdict(claim, answer, "; ".join([*missing, *_figures(known, differences, ratio)]))
 
 
-def _answer(claim: Claim, differences: Sequence[float], ratio: float | None) -> str:
-    spread = spread_of_known(differences)
+def _beats(differences: Mapping[int, float]) -> str:
+    mean, spread = mean_of_known(differences.values()), spread_of_known(differences.values())
+    if spread is None or abs(mean) <= spread:
+        return UNDECIDED
+    return YES if mean > 0 else NO
+
+
+def _reaches(differences: Mapping[int, float], other: Mapping[int, float], ratio: float | None) -> str:
+    spread = spread_of_known(other[seed] for seed in differences)
     if spread is None:
         return UNDECIDED
-    mean = mean_of_known(differences)
-    if mean < -spread:
-        return NO
-    if claim.saves:
-        return YES if ratio is not None and ratio > 1 else NO
-    return YES if mean > spread else UNDECIDED
+    return YES if mean_of_known(differences.values()) >= -spread and ratio is not None and ratio > 1 else NO
 
 
-def _figures(known: Sequence[dict[int, float]], differences: dict[int, float], ratio: float | None) -> Iterator[str]:
+def _figures(
+    known: Sequence[Mapping[int, float]], differences: Mapping[int, float], ratio: float | None
+) -> Iterator[str]:
     if differences:
         one, other = (mean_and_spread((own[seed] for seed in differences), 3) for own in known)
         spread = spread_of_known(differences.values())
