@@ -6,7 +6,8 @@ def test_the_time_left_is_known_after_the_first_step_however_long_steps_are():
     now = 0.0
     progress = bar(TextColumn(""))
     progress.get_time = lambda: now
-    task = progress.tasks[progress.add_task("", total=4)]
+    progress.add_task("", total=4)
+    (task,) = progress.tasks
     progress.advance(task.id, 0)
     assert task.time_remaining is None
     now = 600.0
