@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-package test-deployment bench docs lint format clean
+.PHONY: demo test test-package test-deployment bench results docs lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
@@ -25,6 +25,9 @@ bench: $(READY) ## short forms of the benchmarks, each beside its baseline
 	$(BIN)/python benchmarks/round.py --sites 2 --rounds 2 --image-size 32
 	$(BIN)/python benchmarks/aggregation.py --sites 6 --repeat 2
 	$(BIN)/python benchmarks/data.py --turns 2
+
+results: $(READY) ## the paper's comparison in small: hours; goes on where it was stopped
+	$(BIN)/flap-sam compare --preset small --page docs/results.md
 
 docs: $(READY) ## pages that are made from the code
 	$(BIN)/flap-sam options > docs/options.md

@@ -156,24 +156,40 @@ def train(
 
 @app.command(rich_help_panel=TRAIN)
 def compare(
-    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
-    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")],
-    settings: Annotated[str, typer.Option(help="some of local,federated,centralized")] = "federated",
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")] = Path("jobs/flap_sam_kits"),
+    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")] = Path(
+        "runs/compare"
+    ),
+    preset: Annotated[str | None, typer.Option(help="small: the paper's comparison")] = None,
+    settings: Annotated[
+        str | None, typer.Option(help="some of local,federated,centralized; a preset's own, else federated")
+    ] = None,
     vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
-    seeds: Annotated[str, typer.Option(help="of everything random")] = "1234",
+    seeds: Annotated[str | None, typer.Option(help="of everything random; a preset's own, else 1234")] = None,
     changes: Changes = None,
     threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="a .md file to write after every run: tables, figure, the paper's claims")
+    ] = None,
 ) -> None:
-    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds."""
-    from flap_sam.experiments.compare import compare as run_grid
-    from flap_sam.experiments.job import Job, named, parsed, values_of
-    from flap_sam.reporting import comparison
+    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds.
 
+    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
+    """
+    from flap_sam.experiments import presets
+    from flap_sam.experiments.compare import Comparison
+    from flap_sam.experiments.job import Job, named, parsed, values_of
+    from flap_sam.experiments.plan import Grid, Plan
+    from flap_sam.reporting import comparison
+    from flap_sam.reporting.run_record import FEDERATED, SETTINGS
+
+    if preset and vary:
+        raise FlapSamError("A preset says itself what is varied; leave out --vary or --preset.")
+    chosen = settings.split(",") if settings else list(SETTINGS) if preset else [FEDERATED]
     varied = {name: values_of(values) for name, values in named(vary or []).items()}
-    numbers = values_of(seeds)
-    failures = run_grid(
-        Job.read(job), out, settings.split(","), varied, numbers, parsed(changes or []), threads, typer.echo
-    )
+    plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
+    plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
+    failures = Comparison(Job.read(job), out, plan, page).run(chosen, threads, typer.echo)
     typer.echo(comparison.write(out))
     for failure in failures:
         typer.echo(failure, err=True)

@@ -1,14 +1,21 @@
+"""A plan is run once, cell by cell, and what is there is written down after each."""
+
 import json
 from pathlib import Path
 
 import pytest
+from flap_sam import cli
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.compare import Cell, compare, grid
+from flap_sam.experiments import compare, presets
+from flap_sam.experiments.compare import Comparison
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.plan import Grid, Plan
 from flap_sam.reporting import comparison
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}
+ALONE = ("local", "centralized")
+THERE = " cells are there already"
 
 
 @pytest.fixture
@@ -18,54 +25,152 @@ def job(store, monkeypatch) -> Job:
     return Job.read(JOB)
 
 
-def test_the_grid_is_the_product_and_local_runs_are_one_a_site():
-    cells = list(grid(["local", "federated"], {"method": ["a", "b"], "rank": [4]}, [1, 2], ["A", "B", "C"]))
-    assert len(cells) == 2 * 2 * (3 + 1)
-    assert len({cell.name for cell in cells}) == len(cells)
-    assert Cell("local", {"method": "a", "rank": 4}, 1, "A") in cells
+@pytest.fixture
+def run(job, tmp_path):
+    """Runs a plan into the folder `out`; the sentences of its failures, and what was said."""
+
+    def go(grid: Grid, settings=ALONE, seeds=(1,), page=None, **fixed) -> tuple[list[str], list[str]]:
+        said = []
+        plan = Plan([grid], seeds, QUICK | fixed)
+        return Comparison(job, tmp_path / "out", plan, page).run(settings, None, said.append), said
+
+    return go
 
 
-def test_what_is_there_is_not_run_again_and_the_table_holds_it_all(job, tmp_path):
-    said = []
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
-    def go(**more) -> list[str]:
-        varied = more.get("varied", {"method": ["pdecft"]})
-        return compare(job, tmp_path / "out", ["local", "centralized"], varied, [1, 2], QUICK, None, said.append)
 
-    assert go() == []
-    assert len(said) == 2 * (3 + 1)
-    said.clear()
-    assert go() == []
-    assert all(line.endswith("there already") for line in said)
-    table = comparison.write(tmp_path / "out")
-    assert "centralized" in table
-    lines = (tmp_path / "out/table.md").read_text().splitlines()
-    assert lines[0] == "|  | setting | A | B | C | mean of sites | MB up | MB down | minutes |"
-    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:]]
-    assert rows == [["method pdecft", "local"], ["method pdecft", "centralized"]]
-    assert all(line.count("±") >= 4 for line in lines[2:])
-    cells = [json.loads(line) for line in (tmp_path / "out/cells.jsonl").read_text().splitlines()]
+def test_what_is_there_is_not_run_again_and_the_table_holds_it_all(run, tmp_path):
+    grid = Grid(ALONE, {"method": ["pdecft"]})
+    failures, said = run(grid, seeds=(1, 2))
+    assert failures == []
+    assert said[0] == "0 of 8" + THERE
+    assert len(said) == 1 + 2 * (3 + 1)
+    assert run(grid, seeds=(1, 2)) == ([], ["8 of 8" + THERE])
+    assert "centralized" in comparison.write(tmp_path / "out")
+    table = (tmp_path / "out/table.md").read_text().splitlines()
+    assert table[0] == "|  | setting | A | B | C | mean of sites | MB up | MB down | minutes |"
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table[2:]]
+    assert rows == [["pdecft", "local"], ["pdecft", "centralized"]]
+    assert all(line.count("±") >= 4 for line in table[2:])
+    cells = lines(tmp_path / "out/cells.jsonl")
     assert len(cells) == 8
     own = comparison.rows(cells)[0].dice["B"]
     assert own == [cell["dice"]["B"] for cell in cells if cell["site"] == "B"], "a site's own model on its own cases"
 
 
-def test_a_cell_that_fails_is_named_and_the_others_go_on(job, tmp_path):
-    fixed, varied = QUICK | {"method": "pdecft"}, {"rank": [0, 4]}
-    failures = compare(job, tmp_path / "out", ["centralized"], varied, [1], fixed, None, lambda _: None)
+def test_a_cell_tells_its_run_whole(run, tmp_path):
+    run(Grid(["centralized"], {"method": ["pdecft"]}))
+    (cell,) = lines(tmp_path / "out/cells.jsonl")
+    assert cell["data"] == {"source": "made", "slices": {"A": 4, "B": 7, "C": 3}}
+    assert cell["settings"].items() >= (QUICK | {"method": "pdecft", "seed": 1}).items()
+    assert cell["run"]["stints"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
+    assert cell["job"] == "flap_sam_nifti"
+
+
+def test_other_settings_of_the_job_are_run_again(run, tmp_path):
+    grid = Grid(["centralized"], {"method": ["pdecft"]})
+    run(grid)
+    (first,) = lines(tmp_path / "out/cells.jsonl")
+    assert run(grid, learning_rate=0.5)[1][0] == "0 of 1" + THERE
+    (second,) = lines(tmp_path / "out/cells.jsonl")
+    assert first["experiment"] != second["experiment"]
+    assert run(grid, learning_rate=0.5)[1] == ["1 of 1" + THERE]
+
+
+def test_an_experiment_that_is_said_twice_is_run_once(run, tmp_path):
+    twice = Grid(["centralized"], {"method": ["pdecft"], "rank": [4, 4.0]})
+    once = Grid(["centralized"], {"method": ["pdecft"]})
+    assert len(run(Grid(["centralized"], {"method": ["pdecft"], "split": ["balanced"]}))[1]) == 2
+    assert run(once)[1] == ["1 of 1" + THERE], "the default needs not be said"
+    page = tmp_path / "page.md"
+    assert run(once, page=page)[1] == ["1 of 1" + THERE]
+    (row,) = comparison.rows(lines(page.with_suffix(".jsonl")))
+    assert row.label == "pdecft", "the page's rows have the names of the plan"
+    assert len(run(twice)[0]) == 1, "4.0 is no rank"
+
+
+def test_cells_of_other_data_are_neither_taken_nor_lost(run, tmp_path):
+    grid = Grid(["centralized"], {"method": ["pdecft"]})
+    run(grid)
+    before = (tmp_path / "out/cells.jsonl").read_bytes()
+    (tmp_path / "store/C").rename(tmp_path / "C")
+    with pytest.raises(FlapSamError, match=r"holds cells of made \(training slices: A 4, B 7, C 3\), but .*B 7\);"):
+        run(grid)
+    assert (tmp_path / "out/cells.jsonl").read_bytes() == before
+
+
+def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path, monkeypatch):
+    page, grid = tmp_path / "docs/page.md", Grid(ALONE, {"method": ["flap_sam"]})
+    run(grid, settings=["centralized"], page=page)
+    assert "Finished cells: 1 of 4." in page.read_text()
+
+    def stopped(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "train", stopped)
+    page.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(grid, settings=["local"], page=page)
+    assert "Finished cells: 1 of 4." in page.read_text(), "what was there is written before the first run"
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
+    failures, said = run(Grid(["centralized"], {"method": ["pdecft"], "rank": [0, 4]}))
     assert len(failures) == 1
     assert "rank is 0" in failures[0]
-    assert [path.parent.name for path in (tmp_path / "out").rglob(comparison.CELL)] == ["centralized_rank=4_seed=1"]
+    assert said[1].endswith("failed")
+    there = [path.parent.name for path in (tmp_path / "out").rglob(comparison.CELL)]
+    assert there == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
-def test_a_setting_that_is_none_is_refused(job, tmp_path):
+def test_what_cannot_be_is_refused(run, tmp_path):
     with pytest.raises(FlapSamError, match="no setting alone"):
-        compare(job, tmp_path, ["alone"], {}, [1], {}, None, print)
+        run(Grid(ALONE, {}), settings=["alone"])
+    with pytest.raises(FlapSamError, match=r"let its name end with \.md"):
+        run(Grid(ALONE, {}), page=tmp_path / "page.svg")
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_federated_cell_runs_in_the_simulator(job, tmp_path):
-    assert compare(job, tmp_path / "out", ["federated"], {}, [1], QUICK, None, lambda _: None) == []
+def test_a_run_costs_what_its_data_is(job, tmp_path):
+    cells = Comparison(job, tmp_path / "out", Plan([Grid(ALONE, {})], [1], QUICK))
+    costs = {cell.site: cells._cost(cell) for cell in cells.cells.values()}
+    assert costs == {"A": 4 / 14, "B": 7 / 14, "C": 3 / 14, None: 1.0}
+
+
+def test_a_federated_cell_runs_in_the_simulator(run, tmp_path):
+    assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
     cell = comparison.read(tmp_path / "out")[0]
     assert cell["dice"].keys() == {"A", "B", "C"}, "by the store's names"
     assert cell["up"] > 0.3 > cell["down"], "in the only round nothing came down but the experiment"
     assert not (tmp_path / "out/federated_seed=1/work").exists()
+
+
+def command(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["flap-sam", "compare", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return left.value.code
+
+
+@pytest.mark.usefixtures("job")
+def test_a_preset_is_run_with_settings_changed_and_in_part(tmp_path, monkeypatch, capsys):
+    small = Plan([Grid(ALONE, {"method": ["pdecft"]})], (1, 2), {"rounds": 3, "batch_size": 4})
+    monkeypatch.setitem(presets.PRESETS, "small", small)
+    page = tmp_path / "page.md"
+    words = ["--preset=small", f"--out={tmp_path / 'out'}", "--set=rounds=1", "--set=image_size=32", "--seeds=5"]
+    assert command(monkeypatch, str(JOB), *words, "--settings=centralized", f"--page={page}") == 0
+    (cell,) = lines(tmp_path / "out/cells.jsonl")
+    assert (cell["seed"], cell["settings"]["rounds"], cell["settings"]["batch_size"]) == (5, 1, 4)
+    assert "Finished cells: 1 of 4." in page.read_text()
+    assert "pdecft" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("job")
+def test_a_failure_is_told_at_the_end_and_in_the_status(tmp_path, monkeypatch, capsys):
+    words = [f"--out={tmp_path / 'out'}", "--settings=centralized", "--vary=rank=0"]
+    assert command(monkeypatch, str(JOB), *words) == 1
+    assert "rank is 0" in capsys.readouterr().err
+    assert command(monkeypatch, str(JOB), *words, "--preset=small") == 1
+    assert "leave out --vary or --preset" in capsys.readouterr().err

@@ -263,12 +263,12 @@ def test_a_grid_has_its_table_and_its_figure(tmp_path):
     found = Read(write(grid(tmp_path), tmp_path / "report.html").read_text())
     rows = found.table("", "setting")
     assert [row[:2] for row in rows] == [
-        ["method flap_sam", "local"],
-        ["method flap_sam", "federated"],
-        ["method flap_sam", "centralized"],
-        ["method pdecft", "federated"],
+        ["pdecft", "federated"],
+        ["flap_sam", "local"],
+        ["flap_sam", "federated"],
+        ["flap_sam", "centralized"],
     ]
-    assert rows[1][-3] == "1.25", "MB up a round"
+    assert rows[0][-3] == "1.25", "MB up a round"
     assert "dice-against-traffic-figure_1" in found.ids
 
 

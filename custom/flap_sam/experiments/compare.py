@@ -1,106 +1,136 @@
-"""A grid of experiments: every combination of settings, in a federation and without one, with several seeds."""
+"""A plan run cell by cell: in a federation and without one, each cell in a folder of its own."""
 
-import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from rich.progress import TextColumn
+
+from flap_sam.bar import bar
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
+from flap_sam.federation import payload
 from flap_sam.files import replacing
-from flap_sam.reporting.comparison import CELL
+from flap_sam.reporting import comparison, comparison_page
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
-from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
+from flap_sam.reporting.run_record import FEDERATED, LOCAL
 from flap_sam.site import Site
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the grid.
-
-    Args:
-        setting: of `run_record.SETTINGS`; changes: settings in place of the job's.
-        site: whose data a local run trains on.
-    """
-
-    setting: str
-    changes: Mapping[str, object]
-    seed: int
-    site: str | None = None
-
-    @property
-    def name(self) -> str:
-        """A folder's name that tells the cells of any grid apart."""
-        parts = [f"{name}={value}" for name, value in self.changes.items()]
-        return "_".join([self.setting, *([self.site] if self.site else []), *parts, f"seed={self.seed}"])
+Key = tuple[str, str | None, str]
 
 
-def grid(
-    settings: Sequence[str], varied: Mapping[str, Sequence[object]], seeds: Sequence[int], sites: Sequence[str]
-) -> Iterator[Cell]:
-    """All cells: the product of the varied settings, each in every setting, with every seed; locally at every site."""
-    for values in itertools.product(*varied.values()):
-        changes = dict(zip(varied, values, strict=True))
-        for setting, seed in itertools.product(settings, seeds):
-            for site in sites if setting == LOCAL else [None]:
-                yield Cell(setting, changes, seed, site)
-
-
-def compare(
-    job: Job,
-    out: Path,
-    settings: Sequence[str],
-    varied: Mapping[str, Sequence[object]],
-    seeds: Sequence[int],
-    fixed: Mapping[str, object],
-    threads: int | None,
-    say: Callable[[str], None],
-) -> list[str]:
-    """Run the cells that are not there yet, each into its own folder of `out`; the sentences of those that failed.
+class Comparison:
+    """A plan of a job's experiments on the configured data, and the folder of its cells.
 
     Args:
-        fixed: settings that all cells share; threads: see `simulate`.
+        page: where to keep the page of the finished cells (see `comparison_page`), if anywhere.
+
+    Raises:
+        FlapSamError: there is no data, `out` holds cells of other data, or the page's name is not that of one.
     """
-    unknown = sorted(set(settings) - set(SETTINGS))
-    if unknown:
-        raise FlapSamError(f"There is no setting {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}.")
-    sites = list(assignments(job, Site.read(None)))
-    cells = list(grid(settings, varied, seeds, sites))
-    failures = []
-    for number, cell in enumerate(cells, 1):
-        folder = out / cell.name
-        if (folder / CELL).exists():
-            say(f"{number}/{len(cells)} {cell.name}: there already")
-            continue
-        start = time.perf_counter()
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
+        if page and page.suffix != ".md":
+            raise FlapSamError(f"The page {page} would be Markdown; let its name end with .md.")
+        self.job, self.out, self.plan, self.page = job, out, plan, page
+        stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
+        self.slices = {name: store.training_slices for name, store in stores.items()}
+        sources = {store.manifest.source for store in stores.values()}
+        self.data = {"source": ", ".join(sorted(sources)), "slices": self.slices}
+        self.cells: dict[Key, Cell] = {}
+        for cell in plan.cells([*stores]):
+            self.cells.setdefault(self._key(cell), cell)
+        for found in comparison.read(out):
+            if found.get("data") != self.data:
+                held, ours = (comparison.data_text(data) for data in (found.get("data"), self.data))
+                raise FlapSamError(f"{out} holds cells of {held}, but the data is now {ours}; choose another --out.")
+
+    def run(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
+        """Run the cells that are not there yet; the sentences of those that failed.
+
+        Tables and page are written anew after every cell.
+
+        Args:
+            settings: in which cells are run; threads: see `simulate`.
+        """
+        check_settings(settings)
+        wanted = {key: cell for key, cell in self.cells.items() if cell.setting in settings}
+        there = self._there()
+        missing = [cell for key, cell in wanted.items() if key not in there]
+        say(f"{len(wanted) - len(missing)} of {len(wanted)} cells are there already")
+        self.record()
+        failures = []
+        with bar(TextColumn("{task.percentage:>3.0f} %")) as progress:
+            task = progress.add_task("", total=sum(map(self._cost, missing)))
+            progress.advance(task, 0)  # the first cell is measured from here
+            for number, cell in enumerate(missing, 1):
+                name = f"{number}/{len(missing)} {cell.name}"
+                progress.update(task, description=name)
+                try:
+                    say(f"{name}: {self._run(cell, threads) / 60:.1f} minutes")
+                except FlapSamError as error:
+                    failures.append(f"{cell.name}: {error}")
+                    say(f"{name} failed")
+                else:
+                    self.record()
+                progress.advance(task, self._cost(cell))
+        return failures
+
+    def record(self) -> None:
+        """Write the tables of all cells in the folder, and the page of those that the plan asks for."""
+        comparison.write(self.out)
+        there = self._there()
+        finished = [there[key] | {"changes": cell.changes} for key, cell in self.cells.items() if key in there]
+        if self.page and finished:
+            comparison_page.write(self.page, finished, self.plan.seeds, len(self.cells))
+
+    def _key(self, cell: Cell) -> Key:
+        """What cells have in common that are the same run, however their settings are said."""
         try:
-            _run(job, cell, dict(fixed), folder, sites, threads)
-        except FlapSamError as error:
-            failures.append(f"{cell.name}: {error}")
-            say(f"{number}/{len(cells)} {failures[-1]}")
-            continue
+            digest = self.job.experiment(self.plan.changes(cell)).digest()
+        except FlapSamError:
+            digest = cell.name  # no experiment: running it tells why
+        return cell.setting, cell.site, digest
+
+    def _there(self) -> dict[Key, dict]:
+        """The finished cells of the folder."""
+        return {(cell["setting"], cell["site"], cell["experiment"]): cell for cell in comparison.read(self.out)}
+
+    def _cost(self, cell: Cell) -> float:
+        """Of a cell, in units of a run on all data."""
+        return self.slices[cell.site] / sum(self.slices.values()) if cell.setting == LOCAL else 1.0
+
+    def _run(self, cell: Cell, threads: int | None) -> float:
+        """Run a cell, and only then say what its folder holds; the seconds that it took."""
+        start = time.perf_counter()
+        folder, changes = self.out / cell.name, self.plan.changes(cell)
+        shutil.rmtree(folder, ignore_errors=True)
+        if cell.setting == FEDERATED:
+            _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
+        else:
+            train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
         seconds = time.perf_counter() - start
-        _finish(job, cell, dict(fixed), folder, sites, seconds)
-        say(f"{number}/{len(cells)} {cell.name}: {seconds / 60:.1f} minutes")
-    return failures
-
-
-def _changes(cell: Cell, fixed: dict) -> dict:
-    return fixed | dict(cell.changes) | {"seed": cell.seed}
-
-
-def _run(job: Job, cell: Cell, fixed: dict, folder: Path, sites: Sequence[str], threads: int | None) -> None:
-    changes = _changes(cell, fixed)
-    if cell.setting == FEDERATED:
-        _federate(job.copy(folder / "job", changes), folder, len(sites), threads)
-    else:
-        train(job, cell.setting, cell.site, changes, folder, lambda _: None)
+        note = {
+            "job": self.job.folder.resolve().name,
+            "setting": cell.setting,
+            "site": cell.site,
+            "changes": dict(cell.changes),
+            "seed": cell.seed,
+            "experiment": self.job.experiment(changes).digest(),
+            "settings": json.loads(payload.read(folder / PAYLOAD_FILES[FINAL]).experiment.to_json()),
+            "data": self.data,
+            "sites": list(self.slices),
+            "seconds": seconds,
+            "payload": PAYLOAD_FILES[FINAL],
+        }
+        with replacing(folder / comparison.CELL) as stream:
+            stream.write((json.dumps(note, indent=1) + "\n").encode())
+        return seconds
 
 
 def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:
@@ -108,19 +138,3 @@ def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:
     for file in finish(job, folder / "work", sites, threads).iterdir():
         shutil.move(file, folder / file.name)
     shutil.rmtree(folder / "work")
-
-
-def _finish(job: Job, cell: Cell, fixed: dict, folder: Path, sites: Sequence[str], seconds: float) -> None:
-    """Say what the folder holds; a cell without this note is run again."""
-    note = {
-        "setting": cell.setting,
-        "site": cell.site,
-        "changes": dict(cell.changes),
-        "seed": cell.seed,
-        "experiment": job.experiment(_changes(cell, fixed)).digest(),
-        "sites": list(sites),
-        "seconds": seconds,
-        "payload": PAYLOAD_FILES[FINAL],
-    }
-    with replacing(folder / CELL) as stream:
-        stream.write((json.dumps(note, indent=1) + "\n").encode())

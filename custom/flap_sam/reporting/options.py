@@ -13,6 +13,7 @@ from flap_sam import experiment, site
 from flap_sam.experiment import Experiment
 from flap_sam.federation import conduct
 from flap_sam.federation.conduct import Conduct
+from flap_sam.reporting.text import markdown_table
 from flap_sam.site import Site
 
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
@@ -71,22 +72,20 @@ def meanings(kind: type) -> dict[str, str]:
 
 def _section(group: Group) -> str:
     head = [f"## {group.title}", "", group.place, ""]
-    return "\n".join([*head, _line(COLUMNS), _line("---" for _ in COLUMNS), *_rows(group), ""])
+    return "\n".join([*head, markdown_table(COLUMNS, _rows(group))])
 
 
-def _rows(group: Group) -> Iterator[str]:
+def _rows(group: Group) -> Iterator[list[str]]:
     meaning = meanings(group.kind)
     for entry in fields(group.kind):
         variable = site.ENVIRONMENT.get(entry.name) if group.kind is Site else None
-        yield _line(
-            [
-                f"`{entry.name}`" + (f", `{variable}`" if variable else ""),
-                _type(entry.type),
-                f"`{_default(entry)}`",
-                group.expected.get(entry.name, "").removeprefix("one of "),
-                meaning[entry.name].replace("None", "null"),
-            ]
-        )
+        yield [
+            f"`{entry.name}`" + (f", `{variable}`" if variable else ""),
+            _type(entry.type),
+            f"`{_default(entry)}`",
+            group.expected.get(entry.name, "").removeprefix("one of "),
+            meaning[entry.name].replace("None", "null"),
+        ]
 
 
 def _type(annotation: object) -> str:
@@ -99,7 +98,3 @@ def _type(annotation: object) -> str:
 
 def _default(entry: Field) -> str:
     return json.dumps(entry.default if entry.default_factory is MISSING else entry.default_factory())
-
-
-def _line(cells: Iterator[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,7 +1,7 @@
 """Tables and figures as plain text."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from rich.console import Console, RenderableType
@@ -38,6 +38,11 @@ def mean_and_spread(values: Iterable[float | None], digits: int) -> str:
 def in_order(name: str) -> list[tuple[int, int, str]]:
     """A sorting key by which site-2 goes before site-10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in GitHub's form."""
+    return "".join("| " + " | ".join(line) + " |\n" for line in (head, ["---"] * len(head), *rows))
 
 
 def count(number: int, noun: str, nouns: str | None = None) -> str:

@@ -1,0 +1,86 @@
+"""What a comparison runs: grids of settings with several seeds, in the order in which they are run."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flap_sam.errors import FlapSamError
+from flap_sam.reporting.run_record import LOCAL, SETTINGS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a plan.
+
+    Args:
+        setting: of `run_record.SETTINGS`; changes: the varied settings.
+        site: whose data a local run trains on.
+    """
+
+    setting: str
+    changes: Mapping[str, object]
+    seed: int
+    site: str | None = None
+
+    @property
+    def name(self) -> str:
+        """A folder's name that tells the cells of any plan apart."""
+        parts = [f"{name}={value}" for name, value in self.changes.items()]
+        return "_".join([self.setting, *([self.site] if self.site else []), *parts, f"seed={self.seed}"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The product of the varied settings of an experiment, each in every one of `settings`.
+
+    Args:
+        settings: of `run_record.SETTINGS`.
+
+    Raises:
+        FlapSamError: one of them is none.
+    """
+
+    settings: Sequence[str]
+    varied: Mapping[str, Sequence[object]]
+
+    def __post_init__(self) -> None:
+        check_settings(self.settings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Grids and seeds.
+
+    Args:
+        grids: in the order in which they are run.
+        fixed: settings that all cells share, in place of the job's.
+    """
+
+    grids: Sequence[Grid]
+    seeds: Sequence[int]
+    fixed: Mapping[str, object] = field(default_factory=dict)
+
+    def changed(self, fixed: Mapping[str, object], seeds: Sequence[int] | None) -> "Plan":
+        """This plan with more settings fixed, and other seeds unless they are None."""
+        return replace(self, fixed={**self.fixed, **fixed}, seeds=self.seeds if seeds is None else seeds)
+
+    def cells(self, sites: Sequence[str]) -> list[Cell]:
+        """All of the first seed before the second; a local cell at every site."""
+        return [
+            Cell(setting, dict(zip(grid.varied, values, strict=True)), seed, site)
+            for seed, grid in itertools.product(self.seeds, self.grids)
+            for values in itertools.product(*grid.varied.values())
+            for setting in grid.settings
+            for site in (sites if setting == LOCAL else [None])
+        ]
+
+    def changes(self, cell: Cell) -> dict[str, object]:
+        """All settings of a cell that take the place of the job's."""
+        return {**self.fixed, **cell.changes, "seed": cell.seed}
+
+
+def check_settings(settings: Collection[str]) -> None:
+    """Raises a FlapSamError where one is not of `run_record.SETTINGS`."""
+    unknown = sorted(set(settings) - set(SETTINGS))
+    if unknown:
+        raise FlapSamError(f"There is no setting {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}.")

@@ -1,0 +1,31 @@
+"""Plans by name."""
+
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.plan import Grid, Plan
+from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
+
+OURS = "flap_sam"
+OTHERS = ("loradecft", "pdecft", "loraft", "decft", "attnft", "fullft")
+
+PRESETS = {
+    "small": Plan(  # the paper's Table 1 and Figure 1, Table 2, Tables D and E, MA-SAM; what is asked most goes first
+        grids=(
+            Grid([FEDERATED], {"method": [OURS, *OTHERS]}),
+            Grid([LOCAL], {"method": [OURS]}),
+            Grid([FEDERATED], {"method": [OURS], "rank": [16, 4]}),
+            Grid([FEDERATED], {"method": [OURS], "adapter": ["dora", "mole"]}),
+            Grid([FEDERATED, CENTRALIZED], {"method": ["masam"]}),
+            Grid([LOCAL], {"method": OTHERS}),
+            Grid([CENTRALIZED], {"method": [OURS, *OTHERS]}),
+        ),
+        seeds=(1, 2, 3),
+        fixed={"rounds": 10},
+    ),
+}
+
+
+def preset(name: str) -> Plan:
+    """Raises a FlapSamError where there is none of this name."""
+    if name not in PRESETS:
+        raise FlapSamError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    return PRESETS[name]

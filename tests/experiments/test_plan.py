@@ -1,0 +1,30 @@
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments.plan import Cell, Grid, Plan
+
+SITES = ["A", "B", "C"]
+
+
+def test_the_cells_are_the_product_and_local_runs_are_one_a_site():
+    grid = Grid(["local", "federated"], {"method": ["a", "b"], "rank": [4]})
+    cells = Plan([grid], [1, 2]).cells(SITES)
+    assert len(cells) == 2 * 2 * (3 + 1)
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert Cell("local", {"method": "a", "rank": 4}, 1, "A") in cells
+
+
+def test_a_seed_is_finished_before_the_next_and_grids_keep_their_order():
+    cells = Plan([Grid(["centralized"], {"rank": [8, 4]}), Grid(["local"], {})], [2, 1]).cells(["A"])
+    assert [cell.seed for cell in cells] == [2, 2, 2, 1, 1, 1]
+    assert [dict(cell.changes) for cell in cells[:3]] == [{"rank": 8}, {"rank": 4}, {}]
+
+
+def test_a_cells_own_settings_go_before_those_of_all():
+    plan = Plan([], [1], {"rounds": 3, "rank": 8}).changed({"rounds": 5}, None)
+    assert plan.changes(Cell("federated", {"rank": 4}, 7)) == {"rounds": 5, "rank": 4, "seed": 7}
+    assert (plan.seeds, plan.changed({}, [3]).seeds) == ([1], [3])
+
+
+def test_a_setting_that_is_none_is_refused():
+    with pytest.raises(FlapSamError, match="no setting alone"):
+        Grid(["alone"], {})

@@ -1,0 +1,50 @@
+"""The paper's comparison, in the order in which a run that is stopped is of most use."""
+
+import pytest
+from flap_sam.errors import FlapSamError
+from flap_sam.experiment import METHODS, Experiment
+from flap_sam.experiments.presets import preset
+from flap_sam.reporting.claims import CLAIMS
+from flap_sam.reporting.comparison import label_of
+from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
+
+SITES = list("ABCDEF")
+
+
+@pytest.fixture
+def seed() -> list:
+    """The cells of the preset's first seed."""
+    plan = preset("small")
+    cells = plan.cells(SITES)
+    assert len(plan.seeds) == 3
+    return cells[: len(cells) // 3]
+
+
+def test_every_method_runs_in_every_setting_once(seed):
+    plan = preset("small")
+    runs = {(c.setting, c.site, Experiment.from_dict(plan.changes(c)).digest()) for c in plan.cells(SITES)}
+    assert len(runs) == len(plan.cells(SITES)), "no experiment is said twice"
+    methods = [(c.setting, c.site, c.changes["method"]) for c in seed if c.changes.keys() == {"method"}]
+    ours = set(METHODS) - {"masam"}
+    assert set(methods) == {
+        *((setting, None, method) for setting in (FEDERATED, CENTRALIZED) for method in METHODS),
+        *((LOCAL, site, method) for site in SITES for method in ours),
+    }
+
+
+def test_the_federation_goes_before_what_it_is_compared_with(seed):
+    settings = [cell.setting for cell in seed]
+    assert settings[:7] == [FEDERATED] * 7
+    assert [cell.changes["method"] for cell in seed[:2]] == ["flap_sam", "loradecft"]
+    assert [(cell.setting, cell.site) for cell in seed[7:13]] == [(LOCAL, site) for site in SITES]
+    assert FEDERATED not in settings[19:]
+
+
+def test_every_claim_has_its_rows(seed):
+    rows = {(label_of(cell.changes), cell.setting) for cell in seed}
+    assert {side for claim in CLAIMS for side in (claim.one, claim.other)} <= rows
+
+
+def test_another_preset_is_refused():
+    with pytest.raises(FlapSamError, match="no preset 'large'; expected one of small"):
+        preset("large")
