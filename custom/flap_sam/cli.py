@@ -256,7 +256,11 @@ def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded
 Payload = Annotated[Path, typer.Option("--payload", help="global_final.safetensors of a run's results")]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
+    typer.Option(
+        "--checkpoint",
+        envvar="FLAP_SAM_CHECKPOINT",
+        help="what the sites started from: SAM's weights, or random; left out, the box's small SAM",
+    ),
 ]
 StoreOfScans = Annotated[Path | None, typer.Option("--store", envvar="FLAP_SAM_DATA", help="a prepared store")]
 SiteOfScans = Annotated[str | None, typer.Option("--site", help="of the store: whose scanner made the scans")]
@@ -377,7 +381,7 @@ def export_peft(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None)
     """The adapters as peft.PeftModel.from_pretrained loads them, and beside them what else was trained."""
     from flap_sam.export import peft
 
-    peft.write(*_exported(payload, checkpoint), checkpoint, out)
+    peft.write(*_exported(payload, checkpoint), out)
     typer.echo(f"written: {out}")
 
 

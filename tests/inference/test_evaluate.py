@@ -5,12 +5,14 @@ from flap_sam.errors import FlapSamError
 from flap_sam.inference.evaluate import evaluate_masks, evaluate_store
 from flap_sam.inference.model import Model
 from flap_sam.reporting.evaluation import evaluation_table
+from flap_sam.sam.weights import Weights
 from flap_sam.training.evaluate import score
 
 from tests.data.volumes import save
 from tests.training.networks import Threshold
 
 AXES = np.diag([-0.5, 2.0, 1.0, 1])
+UNUSED = Weights("random", None)
 
 
 def box(shift: int, label: int = 1) -> np.ndarray:
@@ -70,7 +72,8 @@ def test_a_payload_is_scored_as_its_sites_score_it(small, store):
     from flap_sam.data.store import SiteStore
 
     cpu = torch.device("cpu")
-    found = list(evaluate_store(Model(Threshold(), small, {}), store, ["C", "A"], 1.5, cpu, "float32"))
+    model = Model(Threshold(), small, {}, UNUSED)
+    found = list(evaluate_store(model, store, ["C", "A"], 1.5, cpu, "float32"))
     assert [s.case for s in found] == ["C/case_1", "C/case_2", "A/case_2"]
     alone = [s for site in "CA" for s in score(Threshold(), SiteStore.open(store, site), "test", small, cpu, "float32")]
     assert [s.dice for s in found] == [s.dice for s in alone]
@@ -80,6 +83,6 @@ def test_a_payload_is_scored_as_its_sites_score_it(small, store):
 def test_a_store_of_other_classes_is_refused(small, store):
     from dataclasses import replace
 
-    model = Model(Threshold(), replace(small, classes=3), {})
+    model = Model(Threshold(), replace(small, classes=3), {}, UNUSED)
     with pytest.raises(FlapSamError, match="has 2 classes, the payload has 3"):
         list(evaluate_store(model, store, None, 1.0, torch.device("cpu"), "float32"))

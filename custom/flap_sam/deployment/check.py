@@ -12,6 +12,7 @@ from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.files import sha256
+from flap_sam.sam.weights import NOTICES, weights_for
 from flap_sam.site import Site
 from flap_sam.training.participant import assign
 
@@ -115,11 +116,12 @@ def _data(site: Site, name: str) -> tuple[bool, str]:
 
 
 def _checkpoint(site: Site) -> tuple[bool, str]:
-    if site.checkpoint is None:
-        return False, "none is configured in flap_site.json; the network would start from random weights"
+    weights = weights_for("auto", site.checkpoint)
+    if weights.origin in NOTICES:
+        return False, NOTICES[weights.origin]
     if site.checkpoint_sha256 is None:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
-    found = sha256(site.checkpoint)
+    found = sha256(weights.file)
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
 
 

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from flap_sam import __version__
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
+from flap_sam.sam.weights import Origin
 
 RUN_RECORD = "run.json"
 LOCAL, FEDERATED, CENTRALIZED = "local", "federated", "centralized"
@@ -46,19 +48,21 @@ class RunRecord:
     Args:
         run: its name; "" without a federation.
         setting: of `SETTINGS`.
-        demo: the sites work on drawn volumes; pretrained: they start from a SAM checkpoint.
+        demo: the sites work on drawn volumes; weights: what they start from.
         stints: its jobs, in their order.
     """
 
     run: str
     setting: str
     demo: bool
-    pretrained: bool
+    weights: Origin
     stints: Sequence[Stint]
 
     def __post_init__(self) -> None:
         if self.setting not in SETTINGS or not self.stints:
             raise ValueError(f"its setting is {self.setting!r}, of {len(self.stints)} jobs")
+        if self.weights not in get_args(Origin):
+            raise ValueError(f"its weights are {self.weights!r}")
 
     def resumed(self, stint: Stint) -> "RunRecord":
         """The record of the run, one job later."""
