@@ -116,12 +116,11 @@ def _data(site: Site, name: str) -> tuple[bool, str]:
 
 
 def _checkpoint(site: Site) -> tuple[bool, str]:
-    weights = weights_for("auto", site.checkpoint)
-    if weights.origin in NOTICES:
-        return False, NOTICES[weights.origin]
+    if notice := NOTICES.get(weights_for("auto", site.checkpoint).origin):
+        return False, notice
     if site.checkpoint_sha256 is None:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
-    found = sha256(weights.file)
+    found = sha256(site.checkpoint)
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
 
 

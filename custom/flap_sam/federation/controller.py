@@ -248,8 +248,8 @@ class FlapSamController(AskingController):
         say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
         if report.demo:
             say(DEMO_NOTICE)
-        if report.weights in NOTICES:
-            say(NOTICES[report.weights])
+        if notice := NOTICES.get(report.weights):
+            say(notice)
 
     def _task(self, sent: Candidate) -> FLModel:
         experiment = self._likeness.experiment

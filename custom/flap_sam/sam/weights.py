@@ -10,7 +10,7 @@ from flap_sam.sam import pretrained
 Origin = Literal["checkpoint", "box", "random"]
 RANDOM = Path("random")  # in the place of a checkpoint
 CONFIGURE = "set FLAP_SAM_CHECKPOINT, or `checkpoint` in flap_site.json, to SAM's weights"
-NOTICES: dict[Origin, str] = {
+NOTICES: dict[Origin, str] = {  # what a run says of itself that starts from no checkpoint
     "box": "No SAM checkpoint: the network starts from the small SAM in the box, which is good for trying the "
     f"software, not for patients. To start from SAM itself, {CONFIGURE}.",
     "random": "No SAM checkpoint: the network starts from random weights, which is good for trying the software and "
