@@ -18,20 +18,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import flap_sam
 from answers import draw
 from flap_sam.data.pool import PooledStore
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
-from flap_sam.federation import round_log
 from flap_sam.means import mean_of_known
 from flap_sam.pretraining.examine import examine, held_out
 from flap_sam.pretraining.network import BACKBONE, PromptableSam
 from flap_sam.pretraining.organs import organs
+from flap_sam.reporting import round_log
 from flap_sam.reporting.pretraining import overlap_table
 from flap_sam.reporting.results import FINAL, read_test_dice
 from flap_sam.reporting.run_record import CENTRALIZED
 from flap_sam.reporting.text import figure, mean_and_spread
+from flap_sam.sam import pretrained
 from flap_sam.sam.build import BACKBONES
 from flap_sam.site import Site
 from probe import probed
@@ -40,7 +40,6 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 JOB, FIGURE = ROOT / "jobs" / "flap_sam_kits", ROOT / "docs" / "figures" / "foundation.png"
-PACKAGED = Path(flap_sam.__file__).parent / "sam" / "pretrained" / f"{BACKBONE}.safetensors"
 
 console = Console()
 
@@ -111,7 +110,7 @@ def reach_table(runs: Mapping[str, Sequence[Run]], seeds: Sequence[int]) -> Tabl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", nargs="?", type=Path, default=PACKAGED, help="the package's if left out")
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=pretrained.FILE, help="the package's if left out")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--probe-steps", type=int, default=300)

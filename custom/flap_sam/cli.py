@@ -200,7 +200,7 @@ def compare(
 @app.command("pretrain-tiny", rich_help_panel=TRAIN)
 def pretrain_tiny(
     out: Annotated[Path, typer.Option(help="the checkpoint to write, .safetensors")],
-    steps: Annotated[int, typer.Option(min=1, help="of 24 pictures each")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="of 24 pictures each")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=65535, help="of the pictures and of the first weights")] = 1,
 ) -> None:
     """Pretrain the small SAM of `vit_tiny` on pictures of drawn shapes. Takes up again what was interrupted."""
@@ -273,7 +273,11 @@ def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded
 Payload = Annotated[Path, typer.Option("--payload", help="global_final.safetensors of a run's results")]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", envvar="FLAP_SAM_CHECKPOINT", help="SAM's weights that the sites used, if any"),
+    typer.Option(
+        "--checkpoint",
+        envvar="FLAP_SAM_CHECKPOINT",
+        help="what the sites started from: SAM's weights, or random; left out, the box's small SAM",
+    ),
 ]
 StoreOfScans = Annotated[Path | None, typer.Option("--store", envvar="FLAP_SAM_DATA", help="a prepared store")]
 SiteOfScans = Annotated[str | None, typer.Option("--site", help="of the store: whose scanner made the scans")]
@@ -396,7 +400,7 @@ def export_peft(payload: Payload, out: NewFolder, checkpoint: Checkpoint = None)
     """The adapters as peft.PeftModel.from_pretrained loads them, and beside them what else was trained."""
     from flap_sam.export import peft
 
-    peft.write(*_exported(payload, checkpoint), checkpoint, out)
+    peft.write(*_exported(payload, checkpoint), out)
     typer.echo(f"written: {out}")
 
 

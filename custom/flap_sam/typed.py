@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 LARGEST = 1e100  # numbers beyond are damage; their squares would be infinite
@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 
 def read(kind: type[T], text: str | bytes) -> T:
-    """The dataclass that JSON holds. Its fields are plain, `... | None`, sequences, mappings by text, or dataclasses.
+    """The dataclass that JSON holds.
+
+    Its fields are plain, literals, `... | None`, sequences, mappings by text, or dataclasses.
 
     Raises:
         ValueError: it is no JSON; or a field is missing, unknown or of another type: which, what was found, what was
@@ -32,6 +34,8 @@ def _value(path: str, kind: Any, found: object) -> Any:
     if isinstance(kind, UnionType):
         return None if found is None else _value(path, get_args(kind)[0], found)
     holder, parts = get_origin(kind) or kind, get_args(kind)
+    if holder is Literal:
+        return _checked(path, found, found in parts, f"one of {', '.join(map(repr, parts))}")
     if holder is object:
         return found
     if holder in PLAIN:

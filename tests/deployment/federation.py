@@ -77,7 +77,9 @@ class Federation:
         for i, (hospital, site) in enumerate(HOSPITALS.items()):
             splits = {"train": [(2 + i, 20, 28)], "validation": [(2, 24, 20)], "test": [(3, 20, 20)]}
             write_site(self.store, site, splits)
-            self.change(hospital, "flap_site.json", data=str(self.store), name=site, checkpoint_sha256=None)
+            self.change(
+                hospital, "flap_site.json", data=str(self.store), name=site, checkpoint="random", checkpoint_sha256=None
+            )
             self.change(hospital, "flap_gate.json", largest_update=1.0)
         self.change("hospital-c", "resources.json", client={"retry_timeout": 30, "communication_timeout": 20.0})
 

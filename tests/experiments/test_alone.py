@@ -47,7 +47,7 @@ def test_a_site_alone_trains_as_it_would_in_a_federation_of_one(job, store, tmp_
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert "B" in closing_summary(out)
     record = run_record.read(out)
-    assert (record.setting, record.demo, record.pretrained, record.stints[0].sites) == ("local", False, False, ["B"])
+    assert (record.setting, record.demo, record.weights, record.stints[0].sites) == ("local", False, "box", ["B"])
     assert not (out / "pictures").exists(), "no picture of a patient where the site has not asked for it"
 
 

@@ -101,6 +101,14 @@ def test_cells_of_other_data_are_neither_taken_nor_lost(run, tmp_path):
     assert (tmp_path / "out/cells.jsonl").read_bytes() == before
 
 
+def test_nor_are_cells_of_another_start(run, monkeypatch):
+    grid = Grid(["centralized"], {"method": ["pdecft"]})
+    run(grid)
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", "random")
+    with pytest.raises(FlapSamError, match="cells that did not start from random weights"):
+        run(grid)
+
+
 def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path, monkeypatch):
     page, grid = tmp_path / "docs/page.md", Grid(ALONE, {"method": ["flap_sam"]})
     run(grid, settings=["centralized"], page=page)

@@ -9,6 +9,7 @@ from flap_sam.inference.model import Model
 from flap_sam.sam.build import BACKBONES, PATCH
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.methods import statement
+from flap_sam.sam.weights import weights_for
 from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
@@ -32,7 +33,7 @@ EXPERIMENTS = {
 
 def write_payload(experiment, folder, checkpoint=None):
     """A payload file in which nothing is as it started, B not 0."""
-    network, experiment, _ = network_for(experiment, checkpoint)
+    network, experiment, _ = network_for(experiment, weights_for(experiment.backbone, checkpoint).file)
     generator = torch.Generator().manual_seed(5)
     parameters = dict(network.named_parameters())
     tensors = {

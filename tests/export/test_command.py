@@ -1,5 +1,6 @@
 import pytest
 from flap_sam.files import sha256
+from flap_sam.sam.weights import RANDOM
 from safetensors import safe_open
 
 from tests.export.models import write_payload
@@ -24,3 +25,12 @@ def test_a_bundle_is_clipped_as_asked(small, tmp_path, monkeypatch, capsys):
     assert '"low": -80.0' in (tmp_path / "bundle" / "configs" / "inference.json").read_text()
     code, _, err = run(monkeypatch, capsys, *words, "--clip", "-80", "300")
     assert (code, "bundle is there already" in err) == (1, True)
+
+
+def test_a_payload_of_random_weights_needs_the_word(small, tmp_path, monkeypatch, capsys):
+    payload, out = write_payload(small, tmp_path, RANDOM), tmp_path / "sam.safetensors"
+    words = ["export", "sam", "--payload", str(payload), "--out", str(out)]
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert (code, "from the box's small SAM it is" in err, "`random` if they drew theirs" in err) == (1, True, True)
+    assert run(monkeypatch, capsys, *words, "--checkpoint", "random")[0] == 0
+    assert out.is_file()

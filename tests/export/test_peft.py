@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import flap_sam
 import peft as foreign
 import pytest
 import safetensors
@@ -10,6 +11,7 @@ from flap_sam.export import peft
 from flap_sam.export.effective import plain
 from flap_sam.sam.checkpoint import read
 from flap_sam.sam.methods import METHODS
+from flap_sam.sam.weights import RANDOM
 from safetensors.torch import load_file
 
 from tests.export.models import EXPERIMENTS, NOTE, close, pictures, segment_anything_of, trained, write_checkpoint
@@ -21,7 +23,7 @@ ADAPTED = {name: settings for name, settings in EXPERIMENTS.items() if METHODS[s
 def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
     start = write_checkpoint(tmp_path / "start.safetensors")
     model = trained(replace(small, image_size=48, rank=3, **settings), tmp_path, start)
-    peft.write(model, NOTE, start, tmp_path / "adapter")
+    peft.write(model, NOTE, tmp_path / "adapter")
     network = plain(model.experiment)
     state = read(start) | load_file(tmp_path / "adapter" / peft.BASE)
     network.load_state_dict(state, strict=True, assign=True)
@@ -35,15 +37,17 @@ def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
         close(merged(windows), model.network(windows))
 
 
-@pytest.mark.parametrize("adapter", ["lora", "dora", "mole"])
-def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeypatch, adapter):
+@pytest.mark.parametrize(("adapter", "origin"), [("lora", "checkpoint"), ("dora", "box"), ("mole", "random")])
+def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeypatch, adapter, origin):
     start = write_checkpoint(tmp_path / "start.safetensors")
-    model = trained(replace(small, adapter=adapter), tmp_path, start)
+    given = {"checkpoint": start, "box": None, "random": RANDOM}[origin]
+    model = trained(replace(small, adapter=adapter), tmp_path, given)
     folder = tmp_path / "adapter"
-    peft.write(model, NOTE, start, folder)
+    peft.write(model, NOTE, folder)
     torch.save(read(start), folder / "sam_vit_b_01ec64.pth")
     lines = (folder / peft.CARD).read_text().split("```python\n")[1].split("```")[0]
-    found = {"torch": torch, "safetensors": safetensors, "peft": foreign, "sam": segment_anything_of(model.experiment)}
+    found = {"torch": torch, "safetensors": safetensors, "peft": foreign, "flap_sam": flap_sam}
+    found["sam"] = segment_anything_of(model.experiment)
     monkeypatch.chdir(folder)
     exec(lines, found)
     own, loaded = load_file(folder / peft.ADAPTER), foreign.get_peft_model_state_dict(found["model"])
@@ -58,10 +62,11 @@ def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeyp
             close(theirs, ours)
 
 
-def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path):
-    start = write_checkpoint(tmp_path / "start.safetensors")
+@pytest.mark.parametrize("boxed", [False, True])
+def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path, boxed):
+    start = None if boxed else write_checkpoint(tmp_path / "start.safetensors")
     model = trained(replace(small, image_size=48), tmp_path, start)
-    peft.write(model, NOTE, start, tmp_path / "adapter")
+    peft.write(model, NOTE, tmp_path / "adapter")
     base = load_file(tmp_path / "adapter" / peft.BASE)
     assert {"image_encoder.pos_embed", "mask_decoder.mask_tokens.weight"} <= set(base)
     assert not any(".mlp.lin" in name or ".attn.qkv" in name or "adapter" in name for name in base)
@@ -78,7 +83,7 @@ def test_a_stack_is_as_long_as_its_rank(small, tmp_path):
             rows, columns = parameter.shape
             left, right = (torch.randn(*s, generator=generator) for s in ((rows, 6), (6, columns)))
             parameter.copy_(0.02 * left @ right)
-    peft.write(model, NOTE, None, tmp_path / "adapter")
+    peft.write(model, NOTE, tmp_path / "adapter")
     ranks = json.loads((tmp_path / "adapter" / peft.CONFIG).read_text())["rank_pattern"]
     assert {rank for name, rank in ranks.items() if "mask_decoder" in name} == {6}
     assert {rank for name, rank in ranks.items() if "image_encoder" in name} == {12}
@@ -86,7 +91,7 @@ def test_a_stack_is_as_long_as_its_rank(small, tmp_path):
 
 def test_what_peft_cannot_hold_is_refused(small, tmp_path):
     with pytest.raises(FlapSamError, match="masam has 3D adapters"):
-        peft.write(trained(replace(small, method="masam"), tmp_path), NOTE, None, tmp_path / "adapter")
+        peft.write(trained(replace(small, method="masam"), tmp_path), NOTE, tmp_path / "adapter")
     with pytest.raises(FlapSamError, match="pdecft trains no adapters"):
-        peft.write(trained(replace(small, method="pdecft"), tmp_path), NOTE, None, tmp_path / "adapter")
+        peft.write(trained(replace(small, method="pdecft"), tmp_path), NOTE, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from flap_sam.federation.persistor import PayloadPersistor
 from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.sam.weights import NOTICES, Origin
 from flap_sam.training.evaluate import CaseScore, evaluation
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_context import FLContext
@@ -99,7 +101,7 @@ class Federation:
                 seconds=0.5,
                 validation=dice,
                 demo=False,
-                pretrained=True,
+                weights="checkpoint",
                 labels="names",
             )
             value = float(10 * round_number + SITES[site])
@@ -137,10 +139,24 @@ def test_a_whole_run(plain, tmp_path):
     assert [r["refused"] for r in rounds] == [{}, {}]
     assert {site["norm"] for r in rounds for site in r["sites"].values()} == {None}, "no adapters, no B A"
     record = run_record.read(results)
-    assert (record.run, record.setting, record.demo, record.pretrained) == (rounds[0]["run"], "federated", False, True)
+    assert (record.run, record.setting, record.demo, record.weights) == (
+        rounds[0]["run"],
+        "federated",
+        False,
+        "checkpoint",
+    )
     assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [(0, list(SITES), asdict(Conduct()))]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
+
+
+@pytest.mark.parametrize("weights", get_args(Origin))
+def test_the_console_tells_a_start_that_is_not_sams(plain, tmp_path, monkeypatch, weights):
+    said = []
+    monkeypatch.setattr("flap_sam.federation.controller.say", said.append)
+    Federation(plain, tmp_path, reporting("weights", weights, only_site="site-1"))
+    assert [line for line in said if line in NOTICES.values()] == [NOTICES[o] for o in NOTICES if o == weights]
+    assert run_record.read(tmp_path / "results").weights == weights
 
 
 def reporting(entry: str, value: object, only_site: str = "site-2"):
@@ -169,6 +185,7 @@ def forged(site: str, _task_name: str, answer: FLModel) -> None:
 FAULTS = [
     (reporting("start_digest", "other"), "it started from other weights than site-1, the first to answer"),
     (reporting("labels", "other"), "its classes have other names or another order"),
+    (reporting("weights", "mine"), "The report is refused: weights is mine; expected one of checkpoint, box, random"),
     (reporting("demo", True), "some sites work on their own data and some on the demo"),
     (reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()), "it runs vit_b at 224"),
     (reporting("experiment", "[" * 1999), "The experiment is not JSON"),

@@ -14,7 +14,7 @@ REPORT = TrainReport(
     seconds=1.5,
     validation=[0.5, None],
     demo=False,
-    pretrained=True,
+    weights="box",
     labels="ab",
 )
 
@@ -33,6 +33,9 @@ def test_round_trip():
         ("loss", float("nan")),
         ("loss", "0.5"),
         ("demo", 1),
+        ("weights", "mine"),
+        ("weights", True),
+        ("weights", ["box"]),
         ("experiment", None),
         ("start_digest", "x" * 5000),
         ("validation", [0.5]),

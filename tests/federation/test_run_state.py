@@ -15,10 +15,10 @@ FIRST = TrainReport(
     seconds=0.1,
     validation=[0.5, None],
     demo=False,
-    pretrained=True,
+    weights="checkpoint",
     labels="l",
 )
-RECORD = RunRecord(run="run", setting="federated", demo=False, pretrained=True, stints=[stint(0, ["site-1"], {})])
+RECORD = RunRecord(run="run", setting="federated", demo=False, weights="checkpoint", stints=[stint(0, ["site-1"], {})])
 
 
 def state(number: int, experiment: str = "e", best: Candidate | None = None) -> RunState:

@@ -8,6 +8,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
 from flap_sam.inference.model import Model
 from flap_sam.reporting.evaluation import evaluation_table
+from flap_sam.sam.weights import Weights
 from flap_sam.training.evaluate import score
 
 from tests.data.volumes import save
@@ -16,6 +17,7 @@ from tests.test_cli import run
 from tests.training.networks import Threshold
 
 AXES = np.diag([-0.5, 2.0, 1.0, 1])
+UNUSED = Weights("random", None)
 
 
 def box(shift: int, label: int = 1) -> np.ndarray:
@@ -74,7 +76,8 @@ def test_maps_on_other_grids_or_with_other_labels_are_refused(folders):
 def test_a_payload_is_scored_as_its_sites_score_it(small, store):
     cpu = torch.device("cpu")
     stores = stores_to_score(store, ["C", "A"], small.classes)
-    found = list(evaluate_stores(Model(Threshold(), small, {}), stores, 1.5, cpu, "float32"))
+    model = Model(Threshold(), small, {}, UNUSED)
+    found = list(evaluate_stores(model, stores, 1.5, cpu, "float32"))
     assert [s.case for s in found] == ["C/case_1", "C/case_2", "A/case_2"]
     alone = [s for site in "CA" for s in score(Threshold(), SiteStore.open(store, site), "test", small, cpu, "float32")]
     assert [s.dice for s in found] == [s.dice for s in alone]

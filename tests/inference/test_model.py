@@ -6,6 +6,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.federation import payload
 from flap_sam.inference.model import Model
 from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.weights import RANDOM
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 from safetensors.torch import save_file
@@ -34,7 +35,7 @@ def checkpoint(small, tmp_path):
 
 @pytest.mark.parametrize("method", ["flap_sam", "pdecft", "fullft", "masam"])
 def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpoint, method):
-    given = None if method == "masam" else checkpoint
+    given = RANDOM if method == "masam" else checkpoint
     path, participant = trained(replace(small, method=method), store, tmp_path, given)
     model = Model.load(path, given)
     expected = participant.network.state_dict()
@@ -45,12 +46,15 @@ def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpo
 
 def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path, checkpoint):
     path, _ = trained(small, store, tmp_path, checkpoint)
-    with pytest.raises(FlapSamError, match=r"trained from a network of sha256 \w{64}, random weights give \w{64}"):
-        Model.load(path, None)
+    for given, name in ((RANDOM, "random weights"), (None, "the box's small SAM")):
+        with pytest.raises(
+            FlapSamError, match=rf"trained from a network of sha256 \w{{64}}; from {name} it is \w{{64}}"
+        ):
+            Model.load(path, given)
     weights = {name: t + 1e-6 for name, t in network_for(small, checkpoint)[0].state_dict().items()}
     other = tmp_path / "other.safetensors"
     save_file(weights, other)
-    with pytest.raises(FlapSamError, match=r"other\.safetensors gives"):
+    with pytest.raises(FlapSamError, match=r"from \S+/other\.safetensors it is"):
         Model.load(path, other)
 
 
@@ -60,5 +64,5 @@ def test_a_stack_is_loaded_whole(small, tmp_path):
     tensors = {name: torch.randn(shape) for name, shape in payload.received(experiment).items()}
     path = tmp_path / "stack.safetensors"
     payload.write(path, tensors, experiment, {"start": start_digest(network, experiment)})
-    loaded = Model.load(path, None).network.state_dict()
+    loaded = Model.load(path, RANDOM).network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())

@@ -6,6 +6,7 @@ from flap_sam.data.geometry import read_volume
 from flap_sam.inference.intensities import Conventions, clipped
 from flap_sam.inference.model import Model
 from flap_sam.inference.segment import Segmenter, outputs, write
+from flap_sam.sam.weights import Weights
 
 from tests.data.volumes import save
 from tests.training.networks import Threshold
@@ -18,7 +19,9 @@ AXES = {
 
 def segmenter(small, keeps=False, side=0) -> Segmenter:
     used = Conventions(clipped("0", "100"), None, side, "")
-    return Segmenter(Model(Threshold(), small, {}), used, torch.device("cpu"), "float32", keeps)
+    return Segmenter(
+        Model(Threshold(), small, {}, Weights("random", None)), used, torch.device("cpu"), "float32", keeps
+    )
 
 
 def scan_of(axes: np.ndarray) -> np.ndarray:

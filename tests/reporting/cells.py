@@ -34,7 +34,7 @@ def cell(
         "sites": list(SLICES),
         "seconds": 60.0,
         "payload": "",
-        "run": {"demo": False, "pretrained": True, "stints": [{"versions": {"torch": "2"}}]},
+        "run": {"demo": False, "weights": "checkpoint", "stints": [{"versions": {"torch": "2"}}]},
         "dice": {"A": dice, "B": dice + 0.02},
         "up": up if setting == FEDERATED else None,
         "down": 0.9 * up if setting == FEDERATED else None,

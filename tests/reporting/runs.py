@@ -14,6 +14,7 @@ from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.reporting.round_log import LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
+from flap_sam.sam.weights import Origin
 from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.scores import Evaluation
 
@@ -75,6 +76,7 @@ def made_run(
     layers: Sequence[str] = LAYERS,
     finished: bool = True,
     demo: bool = False,
+    weights: Origin = "checkpoint",
     setting: str = FEDERATED,
     pictures: bool = False,
 ) -> Path:
@@ -95,7 +97,7 @@ def made_run(
         run="20260102-030405-ab12",
         setting=setting,
         demo=demo,
-        pretrained=not demo,
+        weights=weights,
         stints=[stint(0, list(sites), asdict(Conduct(min_sites=2)))],
     )
     record.write(folder)

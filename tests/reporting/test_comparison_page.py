@@ -76,7 +76,7 @@ def test_the_page_says_what_was_run_and_how_far_it_is(written):
 
 
 def test_drawn_volumes_are_announced(written):
-    drawn = [cell | {"run": cell["run"] | {"demo": True, "pretrained": False}} for cell in CELLS]
+    drawn = [cell | {"run": cell["run"] | {"demo": True, "weights": "random"}} for cell in CELLS]
     text = written(drawn).read_text()
     assert DEMO in text
     assert "from random weights" in text

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import product
+from typing import get_args
 
 import pytest
 from flap_sam import cli
@@ -19,6 +20,7 @@ from flap_sam.reporting.results import FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.run_record import RUN_RECORD
 from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
+from flap_sam.sam.weights import Origin
 
 from tests.reporting.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
 
@@ -219,7 +221,14 @@ def test_a_run_that_is_not_finished_has_a_page_too(tmp_path):
 def test_the_demo_is_named_before_anything_else(tmp_path, demo):
     found = page(tmp_path, demo=demo)
     assert ("says nothing" in found.text or "say nothing about patients" in found.text) == demo
-    assert ("random weights" in found.text) == demo
+
+
+@pytest.mark.parametrize("weights", get_args(Origin))
+def test_a_start_that_is_not_sams_is_told(tmp_path, weights):
+    found = page(tmp_path, weights=weights)
+    assert ("random weights" in found.text) == (weights == "random")
+    assert ("small SAM in the box" in found.text) == (weights == "box")
+    assert ("not for patients" in found.text) == (weights == "box")
 
 
 def test_pictures_are_embedded_where_sites_drew_them_and_name_no_case(tmp_path):

@@ -5,7 +5,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.reporting.run_record import RUN_RECORD, RunRecord, read, stint
 
 RECORD = RunRecord(
-    run="20260101-a", setting="federated", demo=True, pretrained=False, stints=[stint(0, ["A"], {"min_sites": 1})]
+    run="20260101-a", setting="federated", demo=True, weights="box", stints=[stint(0, ["A"], {"min_sites": 1})]
 )
 
 
@@ -25,6 +25,7 @@ DAMAGES = [
     lambda text: text.replace('"run"', '"walk"'),
     lambda text: text.replace("federated", "united"),
     lambda text: text.replace("T", " at "),
+    lambda text: text.replace('"box"', '"pandora"'),
     lambda text: json.dumps(json.loads(text) | {"stints": []}),
     lambda text: json.dumps(json.loads(text) | {"stints": [3]}),
 ]

@@ -6,14 +6,15 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiment import METHODS
 from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
+from flap_sam.sam.weights import RANDOM
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 
 from tests.conftest import write_site
 
 
-def join(experiment, store, site, tmp_path) -> Participant:
-    settings = Site(data=store, device="cpu", state=tmp_path / "state")
+def join(experiment, store, site, tmp_path, **settings) -> Participant:
+    settings = Site(data=store, device="cpu", state=tmp_path / "state", **settings)
     return Participant(experiment, settings, assign(settings, site, None), site, "run")
 
 
@@ -33,6 +34,18 @@ def test_all_sites_start_alike_and_other_seeds_do_not(small, store, tmp_path):
     digests = {join(mixed, store, site, tmp_path).start_digest for site in "ABC"}
     assert len(digests) == 1, "a rank of one's own is no other start"
     assert join(replace(mixed, seed=8), store, "A", tmp_path).start_digest not in digests
+
+
+def test_a_site_starts_from_the_box_and_where_it_says_so_from_random_weights(small, store, tmp_path):
+    boxed, random = (join(small, store, "A", tmp_path, checkpoint=path) for path in (None, RANDOM))
+    assert (boxed.weights.origin, random.weights.origin) == ("box", "random")
+    assert boxed.start_digest != random.start_digest
+    assert random.load_report.loaded == []
+
+
+def test_a_site_that_pins_other_weights_does_not_start_from_the_box(small, store, tmp_path):
+    with pytest.raises(FlapSamError, match=r"vit_tiny\.safetensors cannot be used: .* the site pins 00"):
+        join(small, store, "A", tmp_path, checkpoint_sha256="00" * 32)
 
 
 def test_what_trains_belongs_to_the_start(small, store, tmp_path):

@@ -12,6 +12,7 @@ from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.files import sha256
+from flap_sam.sam.weights import NOTICES, weights_for
 from flap_sam.site import Site
 from flap_sam.training.participant import assign
 
@@ -115,8 +116,8 @@ def _data(site: Site, name: str) -> tuple[bool, str]:
 
 
 def _checkpoint(site: Site) -> tuple[bool, str]:
-    if site.checkpoint is None:
-        return False, "none is configured in flap_site.json; the network would start from random weights"
+    if notice := NOTICES.get(weights_for("auto", site.checkpoint).origin):
+        return False, notice
     if site.checkpoint_sha256 is None:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
     found = sha256(site.checkpoint)

@@ -20,6 +20,7 @@ from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_di
 from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
 from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
 from flap_sam.training.best import Candidate, improves
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
@@ -66,9 +67,8 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
     run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, out, say)
-    RunRecord(
-        run="", setting=setting, demo=run.demo, pretrained=site.checkpoint is not None, stints=[stint(0, [*chosen], {})]
-    ).write(out)
+    begun = stint(0, [*chosen], {})
+    RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
     run.train()
     return out
 
@@ -101,7 +101,8 @@ class _Run:
         self.pictures = site.shows_pictures(self.demo)
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
-        network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        self.weights = weights_for(experiment.backbone, site.checkpoint)
+        network, self.experiment, _ = network_for(experiment, self.weights.file, site.checkpoint_sha256)
         self.start_digest = start_digest(network, self.experiment)
         self.network = network.to(self.device)
         if site.compile:

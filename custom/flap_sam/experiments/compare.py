@@ -15,10 +15,11 @@ from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
-from flap_sam.files import replacing
+from flap_sam.files import replacing, sha256
 from flap_sam.reporting import comparison, comparison_page
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
+from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
 
 Key = tuple[str, str | None, str]
@@ -31,7 +32,8 @@ class Comparison:
         page: where to keep the page of the finished cells (see `comparison_page`), if anywhere.
 
     Raises:
-        FlapSamError: there is no data, `out` holds cells of other data, or the page's name is not that of one.
+        FlapSamError: there is no data, `out` holds cells of other data or another
+            start, or the page's name is not that of one.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
@@ -45,10 +47,14 @@ class Comparison:
         self.cells: dict[Key, Cell] = {}
         for cell in plan.cells([*stores]):
             self.cells.setdefault(self._key(cell), cell)
+        weights = weights_for("auto", Site.read(None).checkpoint)
+        self.start = sha256(weights.file) if weights.file else weights.origin
         for found in comparison.read(out):
             if found.get("data") != self.data:
                 held, ours = (comparison.data_text(data) for data in (found.get("data"), self.data))
                 raise FlapSamError(f"{out} holds cells of {held}, but the data is now {ours}; choose another --out.")
+            if found.get("start") != self.start:
+                raise FlapSamError(f"{out} holds cells that did not start from {weights}; choose another --out.")
 
     def run(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
         """Run the cells that are not there yet; the sentences of those that failed.
@@ -124,6 +130,7 @@ class Comparison:
             "experiment": self.job.experiment(changes).digest(),
             "settings": json.loads(payload.read(folder / PAYLOAD_FILES[FINAL]).experiment.to_json()),
             "data": self.data,
+            "start": self.start,
             "sites": list(self.slices),
             "seconds": seconds,
             "payload": PAYLOAD_FILES[FINAL],

@@ -10,7 +10,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.export.effective import adapted, check_slices_apart, factors, plain
 from flap_sam.export.provenance import closing
 from flap_sam.files import new_folder
@@ -22,6 +21,11 @@ from flap_sam.sam.attention import EncoderAttention
 
 ADAPTER, CONFIG, BASE, CARD = "adapter_model.safetensors", "adapter_config.json", "base.safetensors", "README.md"
 PREFIX = "base_model.model."
+START = {
+    "checkpoint": 'torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites',
+    "box": "safetensors.torch.load_file(flap_sam.sam.pretrained.FILE)  # the small SAM in flap-sam's box",
+    "random": "{}  # the sites started from random weights",
+}
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,13 @@ class PeftLayer:
         return named if self.magnitude is None else {**named, "lora_magnitude_vector": self.magnitude}
 
 
-def write(model: Model, provenance: Mapping[str, str], sam: Path | None, folder: Path) -> None:
-    """Write the adapters, and beside them what else of the network SAM's checkpoint does not hold.
+def write(model: Model, provenance: Mapping[str, str], folder: Path) -> None:
+    """Write the adapters, and beside them what else of the network its weights at the start do not hold.
 
     A mixture of experts becomes one adapter of all their ranks, its shares in B. Under the strategy "stack" a layer's
     rank is that of what the server has accumulated.
 
     Args:
-        sam: the checkpoint that the model was loaded with, if any.
         folder: a new one.
 
     Raises:
@@ -64,12 +67,12 @@ def write(model: Model, provenance: Mapping[str, str], sam: Path | None, folder:
             "it as sam, monai or onnx."
         )
     tensors = {f"{PREFIX}{name}.{own}": t for name, layer in layers.items() for own, t in layer.tensors().items()}
-    base = _not_in(checkpoint.read(sam) if sam else {}, model)
+    base = _not_in(checkpoint.read(model.weights.file) if model.weights.file else {}, model)
     with new_folder(folder) as partial:
         (partial / ADAPTER).write_bytes(save(tensors, metadata={"format": "pt", **provenance}))
         (partial / BASE).write_bytes(save(base, metadata=dict(provenance)))
         (partial / CONFIG).write_text(json.dumps(_config(layers), indent=2) + "\n")
-        (partial / CARD).write_text(_card(model.experiment, list(base), provenance))
+        (partial / CARD).write_text(_card(model, list(base), provenance))
 
 
 @torch.no_grad()
@@ -141,8 +144,8 @@ def _config(layers: Mapping[str, PeftLayer]) -> dict[str, object]:
     }
 
 
-def _card(experiment: Experiment, base: list[str], provenance: Mapping[str, str]) -> str:
-    size = experiment.image_size
+def _card(model: Model, base: list[str], provenance: Mapping[str, str]) -> str:
+    experiment, size = model.experiment, model.experiment.image_size
     return f"""---
 library_name: peft
 license: apache-2.0
@@ -152,12 +155,12 @@ license: apache-2.0
 
 - `{ADAPTER}`, `{CONFIG}`: what PEFT loads ({experiment.adapter}), for the layers of segment_anything's
   `Sam`. The encoder's `qkv` is one layer: query and value lie in one adapter, the rows of the keys are zero in its B.
-- `{BASE}`: {len(base)} tensors that are no adapters and that SAM's checkpoint does not hold as they are: what was
-  trained beside the adapters, what SAM has no equal of, and tables resized to {size} pixels. They go into the base
+- `{BASE}`: {len(base)} tensors that are no adapters and that the weights at the start do not hold as they are: what
+  was trained beside the adapters, what SAM has no equal of, and tables resized to {size} pixels. They go into the base
   model before PEFT:
 
 ```python
-state = torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites, if they had one
+state = {START[model.weights.origin]}
 state |= safetensors.torch.load_file("{BASE}")
 for part in ("image_encoder", "mask_decoder.transformer"):  # the encoder is an ImageEncoderViT with img_size={size}
     own = {{name.removeprefix(part + "."): t for name, t in state.items() if name.startswith(part + ".")}}

@@ -36,6 +36,7 @@ from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
 from flap_sam.reporting.round_log import ROUND_LOG, LayerRecord, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
+from flap_sam.sam.weights import NOTICES
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.best import Candidate, improves
@@ -44,11 +45,6 @@ from flap_sam.training.scores import Evaluation
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
     "bundled phantom. Its volumes are drawn, not scanned; its Dice says nothing about patients."
-)
-
-RANDOM_NOTICE = (
-    "NO SAM CHECKPOINT is configured (FLAP_SAM_CHECKPOINT, or flap_site.json at a site): the network starts from "
-    "random weights, which is good for trying the software and for nothing else."
 )
 
 
@@ -147,7 +143,7 @@ class FlapSamController(AskingController):
             run=self._store.run,
             setting=FEDERATED,
             demo=first.demo,
-            pretrained=first.pretrained,
+            weights=first.weights,
             stints=[self._stint],
         )
 
@@ -252,8 +248,8 @@ class FlapSamController(AskingController):
         say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
         if report.demo:
             say(DEMO_NOTICE)
-        if not report.pretrained:
-            say(RANDOM_NOTICE)
+        if notice := NOTICES.get(report.weights):
+            say(notice)
 
     def _task(self, sent: Candidate) -> FLModel:
         experiment = self._likeness.experiment

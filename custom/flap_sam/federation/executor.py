@@ -86,7 +86,7 @@ class FlapSamExecutor(Executor):
             seconds=result.seconds,
             validation=mean_by_class([s.dice for s in validation], participant.experiment.classes),
             demo=participant.assignment.demo,
-            pretrained=participant.pretrained,
+            weights=participant.weights.origin,
             labels=participant.labels_digest(),
         )
         return FLModel(
@@ -136,7 +136,7 @@ class FlapSamExecutor(Executor):
         fates = participant.load_report
         self.log_info(
             fl_ctx,
-            f"{participant.experiment.backbone}: {len(fates.loaded)} tensors loaded from the checkpoint, "
+            f"{participant.experiment.backbone} from {participant.weights}: {len(fates.loaded)} tensors loaded, "
             f"{len(fates.resized)} resized, {len(fates.started_anew)} started anew.",
         )
         return participant

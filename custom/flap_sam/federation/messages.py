@@ -5,9 +5,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 from flap_sam.errors import FlapSamError
+from flap_sam.sam.weights import Origin
 from flap_sam.training.scores import Evaluation
 
 TASK_TRAIN = "train"
@@ -36,7 +37,7 @@ class TrainReport:
         loss, steps, seconds: of the local epochs; None where the site withholds them.
         validation: Dice by class of the payload it received, on its validation cases.
         demo: it trains on the bundled demo.
-        pretrained: it has a SAM checkpoint; else the network starts from random weights.
+        weights: what its network starts from (see `sam.weights`).
         labels: hash of its classes' names, in their order.
     """
 
@@ -48,7 +49,7 @@ class TrainReport:
     seconds: float | None
     validation: DiceByClass
     demo: bool
-    pretrained: bool
+    weights: Origin
     labels: str
 
 
@@ -99,6 +100,9 @@ def _check(name: str, kind: object, value: object, classes: int, largest: float)
         return
     if kind is bool:
         good, expected = isinstance(value, bool), "true or false"
+    elif get_origin(kind) is Literal:
+        known = get_args(kind)
+        good, expected = isinstance(value, str) and value in known, "one of " + ", ".join(known)
     elif kind is str:
         good, expected = isinstance(value, str) and len(value) <= LONGEST_TEXT, "a short text"
     elif kind is int:

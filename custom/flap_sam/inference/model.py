@@ -10,6 +10,7 @@ from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.network import FlapSam
+from flap_sam.sam.weights import Weights, weights_for
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,13 @@ class Model:
     Args:
         experiment: that trained it, resolved.
         notes: on the run it comes from, as in the payload's metadata.
+        weights: that it was trained from.
     """
 
     network: FlapSam
     experiment: Experiment
     notes: dict[str, object]
+    weights: Weights
 
     @classmethod
     def load(cls, path: Path, checkpoint: Path | None) -> "Model":
@@ -32,31 +35,32 @@ class Model:
         Mixture gates never leave their sites; here every expert counts alike.
 
         Args:
-            checkpoint: the SAM weights that the sites started from; None where they started from random weights.
+            checkpoint: what the sites started from (see `sam.weights.weights_for`).
 
         Raises:
-            FlapSamError: the payload is none, or damaged; the checkpoint cannot be read, or is not the one that the
-                payload was trained from.
+            FlapSamError: the payload is none, or damaged; the weights cannot be read, or are not those that the payload
+                was trained from.
         """
         found = payload.read(path)
-        network, experiment, _ = network_for(found.experiment, checkpoint)
-        _check_start(path, checkpoint, found, start_digest(network, experiment))
+        weights = weights_for(found.experiment.backbone, checkpoint)
+        network, experiment, _ = network_for(found.experiment, weights.file)
+        _check_start(path, weights, found, start_digest(network, experiment))
         with torch.no_grad():
             parameters = dict(network.named_parameters())
             for name, tensor in found.tensors.items():
                 parameters[name].copy_(tensor)
         network.requires_grad_(False)
-        return cls(network.eval(), experiment, found.notes)
+        return cls(network.eval(), experiment, found.notes, weights)
 
 
-def _check_start(path: Path, checkpoint: Path | None, found: payload.Payload, start: str) -> None:
+def _check_start(path: Path, weights: Weights, found: payload.Payload, start: str) -> None:
     wanted = found.notes.get("start")
     if wanted == start:
         return
     if not isinstance(wanted, str):
         raise FlapSamError(f"Payload {path} does not say what it was trained from; train it with this version.")
-    given = f"{checkpoint} gives" if checkpoint else "random weights give"
     raise FlapSamError(
-        f"Payload {path} was trained from a network of sha256 {wanted[:64]}, {given} {start}; point --checkpoint "
-        "to the SAM weights that its sites used, or leave it out if they had none."
+        f"Payload {path} was trained from a network of sha256 {wanted[:64]}; from {weights} it is {start}: set "
+        "--checkpoint to the SAM weights that its sites used, or to `random` if they drew theirs, or leave it and "
+        "FLAP_SAM_CHECKPOINT out if they used the box's small SAM."
     )

@@ -13,8 +13,8 @@ from flap_sam.pretraining.prompts import Prompts
 from flap_sam.sam.build import BACKBONES, PATCH, build
 from flap_sam.sam.decoder import two_way_transformer
 from flap_sam.sam.initial import initial
+from flap_sam.sam.pretrained import BACKBONE
 
-BACKBONE = "vit_tiny"
 MASK_CHANNELS = 16
 SHRINK = 4  # of the answers, a side
 

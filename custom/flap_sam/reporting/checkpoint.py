@@ -5,9 +5,13 @@ from pathlib import Path
 from flap_sam.experiment import Experiment
 from flap_sam.files import sha256
 from flap_sam.reporting.text import as_text
+from flap_sam.sam import pretrained
 from flap_sam.sam.checkpoint import network_for
 
-OFFICIAL = {"ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912": "sam_vit_b_01ec64.pth"}
+KNOWN = {
+    "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912": "the official sam_vit_b_01ec64.pth",
+    pretrained.SHA256: "the box's small SAM",
+}
 
 
 def describe(path: Path, experiment: Experiment) -> str:
@@ -18,7 +22,7 @@ def describe(path: Path, experiment: Experiment) -> str:
     """
     _, resolved, report = network_for(experiment, path)
     digest = sha256(path)
-    known = f", the official {OFFICIAL[digest]}" if digest in OFFICIAL else ""
+    known = f", {KNOWN[digest]}" if digest in KNOWN else ""
     fates = {"loaded": report.loaded, "resized": report.resized, "started anew": report.started_anew}
     return as_text(
         f"sha256 {digest}{known}",

@@ -12,6 +12,7 @@ from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.summary import DEMO
 from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
 from flap_sam.reporting.text import figure, markdown_table, mean_and_spread
+from flap_sam.sam.weights import NAMES
 
 VARIATIONS = {"rank": "Ranks", "adapter": "Adapters"}  # of the paper's Table 2, and of its Tables D and E
 FULL = "fullft"
@@ -61,8 +62,7 @@ def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], plann
 
 def _facts(cells: Sequence[dict], seeds: Sequence[int]) -> Iterator[str]:
     network = f"{_all(cells, 'backbone')} at {_all(cells, 'image_size')} pixels"
-    starts = {True: "a SAM checkpoint", False: "random weights"}
-    start = _texts(starts.get(cell["run"]["pretrained"], cell["run"]["pretrained"]) for cell in cells)
+    start = _texts(NAMES[cell["run"]["weights"]] for cell in cells)
     yield f"job: `{_texts(cell['job'] for cell in cells)}`, dataset {_all(cells, 'dataset')}"
     yield f"data: {_texts(comparison.data_text(cell['data']) for cell in cells)}"
     yield f"network: {network}, {_all(cells, 'classes')} classes, from {start}"

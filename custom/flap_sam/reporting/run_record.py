@@ -11,6 +11,7 @@ from pathlib import Path
 from flap_sam import __version__, typed
 from flap_sam.errors import FlapSamError
 from flap_sam.files import replacing
+from flap_sam.sam.weights import Origin
 
 RUN_RECORD = "run.json"
 LOCAL, FEDERATED, CENTRALIZED = "local", "federated", "centralized"
@@ -44,14 +45,14 @@ class RunRecord:
     Args:
         run: its name; "" without a federation.
         setting: of `SETTINGS`.
-        demo: the sites work on drawn volumes; pretrained: they start from a SAM checkpoint.
+        demo: the sites work on drawn volumes; weights: what they start from.
         stints: its jobs, in their order.
     """
 
     run: str
     setting: str
     demo: bool
-    pretrained: bool
+    weights: Origin
     stints: Sequence[Stint]
 
     def __post_init__(self) -> None:

@@ -44,7 +44,8 @@ def network_for(
 
     Args:
         experiment: "auto" becomes the checkpoint's backbone, or `vit_tiny` with random weights without one.
-        path: a SAM checkpoint, `.pth` or `.safetensors`; None starts everything from the experiment's seed.
+        path: a SAM checkpoint, `.pth` or `.safetensors`; None starts everything from the experiment's seed
+            (`sam.weights` says which it is).
         pin: SHA-256 that the file must have.
 
     Raises:

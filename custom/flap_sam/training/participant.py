@@ -17,6 +17,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
@@ -83,6 +84,7 @@ class Participant:
 
     Attributes:
         experiment: the job's, with backbone and image size resolved.
+        weights: what its network started from.
         start_digest: of the network before it took anything up (see `checkpoint.start_digest`).
 
     Raises:
@@ -101,10 +103,10 @@ class Participant:
             )
         self.assignment = assignment
         self.store = assignment.store
-        self.pretrained = site.checkpoint is not None
+        self.weights = weights_for(experiment.backbone, site.checkpoint)
         self._device = site.torch_device()
         self._precision = settle(site.precision, self._device)
-        network, own, self.load_report = network_for(experiment.at(name), site.checkpoint, site.checkpoint_sha256)
+        network, own, self.load_report = network_for(experiment.at(name), self.weights.file, site.checkpoint_sha256)
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
         if site.compile:

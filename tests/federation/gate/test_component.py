@@ -60,6 +60,7 @@ class Wire:
         (kit / "local").mkdir()
         settings = {"experiments": [asdict(job)], "metrics": list(METRICS), "largest_update": 5.0} | agreed
         (kit / "local" / FILE_NAME).write_text(json.dumps(settings))
+        (kit / "local" / "flap_site.json").write_text(json.dumps({"checkpoint": "random"}))
         self.kit, self.job, self.gate, self.tasks = kit, job, Gate(), 0
         self.job_id = "job-1"
         network, _, _ = network_for(job, None)
@@ -120,7 +121,7 @@ def report_of(job) -> TrainReport:
         seconds=1.5,
         validation=[0.25, None],
         demo=False,
-        pretrained=False,
+        weights="random",
         labels="f" * 64,
     )
 

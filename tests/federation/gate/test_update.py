@@ -3,14 +3,17 @@ from dataclasses import replace
 import pytest
 import torch
 from flap_sam.federation.gate.update import Base, Update
+from flap_sam.sam import weights
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import statement
 from flap_sam.site import Site
 
+RANDOM = Site(checkpoint=weights.RANDOM)
+
 
 @pytest.fixture
 def base(small) -> Base:
-    return Base(small, Site())
+    return Base(small, RANDOM)
 
 
 def moved(base: Base, number: int = 0, by: float = 0.1) -> Update:
@@ -48,8 +51,8 @@ def test_later_rounds_are_measured_from_what_was_received(base):
 
 
 def test_a_site_of_lower_rank_is_measured_from_its_leading_part(small):
-    own = Base(replace(small, rank=2), Site())
-    received = moved(Base(small, Site())).sent
+    own = Base(replace(small, rank=2), RANDOM)
+    received = moved(Base(small, RANDOM)).sent
     before = own.before(1, received)
     a, b = own.pairs[0]
     assert torch.equal(before[a], received[a][:2])
@@ -57,7 +60,7 @@ def test_a_site_of_lower_rank_is_measured_from_its_leading_part(small):
 
 
 def test_adapters_that_start_anew_are_measured_from_their_own_start(small):
-    stack = Base(replace(small, strategy="stack"), Site())
+    stack = Base(replace(small, strategy="stack"), RANDOM)
     a, b = stack.pairs[0]
     assert not torch.equal(stack.before(0, {})[a], stack.before(1, {})[a])
     assert not stack.before(1, {})[b].any()

@@ -14,6 +14,7 @@ from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ANEW, statement
+from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
 
 Tensors = Mapping[str, Tensor]
@@ -24,14 +25,15 @@ class Base:
 
     Args:
         experiment: the job's, with the site's own rank.
-        site: whose checkpoint the network starts from.
+        site: whose weights the network starts from.
 
     Attributes:
         experiment: with backbone and image size resolved.
     """
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
-        self._network, self.experiment, _ = network_for(experiment, site.checkpoint, site.checkpoint_sha256)
+        weights = weights_for(experiment.backbone, site.checkpoint)
+        self._network, self.experiment, _ = network_for(experiment, weights.file, site.checkpoint_sha256)
         parameters = dict(self._network.named_parameters())
         tensors = [t for t in statement(self._network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}

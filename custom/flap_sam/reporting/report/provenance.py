@@ -24,8 +24,8 @@ def privacy(run: Run) -> Section:
         "What left the sites",
         points=[
             "In a round: the tensors below, and one report: the experiment, number of training slices, loss, steps, "
-            "seconds, Dice by class, whether the site works on the demo and has a SAM checkpoint, a hash of its "
-            "classes' names and one of its network's start.",
+            "seconds, Dice by class, whether the site works on the demo, what kind of weights its network starts "
+            "from, a hash of its classes' names and one of its network's start.",
             "After the last round: mean Dice by class on validation and test cases, the spread over the test cases, "
             "and how many cases these are"
             + (", and the surface measures." if run.experiment.surface_tolerance else "."),

@@ -12,10 +12,10 @@ from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.results import BEST, FINAL
 from flap_sam.reporting.run_record import FEDERATED, RunRecord
 from flap_sam.reporting.text import count, figure, size
+from flap_sam.sam.weights import NOTICES
 
 DEMO = "The demo: the sites worked on drawn volumes, not on scans. These figures say nothing about patients."
 PATIENTS = "This page shows slices of patients, from the sites' own folders. Do not pass it on."
-RANDOM = "No SAM checkpoint: the network started from random weights. Good for trying the software, for nothing else."
 SETTING_NAMES = {"federated": "Federated run", "local": "Local run, one site alone", "centralized": "Centralised run"}
 
 
@@ -160,8 +160,9 @@ def _health(run: Run) -> tuple[bool, str]:
 
 def _notices(records: Iterable[RunRecord]) -> list[str]:
     records = list(records)
-    demo, random = any(r.demo for r in records), not all(r.pretrained for r in records)
-    return [*([DEMO] if demo else []), *([RANDOM] if random else [])]
+    origins = {record.weights for record in records}
+    demo = [DEMO] if any(record.demo for record in records) else []
+    return demo + [notice for origin, notice in NOTICES.items() if origin in origins]
 
 
 def _pictures_notice(run: Run) -> list[str]:

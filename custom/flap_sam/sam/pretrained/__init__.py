@@ -1,0 +1,24 @@
+"""The small SAM in the box. README.md beside this file says what it is, how it was made and what it is not."""
+
+from pathlib import Path
+
+from flap_sam.errors import FlapSamError
+from flap_sam.files import sha256
+
+BACKBONE = "vit_tiny"
+FILE = Path(__file__).with_name(f"{BACKBONE}.safetensors")
+SHA256 = "8532716ffc34522f31f8d53f3b4534a69612798e3862ca0817ebc61498b93ebb"
+
+
+def checked() -> Path:
+    """The file, as the package came with it.
+
+    Raises:
+        FlapSamError: it is missing or has another hash.
+    """
+    if not FILE.is_file() or sha256(FILE) != SHA256:
+        raise FlapSamError(
+            f"The box's small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
+            public="the box's small SAM is missing or damaged at the site",
+        )
+    return FILE

@@ -1,0 +1,60 @@
+"""Which weights a network starts from: a checkpoint of the site, the small SAM in the box, or random ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flap_sam.errors import FlapSamError
+from flap_sam.sam import pretrained
+
+Origin = Literal["checkpoint", "box", "random"]
+RANDOM = Path("random")  # in the place of a checkpoint
+CONFIGURE = "set FLAP_SAM_CHECKPOINT, or `checkpoint` in flap_site.json, to SAM's weights"
+NAMES: dict[Origin, str] = {
+    "checkpoint": "a SAM checkpoint",
+    "box": "the box's small SAM",
+    "random": "random weights",
+}
+NOTICES: dict[Origin, str] = {  # what a run says of itself that starts from no checkpoint
+    "box": "No SAM checkpoint: the network starts from the small SAM in the box, which is good for trying the "
+    f"software, not for patients. To start from SAM itself, {CONFIGURE}.",
+    "random": "No SAM checkpoint: the network starts from random weights, which is good for trying the software and "
+    f"for nothing else. To start from SAM itself, {CONFIGURE}.",
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a network's weights come from.
+
+    Args:
+        file: None where they are drawn from the experiment's seed.
+    """
+
+    origin: Origin
+    file: Path | None
+
+    def __str__(self) -> str:
+        return str(self.file) if self.origin == "checkpoint" else NAMES[self.origin]
+
+
+def weights_for(backbone: str, checkpoint: Path | None) -> Weights:
+    """What an experiment starts from.
+
+    Args:
+        backbone: the experiment's, which may be "auto".
+        checkpoint: a SAM checkpoint, or `random`; None, where nothing is configured, is the box's small SAM.
+
+    Raises:
+        FlapSamError: nothing is configured and the box has no weights of the backbone, or its file is damaged.
+    """
+    if checkpoint == RANDOM:
+        return Weights("random", None)
+    if checkpoint is not None:
+        return Weights("checkpoint", checkpoint)
+    if backbone in ("auto", pretrained.BACKBONE):
+        return Weights("box", pretrained.checked())
+    message = (
+        f"The experiment's backbone is {backbone}, of which the box has no weights; {CONFIGURE} for it, or to `random`."
+    )
+    raise FlapSamError(message, public=message)
