@@ -8,13 +8,14 @@ import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import onnx
 from flap_sam.sam.build import BACKBONES
+from flap_sam.sam.weights import RANDOM
 
 from tests.export.models import NOTE, pictures, trained
 
 
 @pytest.fixture(autouse=True)
 def shallow(monkeypatch):
-    """A windowed and a global layer: what an export takes grows with their number."""
+    """A windowed and a global layer: what an export takes grows with their number. No file holds such a network."""
     sizes = replace(BACKBONES["vit_tiny"], depth=2, global_attention=(1,))
     monkeypatch.setitem(BACKBONES, "vit_tiny", sizes)
 
@@ -34,7 +35,7 @@ def run(path, array):
 )
 def test_onnxruntime_gives_the_network_s_logits(small, tmp_path, monkeypatch, settings, slices, limit, files):
     monkeypatch.setattr(onnx, "LARGEST_FILE", limit)
-    model = trained(replace(small, rank=3, **settings), tmp_path)
+    model = trained(replace(small, rank=3, **settings), tmp_path, RANDOM)
     size = model.experiment.image_size
     assert onnx.write(model, NOTE, tmp_path / "onnx") <= onnx.TOLERANCE
     assert sorted(file.name for file in (tmp_path / "onnx").iterdir()) == files
@@ -54,11 +55,11 @@ def test_what_differs_is_not_written(small, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_export", lambda *_: None)
     monkeypatch.setattr(onnx, "difference", lambda *_: float("nan"))
     with pytest.raises(FlapSamError, match=r"differ from the network by nan, expected at most 0\.0001"):
-        onnx.write(trained(small, tmp_path), NOTE, tmp_path / "onnx")
+        onnx.write(trained(small, tmp_path, RANDOM), NOTE, tmp_path / "onnx")
     assert not list(tmp_path.glob("onnx*"))
 
 
 def test_missing_packages_are_named_with_the_command(small, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxruntime" else name)
     with pytest.raises(FlapSamError, match=r"ONNX needs onnxruntime, .* run pip install onnxruntime"):
-        onnx.write(trained(small, tmp_path), NOTE, tmp_path / "onnx")
+        onnx.write(trained(small, tmp_path, RANDOM), NOTE, tmp_path / "onnx")
