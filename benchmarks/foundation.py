@@ -24,7 +24,7 @@ from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
 from flap_sam.means import mean_of_known
 from flap_sam.pretraining.examine import examine, held_out
-from flap_sam.pretraining.network import BACKBONE, PromptableSam
+from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.organs import organs
 from flap_sam.reporting import round_log
 from flap_sam.reporting.pretraining import overlap_table
@@ -119,8 +119,8 @@ def main() -> None:
     seeds, job = range(1, asked.seeds + 1), Job.read(JOB)
     weights = {"random weights": None, "pretrained weights": asked.checkpoint}
     networks = {name: network(file, seeds[0]) for name, file in weights.items()}
-    side = BACKBONES[BACKBONE].image_size
-    experiment = job.experiment().resolved(BACKBONE, side)
+    side = BACKBONES[pretrained.BACKBONE].image_size
+    experiment = job.experiment().resolved(pretrained.BACKBONE, side)
     stores = [assignment.store for assignment in assignments(job, Site.read(None)).values()]
     pool, classes = PooledStore(stores), stores[0].manifest.classes
 

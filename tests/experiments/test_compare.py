@@ -63,7 +63,7 @@ def test_what_is_there_is_not_run_again_and_the_table_holds_it_all(run, tmp_path
 def test_a_cell_tells_its_run_whole(run, tmp_path):
     run(Grid(["centralized"], {"method": ["pdecft"]}))
     (cell,) = lines(tmp_path / "out/cells.jsonl")
-    assert cell["data"] == {"source": "made", "slices": {"A": 4, "B": 7, "C": 3}}
+    assert cell["data"].items() >= {"source": "made", "slices": {"A": 4, "B": 7, "C": 3}}.items()
     assert cell["settings"].items() >= (QUICK | {"method": "pdecft", "seed": 1}).items()
     assert cell["run"]["stints"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
     assert cell["job"] == "flap_sam_nifti"
@@ -74,8 +74,9 @@ def test_other_settings_of_the_job_are_run_again(run, tmp_path):
     run(grid)
     (first,) = lines(tmp_path / "out/cells.jsonl")
     assert run(grid, learning_rate=0.5)[1][0] == "0 of 1" + THERE
-    (second,) = lines(tmp_path / "out/cells.jsonl")
-    assert first["experiment"] != second["experiment"]
+    cells = lines(tmp_path / "out/cells.jsonl")
+    assert first in cells, "it is not lost"
+    assert len({cell["experiment"] for cell in cells}) == 2
     assert run(grid, learning_rate=0.5)[1] == ["1 of 1" + THERE]
 
 
@@ -96,7 +97,10 @@ def test_cells_of_other_data_are_neither_taken_nor_lost(run, tmp_path):
     run(grid)
     before = (tmp_path / "out/cells.jsonl").read_bytes()
     (tmp_path / "store/C").rename(tmp_path / "C")
-    with pytest.raises(FlapSamError, match=r"holds cells of made \(training slices: A 4, B 7, C 3\), but .*B 7\);"):
+    with pytest.raises(
+        FlapSamError,
+        match=r"holds cells of made \(training slices: A 4, B 7, C 3; manifests .*\), but .*B 7; manifests",
+    ):
         run(grid)
     assert (tmp_path / "out/cells.jsonl").read_bytes() == before
 
@@ -106,6 +110,9 @@ def test_nor_are_cells_of_another_start(run, monkeypatch):
     run(grid)
     monkeypatch.setenv("FLAP_SAM_CHECKPOINT", "random")
     with pytest.raises(FlapSamError, match="cells that did not start from random weights"):
+        run(grid)
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", "missing.pth")
+    with pytest.raises(FlapSamError, match=r"Checkpoint missing\.pth cannot be read"):
         run(grid)
 
 
@@ -130,7 +137,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
     assert "rank is 0" in failures[0]
     assert said[1].endswith("failed")
     there = [path.parent.name for path in (tmp_path / "out").rglob(comparison.CELL)]
-    assert there == ["centralized_method=pdecft_rank=4_seed=1"]
+    assert [name.rpartition("_")[0] for name in there] == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
 def test_what_cannot_be_is_refused(run, tmp_path):

@@ -28,3 +28,11 @@ def test_a_cells_own_settings_go_before_those_of_all():
 def test_a_setting_that_is_none_is_refused():
     with pytest.raises(FlapSamError, match="no setting alone"):
         Grid(["alone"], {})
+
+
+def test_seeds_are_said_once():
+    grids = [Grid(["centralized"], {"method": ["pdecft"]})]
+    with pytest.raises(FlapSamError, match="seeds 1, 1 hold one twice"):
+        Plan(grids, [1, 1])
+    with pytest.raises(FlapSamError, match="name its --seeds"):
+        Plan(grids, [1, 2]).changed({"seed": 3}, None)

@@ -31,6 +31,8 @@ def test_round_trip():
         ("slices", True),
         ("slices", 10**400),
         ("loss", float("nan")),
+        ("loss", 1e200),
+        ("seconds", -1.0),
         ("loss", "0.5"),
         ("demo", 1),
         ("weights", "mine"),

@@ -30,7 +30,7 @@ def cell(
         "seed": seed,
         "experiment": Experiment(**changes, seed=seed).digest(),
         "settings": {"rank": 32, "adapter": "lora", "seed": seed, **settings, **changes},
-        "data": {"source": "made", "slices": SLICES},
+        "data": {"source": "made", "slices": SLICES, "sha256": "ab" * 32},
         "sites": list(SLICES),
         "seconds": 60.0,
         "payload": "",

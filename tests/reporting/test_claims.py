@@ -22,6 +22,7 @@ def judged(claim: Claim, *cells: list[dict]) -> Verdict:
         ((0.70, 0.72, 0.75), NO),
         ((0.40, 0.60, 0.53), UNDECIDED),  # of 0.10, -0.09, 0: the mean is smaller than the spread
         ((0.50, 0.51, 0.53), UNDECIDED),  # of 0
+        ((0.20, 0.21, 0.54), UNDECIDED),  # of 0.30, 0.30, -0.01: one seed says the contrary
     ],
 )
 @pytest.mark.parametrize("other", [ALONE, FEWER])

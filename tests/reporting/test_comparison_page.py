@@ -65,7 +65,7 @@ def test_the_page_says_what_was_run_and_how_far_it_is(written):
     for told in (
         f"Finished cells: {len(CELLS)} of 40.",
         "job: `job`, dataset kits19",
-        "data: made (training slices: A 10, B 30)",
+        "data: made (training slices: A 10, B 30; manifests abababab)",
         "vit_tiny at 32 pixels, 2 classes, from a SAM checkpoint",
         "rounds: 3; seeds: 1, 2, 3",
         "machine time: 0.5 hours",

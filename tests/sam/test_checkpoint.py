@@ -141,3 +141,8 @@ def test_resizing_is_bilinear(small, sam_state, sam_file):
     expected = torch.nn.functional.interpolate(source, size=(2, 2), mode="bilinear").permute(0, 2, 3, 1)
     torch.testing.assert_close(network.image_encoder.pos_embed.data, expected)
     assert read(sam_file).keys() == sam_state.keys()
+
+
+def test_a_pin_without_a_file_is_refused():
+    with pytest.raises(FlapSamError, match="pins its checkpoint's sha256 and asks for random weights"):
+        network_for(Experiment(), None, "ab" * 32)

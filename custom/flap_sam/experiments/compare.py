@@ -1,5 +1,6 @@
 """A plan run cell by cell: in a federation and without one, each cell in a folder of its own."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from rich.progress import TextColumn
 
 from flap_sam.bar import bar
+from flap_sam.data.store import MANIFEST
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
@@ -19,7 +21,7 @@ from flap_sam.files import replacing, sha256
 from flap_sam.reporting import comparison, comparison_page
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
-from flap_sam.sam.weights import weights_for
+from flap_sam.sam.weights import Weights, weights_for
 from flap_sam.site import Site
 
 Key = tuple[str, str | None, str]
@@ -43,12 +45,13 @@ class Comparison:
         stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
-        self.data = {"source": ", ".join(sorted(sources)), "slices": self.slices}
+        manifests = hashlib.sha256("".join(sha256(s.folder / MANIFEST) for s in stores.values()).encode()).hexdigest()
+        self.data = {"source": ", ".join(sorted(sources)), "slices": self.slices, "sha256": manifests}
         self.cells: dict[Key, Cell] = {}
         for cell in plan.cells([*stores]):
             self.cells.setdefault(self._key(cell), cell)
         weights = weights_for("auto", Site.read(None).checkpoint)
-        self.start = sha256(weights.file) if weights.file else weights.origin
+        self.start = _start(weights)
         for found in comparison.read(out):
             if found.get("data") != self.data:
                 held, ours = (comparison.data_text(data) for data in (found.get("data"), self.data))
@@ -114,7 +117,8 @@ class Comparison:
     def _run(self, cell: Cell, threads: int | None) -> float:
         """Run a cell, and only then say what its folder holds; the seconds that it took."""
         start = time.perf_counter()
-        folder, changes = self.out / cell.name, self.plan.changes(cell)
+        changes = self.plan.changes(cell)
+        folder = self.out / f"{cell.name}_{self.job.experiment(changes).digest()[:8]}"
         shutil.rmtree(folder, ignore_errors=True)
         if cell.setting == FEDERATED:
             _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
@@ -138,6 +142,16 @@ class Comparison:
         with replacing(folder / comparison.CELL) as stream:
             stream.write((json.dumps(note, indent=1) + "\n").encode())
         return seconds
+
+
+def _start(weights: Weights) -> str:
+    """What tells a start from others: the file's SHA-256, or that there is none."""
+    if weights.file is None:
+        return weights.origin
+    try:
+        return sha256(weights.file)
+    except OSError as error:
+        raise FlapSamError(f"Checkpoint {weights.file} cannot be read ({error}); see FLAP_SAM_CHECKPOINT.") from error
 
 
 def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:

@@ -24,7 +24,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A folder's name that tells the cells of any plan apart."""
+        """What tells it from the other cells of its plan."""
         parts = [f"{name}={value}" for name, value in self.changes.items()]
         return "_".join([self.setting, *([self.site] if self.site else []), *parts, f"seed={self.seed}"])
 
@@ -53,12 +53,21 @@ class Plan:
 
     Args:
         grids: in the order in which they are run.
-        fixed: settings that all cells share, in place of the job's.
+        fixed: settings in place of the job's, of all cells that do not vary them.
+
+    Raises:
+        FlapSamError: a seed is there twice, or among the fixed settings.
     """
 
     grids: Sequence[Grid]
     seeds: Sequence[int]
     fixed: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise FlapSamError(f"The seeds {', '.join(map(str, self.seeds))} hold one twice; name each once.")
+        if "seed" in self.fixed:
+            raise FlapSamError("The seed of a comparison is not set with --set; name its --seeds.")
 
     def changed(self, fixed: Mapping[str, object], seeds: Sequence[int] | None) -> "Plan":
         """This plan with more settings fixed, and other seeds unless they are None."""

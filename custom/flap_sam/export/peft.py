@@ -160,6 +160,8 @@ license: apache-2.0
   model before PEFT:
 
 ```python
+import flap_sam.sam.pretrained, peft, safetensors.torch, torch
+
 state = {START[model.weights.origin]}
 state |= safetensors.torch.load_file("{BASE}")
 for part in ("image_encoder", "mask_decoder.transformer"):  # the encoder is an ImageEncoderViT with img_size={size}

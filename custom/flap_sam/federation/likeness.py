@@ -36,7 +36,7 @@ class Likeness:
             own = Experiment.from_json(report.experiment)
             raise FlapSamError(
                 f"it runs {own.backbone} at {own.image_size} px, {theirs}, {self.experiment.backbone} at "
-                f"{self.experiment.image_size} px; give every site the same SAM checkpoint"
+                f"{self.experiment.image_size} px; give every site the same weights"
             )
         if report.labels != first.labels:
             raise FlapSamError(
@@ -45,4 +45,4 @@ class Likeness:
         if report.demo != first.demo:
             raise FlapSamError("some sites work on their own data and some on the demo; configure data at every site")
         if report.start_digest != first.start_digest:
-            raise FlapSamError(f"it started from other weights than {theirs}; give every site the same SAM checkpoint")
+            raise FlapSamError(f"it started from other weights than {theirs}; give every site the same weights")

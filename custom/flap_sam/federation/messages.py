@@ -1,6 +1,5 @@
 """What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -108,7 +107,7 @@ def _check(name: str, kind: object, value: object, classes: int, largest: float)
     elif kind is int:
         good, expected = type(value) is int and 0 <= value <= LARGEST_COUNT, "a whole number, 0 or more"
     elif kind is float:
-        good, expected = type(value) is float and math.isfinite(value), "a finite number"
+        good, expected = type(value) is float and 0 <= value <= LARGEST_COUNT, f"a number from 0 to {LARGEST_COUNT:g}"
     else:
         good, expected = _is_by_class(value, classes, largest), f"{classes} numbers from 0 to {largest:g} or null"
     if not good:

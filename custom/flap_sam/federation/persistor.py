@@ -23,7 +23,7 @@ class PayloadPersistor(ModelPersistor):
     """Writes `global_final.safetensors` after every round and `global_best.safetensors` at every new best."""
 
     def load_model(self, fl_ctx: FLContext) -> ModelLearnable:
-        """Nothing: the sites start from the experiment's seed and their own checkpoints."""
+        """Nothing: the sites start from the experiment's seed and their own weights."""
         return make_model_learnable(weights={}, meta_props={})
 
     def save_model(self, model: ModelLearnable, fl_ctx: FLContext) -> None:

@@ -12,9 +12,10 @@ from flap_sam.reporting.text import count, mean_and_spread
 YES, NO, UNDECIDED = "yes", "no", "not decided"
 RULE = (
     "Compared is the test Dice as mean of the sites; a spread is a sample standard deviation over the seeds. *Beats*: "
-    "the mean of the differences, seed by seed, is larger than their spread; where it is smaller, either way, nothing "
-    "is decided. *Reaches with less traffic*: it is not below the other by more than the other's spread, and a site "
-    "sends less. Nothing is decided before all seeds are there, nor by a single seed."
+    "the mean of the differences, seed by seed, is larger than their spread, and they have one sign; else nothing is "
+    "decided. With three seeds that is weak evidence. *Reaches with less traffic*: it is not below the other by more "
+    "than the other's spread, and a site sends less. Nothing is decided before all seeds are there, nor by a single "
+    "seed."
 )
 
 
@@ -96,7 +97,7 @@ def _verdict(claim: Claim, found: Mapping[Side, Row], seeds: Sequence[int]) -> V
 
 def _beats(differences: Mapping[int, float]) -> str:
     mean, spread = mean_of_known(differences.values()), spread_of_known(differences.values())
-    if spread is None or abs(mean) <= spread:
+    if spread is None or abs(mean) <= spread or len({difference > 0 for difference in differences.values()}) > 1:
         return UNDECIDED
     return YES if mean > 0 else NO
 

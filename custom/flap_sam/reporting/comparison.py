@@ -133,7 +133,10 @@ def data_text(data: Mapping | None) -> str:
     """A cell's data in few words: what the volumes are, and every site's training slices."""
     if data is None:
         return "data that they do not tell"
-    return f"{data['source']} (training slices: {', '.join(f'{site} {n}' for site, n in data['slices'].items())})"
+    return (
+        f"{data['source']} (training slices: {', '.join(f'{site} {n}' for site, n in data['slices'].items())}; "
+        f"manifests {data['sha256'][:8]})"
+    )
 
 
 def _unlike(cells: Sequence[dict]) -> list[str]:

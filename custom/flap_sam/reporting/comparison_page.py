@@ -9,7 +9,7 @@ from flap_sam.means import mean_of_known
 from flap_sam.reporting import claims, comparison, comparison_figure
 from flap_sam.reporting.claims import traffic_ratio
 from flap_sam.reporting.comparison import Row
-from flap_sam.reporting.report.summary import DEMO
+from flap_sam.reporting.report.summary import notices
 from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
 from flap_sam.reporting.text import figure, markdown_table, mean_and_spread
 from flap_sam.sam.weights import NAMES
@@ -41,18 +41,15 @@ def write(path: Path, cells: Sequence[dict], seeds: Sequence[int], planned: int)
 def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:
     """The page as Markdown; `drawing` is the name of its figure's file."""
     sites = comparison.sites_of(cells)
-    methods = [row for row in rows if not VARIATIONS.keys() & row.changes.keys()]
     parts = [
         "# Comparison",
         f"Made by `flap-sam compare`. Finished cells: {len(cells)} of {planned}.",
-        *([f"> {DEMO}"] if any(cell["run"]["demo"] for cell in cells) else []),
+        *(f"> {notice}" for notice in notices((cell["run"]["demo"], cell["run"]["weights"]) for cell in cells)),
         "## What was run",
         "\n".join(f"- {fact}" for fact in _facts(cells, seeds)),
         *_verdicts(rows, seeds),
         *_traffic(rows, drawing),
-        "## Methods",
-        comparison.markdown(methods, sites),
-        "Test Dice of the final payload, mean ± spread over the seeds. A local row holds every site's own model.",
+        *_methods(rows, sites),
         *_variations(rows, sites),
         "## Machine time",
         markdown_table(["minutes", *SETTINGS, "all"], _minutes(rows)),
@@ -113,6 +110,14 @@ def _costs_and_gains(row: Row, local: Row | None, full: Row | None) -> list[str]
     less = traffic_ratio(row, full) if full else None
     dice, gain = (mean_and_spread(values, 3) for values in (row.means(), gains))
     return [row.label, dice, gain, figure(up, 2), figure(down, 2), figure(less, 1)]
+
+
+def _methods(rows: Sequence[Row], sites: Sequence[str]) -> Iterator[str]:
+    """The rows that vary neither the rank nor the adapter; nothing where there is none."""
+    if methods := [row for row in rows if not VARIATIONS.keys() & row.changes.keys()]:
+        yield "## Methods"
+        yield comparison.markdown(methods, sites)
+        yield "Test Dice of the final payload, mean ± spread over the seeds. A local row holds every site's own model."
 
 
 def _variations(rows: Sequence[Row], sites: Sequence[str]) -> Iterator[str]:

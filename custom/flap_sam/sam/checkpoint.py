@@ -43,17 +43,17 @@ def network_for(
     """The experiment's network with its starting weights, and the experiment with backbone and image size resolved.
 
     Args:
-        experiment: "auto" becomes the checkpoint's backbone, or `vit_tiny` with random weights without one.
+        experiment: "auto" becomes the checkpoint's backbone, or `vit_tiny` where `path` is None.
         path: a SAM checkpoint, `.pth` or `.safetensors`; None starts everything from the experiment's seed
             (`sam.weights` says which it is).
         pin: SHA-256 that the file must have.
 
     Raises:
-        FlapSamError: the file is missing, truncated, holds executable pickle content, has another hash,
-            or is not SAM's, or is another backbone than the experiment names.
+        FlapSamError: the file is missing, truncated, holds executable pickle content, has another hash, or is not
+            SAM's, or is another backbone than the experiment names; or there is a pin and no file.
     """
     state = read(path) if path is not None else {}
-    if path is not None and pin is not None:
+    if pin is not None:
         _check_pin(path, pin)
     backbone = _backbone(experiment.backbone, identify(state, path) if path is not None else None, path)
     experiment = experiment.resolved(backbone, BACKBONES[backbone].image_size)
@@ -159,7 +159,10 @@ def _backbone(wanted: str, found: str | None, path: Path | None) -> str:
     return found
 
 
-def _check_pin(path: Path, pin: str) -> None:
+def _check_pin(path: Path | None, pin: str) -> None:
+    if path is None:
+        message = "The site pins its checkpoint's sha256 and asks for random weights; take out one of the two."
+        raise FlapSamError(message, public="the site pins a SAM checkpoint and has none")
     if (found := sha256(path)) != pin.lower():
         raise _refused(path, f"its sha256 is {found}, the site pins {pin}", "the SAM checkpoint is not the pinned one")
 

@@ -12,7 +12,7 @@ from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.results import BEST, FINAL
 from flap_sam.reporting.run_record import FEDERATED, RunRecord
 from flap_sam.reporting.text import count, figure, size
-from flap_sam.sam.weights import NOTICES
+from flap_sam.sam.weights import NOTICES, Origin
 
 DEMO = "The demo: the sites worked on drawn volumes, not on scans. These figures say nothing about patients."
 PATIENTS = "This page shows slices of patients, from the sites' own folders. Do not pass it on."
@@ -46,7 +46,7 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
             f"started {_time(first.started)}"
             + "".join(f", resumed {_time(s.started)} at round {s.first_round}" for s in resumptions),
         ],
-        notices=[*_pictures_notice(run), *_notices([run.record])],
+        notices=[*_pictures_notice(run), *notices([(run.record.demo, run.record.weights)])],
         health=_health(run),
         figures=_at_a_glance(run),
         sections=sections,
@@ -70,7 +70,7 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
             *([f"varied: {', '.join(varied)}"] if varied else []),
             f"first run started {_time(min(record.stints[0].started for record in records))}",
         ],
-        notices=_notices(records),
+        notices=notices((record.demo, record.weights) for record in records),
         health=None,
         figures=[
             ("Runs", str(len(cells)), f"{count(len(seeds), 'seed')}: {', '.join(map(str, seeds))}"),
@@ -88,6 +88,13 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
             ),
         ],
     )
+
+
+def notices(runs: Iterable[tuple[bool, Origin]]) -> list[str]:
+    """What a reader must know of runs: whether they are of the demo, and what they started from."""
+    demos, origins = map(set, zip(*runs, strict=True))
+    demo = [DEMO] if True in demos else []
+    return demo + [notice for origin, notice in NOTICES.items() if origin in origins]
 
 
 def _varied(cells: Sequence[dict]) -> list[str]:
@@ -156,13 +163,6 @@ def _health(run: Run) -> tuple[bool, str]:
             else "Every site that was asked counted in every round."
         )
     return run.finished and not left_out, " ".join(sentences) or "The run is complete."
-
-
-def _notices(records: Iterable[RunRecord]) -> list[str]:
-    records = list(records)
-    origins = {record.weights for record in records}
-    demo = [DEMO] if any(record.demo for record in records) else []
-    return demo + [notice for origin, notice in NOTICES.items() if origin in origins]
 
 
 def _pictures_notice(run: Run) -> list[str]:
