@@ -7,7 +7,7 @@ from flap_sam.files import sha256
 
 BACKBONE = "vit_tiny"
 FILE = Path(__file__).with_name(f"{BACKBONE}.safetensors")
-SHA256 = "8532716ffc34522f31f8d53f3b4534a69612798e3862ca0817ebc61498b93ebb"
+SHA256 = "3531cfff834b2f4b4a65839048cbd62d620b0eef03f921afc7dd01e6ac401dc2"
 
 
 def checked() -> Path:
