@@ -9,7 +9,7 @@ from flap_sam.sam import pretrained
 
 Origin = Literal["checkpoint", "box", "random"]
 RANDOM = Path("random")  # in the place of a checkpoint
-CONFIGURE = "set FLAP_SAM_CHECKPOINT, --checkpoint, or `checkpoint` in flap_site.json, to SAM's weights"
+CONFIGURE = "set FLAP_SAM_CHECKPOINT, --checkpoint, or checkpoint in flap_site.json, to SAM's weights"
 NAMES: dict[Origin, str] = {
     "checkpoint": "a SAM checkpoint",
     "box": "the box's small SAM",

@@ -70,13 +70,14 @@ def dice_by_site(reports: Mapping[str, Evaluation], classes: Sequence[str]) -> F
         for k in range(len(classes)):
             (colour, mark), shift = KINDS[k % len(KINDS)], 0.3 * (k - (len(classes) - 1) / 2)
             for y, report in enumerate(reports.values()):
-                if report.test[k] is not None:
-                    bar = {"xerr": report.test_spread[k] or 0, "elinewidth": 0.9}
-                    ax.errorbar(report.test[k], y + shift, **bar, color=colour, fmt=mark, clip_on=False)
+                if (dice := report.test[k]) is not None:
+                    spread = report.test_spread[k] or 0
+                    bar = {"xerr": [[min(spread, dice)], [min(spread, 1 - dice)]], "elinewidth": 0.9}
+                    ax.errorbar(dice, y + shift, **bar, color=colour, fmt=mark, clip_on=False)
         _sites(ax, list(reports))
         ax.set(xlabel="Dice", xlim=(0, 1))
 
-    note = "Mean and sample standard deviation over the site's cases."
+    note = "Mean and sample standard deviation over the site's cases, within 0 to 1."
     return Figure(title, _drawn("dice-by-site", title, draw, _height(reports)), note, _legend(classes))
 
 
