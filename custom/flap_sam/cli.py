@@ -169,7 +169,8 @@ def compare(
     changes: Changes = None,
     threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
     page: Annotated[
-        Path | None, typer.Option(help="a .md file to write after every run: tables, figure, the paper's claims")
+        Path | None,
+        typer.Option(help="a .md file: tables, figure, claims; what the .jsonl beside it holds is not run again"),
     ] = None,
 ) -> None:
     """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds.
@@ -189,8 +190,9 @@ def compare(
     varied = {name: values_of(values) for name, values in named(vary or []).items()}
     plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
-    failures = Comparison(Job.read(job), out, plan, page).run(chosen, threads, typer.echo)
-    typer.echo(comparison.write(out))
+    compared = Comparison(Job.read(job), out, plan, page)
+    failures = compared.run(chosen, threads, typer.echo)
+    typer.echo(comparison.console([*compared.there().values()]))
     for failure in failures:
         typer.echo(failure, err=True)
     if failures:

@@ -1,6 +1,7 @@
 """A plan is run once, cell by cell, and what is there is written down after each."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from flap_sam.experiments.compare import Comparison
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
 from flap_sam.reporting import comparison
+from flap_sam.reporting.cell import CELL, read_lines
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}
@@ -48,16 +50,15 @@ def test_what_is_there_is_not_run_again_and_the_table_holds_it_all(run, tmp_path
     assert said[0] == "0 of 8" + THERE
     assert len(said) == 1 + 2 * (3 + 1)
     assert run(grid, seeds=(1, 2)) == ([], ["8 of 8" + THERE])
-    assert "centralized" in comparison.write(tmp_path / "out")
     table = (tmp_path / "out/table.md").read_text().splitlines()
     assert table[0] == "|  | setting | A | B | C | mean of sites | MB up | MB down | minutes |"
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table[2:]]
     assert rows == [["pdecft", "local"], ["pdecft", "centralized"]]
     assert all(line.count("±") >= 4 for line in table[2:])
-    cells = lines(tmp_path / "out/cells.jsonl")
+    cells = read_lines(tmp_path / "out/cells.jsonl")
     assert len(cells) == 8
     own = comparison.rows(cells)[0].dice["B"]
-    assert own == [cell["dice"]["B"] for cell in cells if cell["site"] == "B"], "a site's own model on its own cases"
+    assert own == [cell.dice["B"] for cell in cells if cell.site == "B"], "a site's own model on its own cases"
 
 
 def test_a_cell_tells_its_run_whole(run, tmp_path):
@@ -87,7 +88,7 @@ def test_an_experiment_that_is_said_twice_is_run_once(run, tmp_path):
     assert run(once)[1] == ["1 of 1" + THERE], "the default needs not be said"
     page = tmp_path / "page.md"
     assert run(once, page=page)[1] == ["1 of 1" + THERE]
-    (row,) = comparison.rows(lines(page.with_suffix(".jsonl")))
+    (row,) = comparison.rows(read_lines(page.with_suffix(".jsonl")))
     assert row.label == "pdecft", "the page's rows have the names of the plan"
     assert len(run(twice)[0]) == 1, "4.0 is no rank"
 
@@ -131,12 +132,44 @@ def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path
     assert "Finished cells: 1 of 4." in page.read_text(), "what was there is written before the first run"
 
 
+def test_what_the_page_holds_is_not_run_again_without_the_folder(run, tmp_path):
+    page, grid = tmp_path / "docs/page.md", Grid(["centralized"], {"method": ["pdecft", "decft"]})
+    run(Grid(["centralized"], {"method": ["pdecft"]}), page=page)
+    before = lines(page.with_suffix(".jsonl"))
+    shutil.rmtree(tmp_path / "out")
+    assert run(grid, page=page)[1][0] == "1 of 2" + THERE
+    assert "Finished cells: 2 of 2." in page.read_text()
+    assert lines(page.with_suffix(".jsonl"))[:1] == before
+    assert len(lines(tmp_path / "out/cells.jsonl")) == 1, "the folder holds what it ran"
+
+
+def test_a_page_of_something_else_is_neither_taken_nor_lost(run, tmp_path, monkeypatch):
+    page, grid = tmp_path / "page.md", Grid(["centralized"], {"method": ["pdecft"]})
+    run(grid, page=page)
+    cells = page.with_suffix(".jsonl")
+    before = cells.read_bytes()
+    with pytest.raises(FlapSamError, match=r"page\.jsonl holds 1 cell that this comparison does not ask for; choose"):
+        run(grid, page=page, learning_rate=0.5)
+    shutil.rmtree(tmp_path / "out")
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", "random")
+    with pytest.raises(FlapSamError, match=r"page\.jsonl holds cells that did not start from .* another --page"):
+        run(grid, page=page)
+    monkeypatch.delenv("FLAP_SAM_CHECKPOINT")
+    (tmp_path / "store/C").rename(tmp_path / "C")
+    with pytest.raises(FlapSamError, match=r"page\.jsonl holds cells of made .* another --page"):
+        run(grid, page=page)
+    assert cells.read_bytes() == before
+    cells.write_bytes(before[:-30])
+    with pytest.raises(FlapSamError, match=r"Line 1 of .*page\.jsonl is no finished cell \(it is no JSON"):
+        run(grid, page=page)
+
+
 def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
     failures, said = run(Grid(["centralized"], {"method": ["pdecft"], "rank": [0, 4]}))
     assert len(failures) == 1
     assert "rank is 0" in failures[0]
     assert said[1].endswith("failed")
-    there = [path.parent.name for path in (tmp_path / "out").rglob(comparison.CELL)]
+    there = [path.parent.name for path in (tmp_path / "out").rglob(CELL)]
     assert [name.rpartition("_")[0] for name in there] == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
@@ -157,8 +190,8 @@ def test_a_run_costs_what_its_data_is(job, tmp_path):
 def test_a_federated_cell_runs_in_the_simulator(run, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
     cell = comparison.read(tmp_path / "out")[0]
-    assert cell["dice"].keys() == {"A", "B", "C"}, "by the store's names"
-    assert cell["up"] > 0.3 > cell["down"], "in the only round nothing came down but the experiment"
+    assert cell.dice.keys() == {"A", "B", "C"}, "by the store's names"
+    assert cell.up > 0.3 > cell.down, "in the only round nothing came down but the experiment"
     assert not (tmp_path / "out/federated_seed=1/work").exists()
 
 

@@ -13,10 +13,10 @@ def test_the_cells_are_the_product_and_local_runs_are_one_a_site():
     assert Cell("local", {"method": "a", "rank": 4}, 1, "A") in cells
 
 
-def test_a_seed_is_finished_before_the_next_and_grids_keep_their_order():
+def test_a_grid_is_finished_with_all_seeds_before_the_next():
     cells = Plan([Grid(["centralized"], {"rank": [8, 4]}), Grid(["local"], {})], [2, 1]).cells(["A"])
-    assert [cell.seed for cell in cells] == [2, 2, 2, 1, 1, 1]
-    assert [dict(cell.changes) for cell in cells[:3]] == [{"rank": 8}, {"rank": 4}, {}]
+    assert [cell.seed for cell in cells] == [2, 2, 1, 1, 2, 1]
+    assert [dict(cell.changes) for cell in cells] == [{"rank": 8}, {"rank": 4}] * 2 + [{}, {}]
 
 
 def test_a_cells_own_settings_go_before_those_of_all():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from flap_sam.reporting import comparison
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
 
@@ -12,8 +14,8 @@ def test_rows_stand_in_the_papers_order_under_readable_names():
         *row(0.5),
         *row(0.2, setting=LOCAL),
         *row(0.4, method="pdecft"),
-        cell(0.3) | {"changes": {"strategy": "stack"}},
-        cell(0.3) | {"changes": {}},
+        replace(cell(0.3), changes={"strategy": "stack"}),
+        replace(cell(0.3), changes={}),
     ]
     assert [(row.label, row.setting) for row in comparison.rows(cells)] == [
         ("strategy stack", FEDERATED),
@@ -29,7 +31,7 @@ def test_rows_stand_in_the_papers_order_under_readable_names():
 
 def test_cells_of_other_settings_of_the_job_are_no_seeds_of_one_row():
     longer = cell(0.9, seed=2)
-    longer["settings"] |= {"rounds": 20}
+    longer = replace(longer, settings={**longer.settings, "rounds": 20})
     found = comparison.rows([*row(0.5), longer])
     assert [(row.label, row.seeds) for row in found] == [("flap_sam, rounds 3", [1]), ("flap_sam, rounds 20", [2])]
 

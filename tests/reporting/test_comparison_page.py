@@ -1,10 +1,12 @@
-import json
 import random
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from flap_sam.reporting import comparison_page
+from flap_sam.reporting.cell import read_lines
+from flap_sam.reporting.comparison_page import lines_of
 from flap_sam.reporting.report.summary import DEMO
 from flap_sam.reporting.run_record import CENTRALIZED, LOCAL
 
@@ -76,7 +78,7 @@ def test_the_page_says_what_was_run_and_how_far_it_is(written):
 
 
 def test_drawn_volumes_are_announced(written):
-    drawn = [cell | {"run": cell["run"] | {"demo": True, "weights": "random"}} for cell in CELLS]
+    drawn = [replace(cell, run=replace(cell.run, demo=True, weights="random")) for cell in CELLS]
     text = written(drawn).read_text()
     assert DEMO in text
     assert "from random weights" in text
@@ -90,7 +92,7 @@ def test_verdicts_go_by_the_cells(written):
     found = answers(written())
     assert found[claim] == "**yes**"
     assert found["federated flap_sam beats federated pdecft"] == "**not decided**"
-    swapped = [cell | {"dice": {site: 1 - dice for site, dice in cell["dice"].items()}} for cell in CELLS]
+    swapped = [replace(cell, dice={site: 1 - dice for site, dice in cell.dice.items()}) for cell in CELLS]
     assert answers(written(swapped))[claim] == "**no**"
 
 
@@ -101,7 +103,7 @@ def test_the_same_cells_give_the_same_bytes(written):
         assert one.with_suffix(suffix).read_bytes() == other.with_suffix(suffix).read_bytes()
     shuffled = random.Random(1).sample(CELLS, len(CELLS))
     assert written(shuffled, "third.md").read_text().replace("third.svg", "page.svg") == one.read_text()
-    assert [json.loads(line) for line in one.with_suffix(".jsonl").read_text().splitlines()] == CELLS
+    assert read_lines(lines_of(one)) == CELLS
 
 
 def test_the_figure_names_every_federated_row(written):

@@ -12,7 +12,6 @@ import pytest
 from flap_sam import cli
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.report import write
 from flap_sam.reporting.report.figures import layer_name
 from flap_sam.reporting.report.rounds import spans
@@ -22,6 +21,7 @@ from flap_sam.reporting.text import in_order
 from flap_sam.sam.inventory import inventory
 from flap_sam.sam.weights import Origin
 
+from tests.reporting.cells import note
 from tests.reporting.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
 
 HOSTILE = "<script>alert(1)</script>"
@@ -263,8 +263,7 @@ def grid(folder, cells=GRID, seeds=(1,), sites=("A", "B")):
         results = made_run(work, sites=[f"site-{n + 1}" for n in range(len(sites))], experiment=experiment)
         out = folder / f"cell-{number}"
         results.rename(out)
-        note = {"setting": setting, "site": site, "changes": changes, "seed": seed, "sites": list(sites)}
-        (out / CELL).write_text(json.dumps(note | {"seconds": 90.0, "experiment": "", "payload": ""}))
+        note(setting, site, changes, seed, experiment, sites).write(out)
     return folder
 
 

@@ -4,22 +4,21 @@ import sys
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.reporting.comparison import CELL
 from flap_sam.reporting.comparison import read as read_cells
 from flap_sam.reporting.report import write
 from flap_sam.reporting.results import closing_summary
 from flap_sam.reporting.round_log import ROUND_LOG, append, read
 from flap_sam.reporting.run_record import FEDERATED
 
-from tests.reporting.runs import LAYERS, absences, made_run, record_of
+from tests.reporting.cells import note
+from tests.reporting.runs import EXPERIMENT, LAYERS, absences, made_run, record_of
 
 SITES = ("site-1", "site-2", "site-3")
 
 
 def cell(folder):
     """A grid's cells, of which this folder is the only one."""
-    note = {"setting": FEDERATED, "site": None, "changes": {}, "seed": 1, "sites": list(SITES), "seconds": 90.0}
-    (folder / CELL).write_text(json.dumps(note))
+    note(FEDERATED, None, {}, 1, EXPERIMENT, SITES).write(folder)
     return read_cells(folder.parent)
 
 

@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import TextColumn
@@ -17,25 +18,27 @@ from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
-from flap_sam.files import replacing, sha256
+from flap_sam.files import sha256
+from flap_sam.reporting import cell as finished
 from flap_sam.reporting import comparison, comparison_page
+from flap_sam.reporting.cell import CellNote, Data, FinishedCell, Key
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
+from flap_sam.reporting.text import count
 from flap_sam.sam.weights import Weights, weights_for
 from flap_sam.site import Site
-
-Key = tuple[str, str | None, str]
 
 
 class Comparison:
     """A plan of a job's experiments on the configured data, and the folder of its cells.
 
     Args:
-        page: where to keep the page of the finished cells (see `comparison_page`), if anywhere.
+        page: where to keep the page of the finished cells (see `comparison_page`), if anywhere. Cells that it holds
+            already are not run again, wherever they were run.
 
     Raises:
-        FlapSamError: there is no data, `out` holds cells of other data or another
-            start, or the page's name is not that of one.
+        FlapSamError: there is no data, `out` or the page holds cells of other data or another
+            start, the page holds some of another plan, or its name is not that of one.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
@@ -46,18 +49,14 @@ class Comparison:
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
         manifests = hashlib.sha256("".join(sha256(s.folder / MANIFEST) for s in stores.values()).encode()).hexdigest()
-        self.data = {"source": ", ".join(sorted(sources)), "slices": self.slices, "sha256": manifests}
+        self.data = Data(source=", ".join(sorted(sources)), slices=self.slices, sha256=manifests)
         self.cells: dict[Key, Cell] = {}
-        for cell in plan.cells([*stores]):
-            self.cells.setdefault(self._key(cell), cell)
-        weights = weights_for("auto", Site.read(None).checkpoint)
-        self.start = _start(weights)
-        for found in comparison.read(out):
-            if found.get("data") != self.data:
-                held, ours = (comparison.data_text(data) for data in (found.get("data"), self.data))
-                raise FlapSamError(f"{out} holds cells of {held}, but the data is now {ours}; choose another --out.")
-            if found.get("start") != self.start:
-                raise FlapSamError(f"{out} holds cells that did not start from {weights}; choose another --out.")
+        for planned in plan.cells([*stores]):
+            self.cells.setdefault(self._key(planned), planned)
+        self.weights = weights_for("auto", Site.read(None).checkpoint)
+        self.start = _start(self.weights)
+        self._check(comparison.read(out), out, "--out")
+        self.published = self._published(page) if page else {}
 
     def run(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
         """Run the cells that are not there yet; the sentences of those that failed.
@@ -69,7 +68,7 @@ class Comparison:
         """
         check_settings(settings)
         wanted = {key: cell for key, cell in self.cells.items() if cell.setting in settings}
-        there = self._there()
+        there = self.there()
         missing = [cell for key, cell in wanted.items() if key not in there]
         say(f"{len(wanted) - len(missing)} of {len(wanted)} cells are there already")
         self.record()
@@ -92,23 +91,44 @@ class Comparison:
 
     def record(self) -> None:
         """Write the tables of all cells in the folder, and the page of those that the plan asks for."""
-        comparison.write(self.out)
-        there = self._there()
-        finished = [there[key] | {"changes": cell.changes} for key, cell in self.cells.items() if key in there]
-        if self.page and finished:
-            comparison_page.write(self.page, finished, self.plan.seeds, len(self.cells))
+        own = comparison.read(self.out)
+        comparison.write(self.out, own)
+        there = self.published | _by_key(own)
+        found = [replace(there[key], changes=cell.changes) for key, cell in self.cells.items() if key in there]
+        if self.page and found:
+            comparison_page.write(self.page, found, self.plan.seeds, len(self.cells))
+
+    def there(self) -> dict[Key, FinishedCell]:
+        """The finished cells of the page and of the folder."""
+        return self.published | _by_key(comparison.read(self.out))
+
+    def _published(self, page: Path) -> dict[Key, FinishedCell]:
+        """The cells that the page holds already."""
+        lines = comparison_page.lines_of(page)
+        cells = _by_key(finished.read_lines(lines) if lines.exists() else [])
+        self._check(cells.values(), lines, "--page")
+        if strangers := cells.keys() - self.cells.keys():
+            number = count(len(strangers), "cell")
+            raise FlapSamError(f"{lines} holds {number} that this comparison does not ask for; choose another --page.")
+        return cells
+
+    def _check(self, cells: Iterable[FinishedCell], place: Path, option: str) -> None:
+        for found in cells:
+            if found.data != self.data:
+                raise FlapSamError(
+                    f"{place} holds cells of {found.data}, but the data is now {self.data}; choose another {option}."
+                )
+            if found.start != self.start:
+                raise FlapSamError(
+                    f"{place} holds cells that did not start from {self.weights}; choose another {option}."
+                )
 
     def _key(self, cell: Cell) -> Key:
-        """What cells have in common that are the same run, however their settings are said."""
         try:
             digest = self.job.experiment(self.plan.changes(cell)).digest()
         except FlapSamError:
             digest = cell.name  # no experiment: running it tells why
         return cell.setting, cell.site, digest
-
-    def _there(self) -> dict[Key, dict]:
-        """The finished cells of the folder."""
-        return {(cell["setting"], cell["site"], cell["experiment"]): cell for cell in comparison.read(self.out)}
 
     def _cost(self, cell: Cell) -> float:
         """Of a cell, in units of a run on all data."""
@@ -125,23 +145,30 @@ class Comparison:
         else:
             train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
         seconds = time.perf_counter() - start
-        note = {
-            "job": self.job.folder.resolve().name,
-            "setting": cell.setting,
-            "site": cell.site,
-            "changes": dict(cell.changes),
-            "seed": cell.seed,
-            "experiment": self.job.experiment(changes).digest(),
-            "settings": json.loads(payload.read(folder / PAYLOAD_FILES[FINAL]).experiment.to_json()),
-            "data": self.data,
-            "start": self.start,
-            "sites": list(self.slices),
-            "seconds": seconds,
-            "payload": PAYLOAD_FILES[FINAL],
-        }
-        with replacing(folder / comparison.CELL) as stream:
-            stream.write((json.dumps(note, indent=1) + "\n").encode())
+        note = CellNote(
+            job=self.job.folder.resolve().name,
+            setting=cell.setting,
+            site=cell.site,
+            changes=cell.changes,
+            seed=cell.seed,
+            experiment=self.job.experiment(changes).digest(),
+            settings=json.loads(payload.read(folder / PAYLOAD_FILES[FINAL]).experiment.to_json()),
+            data=self.data,
+            start=self.start,
+            sites=[*self.slices],
+            seconds=seconds,
+            payload=PAYLOAD_FILES[FINAL],
+        )
+        note.write(folder)
         return seconds
+
+
+def _by_key(cells: Iterable[dict]) -> dict[Key, dict]:
+    return {(cell["setting"], cell["site"], cell["experiment"]): cell for cell in cells}
+
+
+def _by_key(cells: Iterable[FinishedCell]) -> dict[Key, FinishedCell]:
+    return {cell.key: cell for cell in cells}
 
 
 def _start(weights: Weights) -> str:

@@ -74,10 +74,10 @@ class Plan:
         return replace(self, fixed={**self.fixed, **fixed}, seeds=self.seeds if seeds is None else seeds)
 
     def cells(self, sites: Sequence[str]) -> list[Cell]:
-        """All of the first seed before the second; a local cell at every site."""
+        """All seeds of the first grid before the second; a local cell at every site."""
         return [
             Cell(setting, dict(zip(grid.varied, values, strict=True)), seed, site)
-            for seed, grid in itertools.product(self.seeds, self.grids)
+            for grid, seed in itertools.product(self.grids, self.seeds)
             for values in itertools.product(*grid.varied.values())
             for setting in grid.settings
             for site in (sites if setting == LOCAL else [None])

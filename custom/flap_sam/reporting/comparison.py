@@ -1,23 +1,19 @@
 """The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
 
-from flap_sam.errors import FlapSamError
 from flap_sam.experiment import METHODS
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
-from flap_sam.reporting import round_log, run_record
-from flap_sam.reporting.results import FINAL, read_test_dice
-from flap_sam.reporting.round_log import RoundRecord
-from flap_sam.reporting.run_record import FEDERATED, LOCAL, SETTINGS
+from flap_sam.reporting import cell
+from flap_sam.reporting.cell import CELL, FinishedCell
+from flap_sam.reporting.run_record import LOCAL, SETTINGS
 from flap_sam.reporting.text import as_text, in_order, markdown_table, mean_and_spread
 
-CELL = "cell.json"
 SELF_EXPLAINING = ("method", "adapter")  # their values need no name beside them
 
 
@@ -26,7 +22,7 @@ class Row:
     """One row, each figure of all seeds together, in the order of `seeds`.
 
     Args:
-        changes: settings in which it may differ from other rows; settings: all of them, where the cells tell them.
+        changes: settings in which it may differ from other rows; settings: all of them.
         whole: whether there is all of a seed; of local runs, those of every site.
         dice: by site, the test Dice of every seed (mean over classes).
         up, down: megabytes that a site sent and received in a round.
@@ -53,23 +49,18 @@ class Row:
         return {seed: mean for seed, mean in zip(self.seeds, self.means(), strict=True) if mean is not None}
 
 
-def read(out: Path) -> list[dict]:
-    """The finished cells below a folder: note, run record, test Dice by site, megabytes up and down in a round."""
-    return [_read(folder) for folder in folders(out)]
+def read(out: Path) -> list[FinishedCell]:
+    """The finished cells below a folder."""
+    return [cell.read(note.parent) for note in sorted(out.glob(f"*/{CELL}"))]
 
 
-def folders(out: Path) -> list[Path]:
-    """The folders of the finished cells below a folder."""
-    return sorted(note.parent for note in out.glob(f"*/{CELL}"))
-
-
-def rows(cells: Sequence[dict]) -> list[Row]:
+def rows(cells: Sequence[FinishedCell]) -> list[Row]:
     """The cells that differ in their seed alone, or in the site they trained on alone, in one row."""
     unlike = _unlike(cells)
-    grouped: dict[tuple[str, str], list[dict]] = {}
-    for cell in cells:
-        changes = cell["changes"] | {name: value for name, value in cell.get("settings", {}).items() if name in unlike}
-        grouped.setdefault((label_of(changes), cell["setting"]), []).append(cell | {"changes": changes})
+    grouped: dict[tuple[str, str], list[FinishedCell]] = {}
+    for found in cells:
+        changes = {**found.changes, **{name: found.settings[name] for name in unlike}}
+        grouped.setdefault((label_of(changes), found.setting), []).append(replace(found, changes=changes))
     return sorted((_row(label, same) for (label, _), same in grouped.items()), key=_place)
 
 
@@ -78,30 +69,27 @@ def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
     return markdown_table(columns(sites), [texts(row, sites) for row in table])
 
 
-def console(table: Sequence[Row], sites: Sequence[str]) -> str:
-    """The table for a console."""
+def console(cells: Sequence[FinishedCell]) -> str:
+    """The table of cells for a console."""
+    sites = sites_of(cells)
     drawn = Table(title="Test Dice of the final payload, mean ± spread over seeds")
     for name in columns(sites):
         drawn.add_column(name, justify="left" if name in ("", "setting") else "right")
-    for row in table:
+    for row in rows(cells):
         drawn.add_row(*texts(row, sites))
     return as_text(drawn)
 
 
-def write(out: Path) -> str:
-    """Write `table.md` and `cells.jsonl` of all finished cells; returns the table for a console."""
-    cells = read(out)
-    table, sites = rows(cells), sites_of(cells)
-    with replacing(out / "cells.jsonl") as stream:
-        stream.write("".join(json.dumps(cell) + "\n" for cell in cells).encode())
+def write(out: Path, cells: Sequence[FinishedCell]) -> None:
+    """Write `table.md` and `cells.jsonl` into the cells' folder."""
+    cell.write_lines(out / "cells.jsonl", cells)
     with replacing(out / "table.md") as stream:
-        stream.write(markdown(table, sites).encode())
-    return console(table, sites)
+        stream.write(markdown(rows(cells), sites_of(cells)).encode())
 
 
-def sites_of(cells: Sequence[dict]) -> list[str]:
+def sites_of(cells: Sequence[FinishedCell]) -> list[str]:
     """The sites of all cells."""
-    return list(dict.fromkeys(site for cell in cells for site in cell["sites"]))
+    return list(dict.fromkeys(site for found in cells for site in found.sites))
 
 
 def columns(sites: Sequence[str]) -> list[str]:
@@ -129,24 +117,14 @@ def label_of(changes: Mapping[str, object]) -> str:
     return ", ".join(words) or "the job as it is"
 
 
-def data_text(data: Mapping | None) -> str:
-    """A cell's data in few words: what the volumes are, and every site's training slices."""
-    if data is None:
-        return "data that they do not tell"
-    return (
-        f"{data['source']} (training slices: {', '.join(f'{site} {n}' for site, n in data['slices'].items())}; "
-        f"manifests {data['sha256'][:8]})"
-    )
-
-
-def _unlike(cells: Sequence[dict]) -> list[str]:
+def _unlike(cells: Sequence[FinishedCell]) -> list[str]:
     """Settings in which cells differ though they were varied alike: the job's were changed between their runs."""
-    alike: dict[tuple[str, str], list[dict]] = {}
-    for cell in cells:
-        settings = {name: value for name, value in cell.get("settings", {}).items() if name != "seed"}
-        alike.setdefault((cell["setting"], label_of(cell["changes"])), []).append(settings)
-    pairs = [(found[0], other) for found in alike.values() for other in found]
-    return sorted({name for one, other in pairs for name in one.keys() & other.keys() if one[name] != other[name]})
+    alike: dict[tuple[str, str], list[Mapping[str, object]]] = {}
+    for found in cells:
+        alike.setdefault((found.setting, label_of(found.changes)), []).append(found.settings)
+    pairs = [(same[0], other) for same in alike.values() for other in same]
+    names = {name for one, other in pairs for name in one.keys() & other.keys() if one[name] != other[name]}
+    return sorted(names - {"seed"})
 
 
 def _place(row: Row) -> tuple:
@@ -155,49 +133,24 @@ def _place(row: Row) -> tuple:
     return METHODS.index(method) if method in METHODS else -1, in_order(row.label), SETTINGS.index(row.setting)
 
 
-def _row(label: str, cells: Sequence[dict]) -> Row:
-    seeds = sorted({cell["seed"] for cell in cells})
-    of_seed = [[cell for cell in cells if cell["seed"] == seed] for seed in seeds]
-    sites, setting = cells[0]["sites"], cells[0]["setting"]
+def _row(label: str, cells: Sequence[FinishedCell]) -> Row:
+    seeds = sorted({found.seed for found in cells})
+    of_seed = [[found for found in cells if found.seed == seed] for seed in seeds]
+    first = cells[0]
     return Row(
         label,
-        setting,
-        changes=cells[0]["changes"],
-        settings=cells[0].get("settings", {}),
+        first.setting,
+        changes=first.changes,
+        settings=first.settings,
         seeds=seeds,
-        whole=[setting != LOCAL or {cell["site"] for cell in same} == set(sites) for same in of_seed],
-        dice={site: [_own(same, site) for same in of_seed] for site in sites},
-        up=[mean_of_known(cell["up"] for cell in same) for same in of_seed],
-        down=[mean_of_known(cell["down"] for cell in same) for same in of_seed],
-        minutes=[sum(cell["seconds"] for cell in same) / 60 for same in of_seed],
+        whole=[first.setting != LOCAL or {found.site for found in same} == {*first.sites} for same in of_seed],
+        dice={site: [_own(same, site) for same in of_seed] for site in first.sites},
+        up=[mean_of_known(found.up for found in same) for same in of_seed],
+        down=[mean_of_known(found.down for found in same) for same in of_seed],
+        minutes=[sum(found.seconds for found in same) / 60 for same in of_seed],
     )
 
 
-def _own(cells: Iterable[dict], site: str) -> float | None:
+def _own(cells: Iterable[FinishedCell], site: str) -> float | None:
     """A site's test Dice: of its own model where every site has one."""
-    return mean_of_known(cell["dice"].get(site) for cell in cells if cell["site"] in (None, site))
-
-
-def _read(folder: Path) -> dict:
-    try:
-        return _cell(folder) | {"run": asdict(run_record.read(folder))}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FlapSamError(
-            f"Cell {folder} cannot be read ({error}); remove it, and `compare` runs it again."
-        ) from error
-
-
-def _cell(folder: Path) -> dict:
-    cell = json.loads((folder / CELL).read_text())
-    tests, _ = read_test_dice(folder)
-    rounds = round_log.read(folder)
-    numbered = {f"site-{i}": name for i, name in enumerate(cell["sites"], 1)}
-    federated = cell["setting"] == FEDERATED
-    return cell | {
-        "dice": {numbered.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
-        **{way: _megabytes(rounds, f"bytes_{way}") if federated else None for way in ("up", "down")},
-    }
-
-
-def _megabytes(rounds: Sequence[RoundRecord], entry: str) -> float | None:
-    return mean_of_known(getattr(site, entry) / 1e6 for record in rounds for site in record.sites.values())
+    return mean_of_known(found.dice.get(site) for found in cells if found.site in (None, site))

@@ -1,12 +1,12 @@
 """The page of a comparison: what was run, the paper's tables and figure, and what of its claims reproduces."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flap_sam.files import replacing
 from flap_sam.means import mean_of_known
-from flap_sam.reporting import claims, comparison, comparison_figure
+from flap_sam.reporting import cell, claims, comparison, comparison_figure
+from flap_sam.reporting.cell import FinishedCell
 from flap_sam.reporting.claims import traffic_ratio
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.report.summary import notices
@@ -18,33 +18,37 @@ VARIATIONS = {"rank": "Ranks", "adapter": "Adapters"}  # of the paper's Table 2,
 FULL = "fullft"
 
 
-def write(path: Path, cells: Sequence[dict], seeds: Sequence[int], planned: int) -> None:
+def write(path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], planned: int) -> None:
     """Write a page in Markdown, and under its name the cells (.jsonl) and the figure (.svg).
 
     The same cells give the same bytes.
 
     Args:
-        cells: finished ones, as `comparison.read` gives them, one at least.
+        cells: finished ones, one at least.
         seeds, planned: the seeds and the number of cells that there are to be.
     """
     rows = comparison.rows(cells)
     drawing = path.with_suffix(".svg")
-    files = {path.with_suffix(".jsonl"): "".join(json.dumps(cell) + "\n" for cell in cells).encode()}
+    cell.write_lines(lines_of(path), cells)
     if any(row.setting == FEDERATED for row in rows):
-        files[drawing] = comparison_figure.draw(rows)
-    files[path] = page(cells, rows, seeds, planned, drawing.name).encode()
-    for file, content in files.items():
-        with replacing(file) as stream:
-            stream.write(content)
+        with replacing(drawing) as stream:
+            stream.write(comparison_figure.draw(rows))
+    with replacing(path) as stream:
+        stream.write(page(cells, rows, seeds, planned, drawing.name).encode())
 
 
-def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:
+def lines_of(path: Path) -> Path:
+    """The file beside a page that holds its cells."""
+    return path.with_suffix(".jsonl")
+
+
+def page(cells: Sequence[FinishedCell], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:
     """The page as Markdown; `drawing` is the name of its figure's file."""
     sites = comparison.sites_of(cells)
     parts = [
         "# Comparison",
         f"Made by `flap-sam compare`. Finished cells: {len(cells)} of {planned}.",
-        *(f"> {notice}" for notice in notices((cell["run"]["demo"], cell["run"]["weights"]) for cell in cells)),
+        *(f"> {notice}" for notice in notices((found.run.demo, found.run.weights) for found in cells)),
         "## What was run",
         "\n".join(f"- {fact}" for fact in _facts(cells, seeds)),
         *_verdicts(rows, seeds),
@@ -57,21 +61,21 @@ def page(cells: Sequence[dict], rows: Sequence[Row], seeds: Sequence[int], plann
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _facts(cells: Sequence[dict], seeds: Sequence[int]) -> Iterator[str]:
+def _facts(cells: Sequence[FinishedCell], seeds: Sequence[int]) -> Iterator[str]:
     network = f"{_all(cells, 'backbone')} at {_all(cells, 'image_size')} pixels"
-    start = _texts(NAMES[cell["run"]["weights"]] for cell in cells)
-    yield f"job: `{_texts(cell['job'] for cell in cells)}`, dataset {_all(cells, 'dataset')}"
-    yield f"data: {_texts(comparison.data_text(cell['data']) for cell in cells)}"
+    start = _texts(NAMES[found.run.weights] for found in cells)
+    yield f"job: `{_texts(found.job for found in cells)}`, dataset {_all(cells, 'dataset')}"
+    yield f"data: {_texts(found.data for found in cells)}"
     yield f"network: {network}, {_all(cells, 'classes')} classes, from {start}"
     yield f"rounds: {_all(cells, 'rounds')}; seeds: {_texts(seeds)}"
-    yield f"machine time: {sum(cell['seconds'] for cell in cells) / 3600:,.1f} hours"
-    versions = [cell["run"]["stints"][0]["versions"] for cell in cells]
-    yield "software: " + ", ".join(f"{name} {_texts(found[name] for found in versions)}" for name in versions[0])
+    yield f"machine time: {sum(found.seconds for found in cells) / 3600:,.1f} hours"
+    versions = [found.run.stints[0].versions for found in cells]
+    yield "software: " + ", ".join(f"{name} {_texts(told[name] for told in versions)}" for name in versions[0])
 
 
-def _all(cells: Sequence[dict], name: str) -> str:
+def _all(cells: Sequence[FinishedCell], name: str) -> str:
     """A setting's values."""
-    return _texts(cell["settings"][name] for cell in cells)
+    return _texts(found.settings[name] for found in cells)
 
 
 def _texts(values: Iterable[object]) -> str:

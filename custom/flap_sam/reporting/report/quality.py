@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from flap_sam.data.picture import colour_of
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import comparison
+from flap_sam.reporting.cell import FinishedCell
 from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Picture, Section, Table
 from flap_sam.reporting.report.run import Run
@@ -85,7 +86,7 @@ def _classes(run: Run) -> list[str]:
     return told[0] if told and len(told[0]) == len(numbered) and all(names == told[0] for names in told) else numbered
 
 
-def compared(cells: Sequence[dict]) -> Section:
+def compared(cells: Sequence[FinishedCell]) -> Section:
     """The table of a grid, and its federated rows against their traffic."""
     rows, sites = comparison.rows(cells), comparison.sites_of(cells)
     table = Table(

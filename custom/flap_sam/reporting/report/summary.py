@@ -6,11 +6,12 @@ from datetime import datetime
 from flap_sam.experiment import Experiment
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting import comparison
+from flap_sam.reporting.cell import FinishedCell
 from flap_sam.reporting.report import provenance, quality, rounds
 from flap_sam.reporting.report.page import Page, Section
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.results import BEST, FINAL
-from flap_sam.reporting.run_record import FEDERATED, RunRecord
+from flap_sam.reporting.run_record import FEDERATED
 from flap_sam.reporting.text import count, figure, size
 from flap_sam.sam.weights import NOTICES, Origin
 
@@ -19,7 +20,7 @@ PATIENTS = "This page shows slices of patients, from the sites' own folders. Do 
 SETTING_NAMES = {"federated": "Federated run", "local": "Local run, one site alone", "centralized": "Centralised run"}
 
 
-def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
+def of_run(run: Run, cells: Sequence[FinishedCell] = ()) -> Page:
     """The page of a run.
 
     Args:
@@ -53,16 +54,14 @@ def of_run(run: Run, cells: Sequence[dict] = ()) -> Page:
     )
 
 
-def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Experiment) -> Page:
-    """The page of a grid of runs.
-
-    Args:
-        records: of all its cells; experiment: of one of them, resolved.
-    """
-    rows = comparison.rows(cells)
+def of_grid(cells: Sequence[FinishedCell]) -> Page:
+    """The page of a grid of runs."""
+    rows, records = comparison.rows(cells), [cell.run for cell in cells]
+    shown = next((cell for cell in cells if cell.setting == FEDERATED), cells[0])
+    experiment = Experiment.from_dict({**shown.settings})
     best = max(rows, key=lambda row: mean_of_known(row.means()) or 0.0)
     varied = _varied(cells)
-    seeds = sorted({cell["seed"] for cell in cells})
+    seeds = sorted({cell.seed for cell in cells})
     return Page(
         title="Comparison of runs",
         facts=[
@@ -76,7 +75,7 @@ def of_grid(cells: Sequence[dict], records: Sequence[RunRecord], experiment: Exp
             ("Runs", str(len(cells)), f"{count(len(seeds), 'seed')}: {', '.join(map(str, seeds))}"),
             ("Sites", str(len(comparison.sites_of(cells))), ", ".join(comparison.sites_of(cells))),
             ("Highest test Dice", figure(mean_of_known(best.means())), f"{best.label}, {best.setting}"),
-            ("Time", f"{sum(cell['seconds'] for cell in cells) / 60:,.1f} min", "all runs together"),
+            ("Time", f"{sum(cell.seconds for cell in cells) / 60:,.1f} min", "all runs together"),
         ],
         sections=[
             quality.compared(cells),
@@ -97,9 +96,9 @@ def notices(runs: Iterable[tuple[bool, Origin]]) -> list[str]:
     return demo + [notice for origin, notice in NOTICES.items() if origin in origins]
 
 
-def _varied(cells: Sequence[dict]) -> list[str]:
+def _varied(cells: Sequence[FinishedCell]) -> list[str]:
     """The settings, and last the seed, in which the cells differ."""
-    found = [cell["changes"] | {"seed": cell["seed"]} for cell in cells]
+    found = [{**cell.changes, "seed": cell.seed} for cell in cells]
     differing = {name for own in found for name in own if any(name not in o or o[name] != own[name] for o in found)}
     return sorted(differing, key=lambda name: (name == "seed", name))
 

@@ -1,0 +1,86 @@
+"""What a comparison's final payloads reach on phantom volumes that no site holds, four times as many as its test cases.
+
+    python benchmarks/fresh.py [runs/compare] [--seed 1]
+
+The same scanners draw every case of the phantom anew, with another seed; all of them are predicted. Prints the
+comparison's table of them, a table by class, and what they say to the paper's claims. A site's own gates of a mixture
+of experts are not in a payload: there every expert counts alike.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from flap_sam.data.prepare import prepare
+from flap_sam.data.sources import phantom
+from flap_sam.data.store import SiteStore, sites
+from flap_sam.inference.model import Model
+from flap_sam.means import mean_of_known
+from flap_sam.reporting import cell, claims, comparison
+from flap_sam.reporting.cell import CELL, FinishedCell
+from flap_sam.reporting.text import markdown_table
+from flap_sam.site import Site
+from flap_sam.training.evaluate import mean_by_class, score
+from flap_sam.training.scores import ByClass
+
+SPLITS = ("train", "validation", "test")
+
+
+def draw(folder: Path, seed: int) -> dict[str, SiteStore]:
+    """The stores of a phantom of another seed than the demo's, by site."""
+    volumes, store = folder / "volumes", folder / "store"
+    phantom.generate(volumes, seed=seed)
+    prepare("phantom", volumes, store)
+    return {site: SiteStore.open(store, site) for site in sites(store)}
+
+
+def dice_by_class(model: Model, store: SiteStore) -> list[float | None]:
+    """Of every class, mean over all cases of a site."""
+    scores = [
+        case.dice
+        for split in SPLITS
+        for case in score(model.network, store, split, model.experiment, torch.device("cpu"), "float32")
+    ]
+    return mean_by_class(scores, model.experiment.classes)
+
+
+def scored(folder: Path, stores: Mapping[str, SiteStore]) -> tuple[FinishedCell, dict[str, ByClass]]:
+    """A finished cell with the Dice on the stores in place of its own, and by class; a local one on its site's."""
+    found = cell.read(folder)
+    model = Model.load(folder / found.payload, Site.read(None).checkpoint)
+    own = {site: dice_by_class(model, store) for site, store in stores.items() if found.site in (None, site)}
+    return replace(found, dice={site: mean_of_known(dice) for site, dice in own.items()}), own
+
+
+def of_class(found: FinishedCell, own: Mapping[str, ByClass], number: int) -> FinishedCell:
+    return replace(found, dice={site: dice[number] for site, dice in own.items()})
+
+
+def verdict_table(cells: Sequence[FinishedCell]) -> str:
+    verdicts = claims.verdicts(comparison.rows(cells), sorted({found.seed for found in cells}))
+    lines = [[str(found.claim), found.answer, found.figures] for found in verdicts]
+    return markdown_table(["claim", "", "figures"], lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comparison", type=Path, nargs="?", default=Path("runs/compare"), help="its --out")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn volumes; the demo's is 0")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stores = draw(Path(folder), arguments.seed)
+        found = [scored(note.parent, stores) for note in sorted(arguments.comparison.glob(f"*/{CELL}"))]
+        classes = next(iter(stores.values())).manifest.classes
+    cells, names = [one for one, _ in found], list(stores)
+    print(f"Mean of {', '.join(classes)}\n\n{comparison.markdown(comparison.rows(cells), names)}")
+    for number, name in enumerate(classes):
+        rows = comparison.rows([of_class(one, own, number) for one, own in found])
+        print(f"{name}\n\n{comparison.markdown(rows, names)}")
+    print(verdict_table(cells))
+
+
+if __name__ == "__main__":
+    main()
