@@ -1,15 +1,15 @@
-"""What a comparison's final payloads reach on phantom volumes that no site holds, four times as many as its test cases.
+"""What the final payloads of a comparison on the phantom reach on volumes that no site holds.
 
-    python benchmarks/fresh.py [runs/compare] [--seed 1]
+    python benchmarks/fresh.py [runs/compare] [--seed 1] > docs/results_fresh.md
 
-The same scanners draw every case of the phantom anew, with another seed; all of them are predicted. Prints the
-comparison's table of them, a table by class, and what they say to the paper's claims. A site's own gates of a mixture
-of experts are not in a payload: there every expert counts alike.
+The same scanners draw every case of the phantom anew, with another seed, and all of them are predicted: four times as
+many as there are test cases. A site's own gates of a mixture of experts are not in a payload; here every expert counts
+alike.
 """
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from flap_sam.inference.model import Model
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import cell, claims, comparison
 from flap_sam.reporting.cell import CELL, FinishedCell
-from flap_sam.reporting.text import markdown_table
 from flap_sam.site import Site
 from flap_sam.training.evaluate import mean_by_class, score
 from flap_sam.training.scores import ByClass
@@ -59,10 +58,20 @@ def of_class(found: FinishedCell, own: Mapping[str, ByClass], number: int) -> Fi
     return replace(found, dice={site: dice[number] for site, dice in own.items()})
 
 
-def verdict_table(cells: Sequence[FinishedCell]) -> str:
-    verdicts = claims.verdicts(comparison.rows(cells), sorted({found.seed for found in cells}))
-    lines = [[str(found.claim), found.answer, found.figures] for found in verdicts]
-    return markdown_table(["claim", "", "figures"], lines)
+def page(found: Sequence[tuple[FinishedCell, dict[str, ByClass]]], stores: Mapping[str, SiteStore]) -> Iterator[str]:
+    """The parts of a page in Markdown."""
+    cells, names = [one for one, _ in found], list(stores)
+    classes = next(iter(stores.values())).manifest.classes
+    yield "# The comparison on fresh volumes"
+    yield "Made by `benchmarks/fresh.py`: the final payloads of `docs/results.md` on volumes that no site holds."
+    yield "Cases: " + ", ".join(f"{name} {len(store.manifest.cases)}" for name, store in stores.items()) + "."
+    yield claims.markdown(claims.verdicts(comparison.rows(cells), sorted({cell.seed for cell in cells})))
+    yield claims.RULE
+    yield f"## Mean of {' and '.join(classes)}"
+    yield comparison.markdown(comparison.rows(cells), names)
+    for number, name in enumerate(classes):
+        yield f"## {name.capitalize()}"
+        yield comparison.markdown(comparison.rows([of_class(one, own, number) for one, own in found]), names)
 
 
 def main() -> None:
@@ -73,13 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stores = draw(Path(folder), arguments.seed)
         found = [scored(note.parent, stores) for note in sorted(arguments.comparison.glob(f"*/{CELL}"))]
-        classes = next(iter(stores.values())).manifest.classes
-    cells, names = [one for one, _ in found], list(stores)
-    print(f"Mean of {', '.join(classes)}\n\n{comparison.markdown(comparison.rows(cells), names)}")
-    for number, name in enumerate(classes):
-        rows = comparison.rows([of_class(one, own, number) for one, own in found])
-        print(f"{name}\n\n{comparison.markdown(rows, names)}")
-    print(verdict_table(cells))
+    print("\n\n".join(part.strip() for part in page(found, stores)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flap_sam.means import mean_of_known, spread_of_known
 from flap_sam.reporting.comparison import Row
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
-from flap_sam.reporting.text import count, mean_and_spread
+from flap_sam.reporting.text import count, markdown_table, mean_and_spread
 
 YES, NO, UNDECIDED = "yes", "no", "not decided"
 RULE = (
@@ -73,6 +73,12 @@ def verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> list[Verdict]:
     """
     found = {Side(row.label, row.setting): row for row in rows}
     return [_verdict(claim, found, seeds) for claim in CLAIMS if {claim.one, claim.other} & found.keys()]
+
+
+def markdown(found: Sequence[Verdict]) -> str:
+    """Verdicts as a table in GitHub's form."""
+    lines = [[str(verdict.claim), f"**{verdict.answer}**", verdict.figures] for verdict in found]
+    return markdown_table(["claim", "", "figures"], lines)
 
 
 def traffic_ratio(one: Row, other: Row) -> float | None:

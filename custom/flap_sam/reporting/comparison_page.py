@@ -85,10 +85,9 @@ def _texts(values: Iterable[object]) -> str:
 
 def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
     """What became of the paper's claims; nothing where the cells are not of them."""
-    lines = [[str(found.claim), f"**{found.answer}**", found.figures] for found in claims.verdicts(rows, seeds)]
-    if lines:
+    if found := claims.verdicts(rows, seeds):
         yield "## What reproduces"
-        yield markdown_table(["claim", "", "figures"], lines)
+        yield claims.markdown(found)
         yield claims.RULE
 
 
