@@ -81,10 +81,10 @@ class FinishedCell(CellNote):
         up, down: megabytes that a site sent and received in a round; None without a federation.
     """
 
-    run: RunRecord
     dice: Mapping[str, float | None]
     up: float | None
     down: float | None
+    run: RunRecord
 
 
 def read(folder: Path) -> FinishedCell:
