@@ -163,10 +163,6 @@ class Comparison:
         return seconds
 
 
-def _by_key(cells: Iterable[dict]) -> dict[Key, dict]:
-    return {(cell["setting"], cell["site"], cell["experiment"]): cell for cell in cells}
-
-
 def _by_key(cells: Iterable[FinishedCell]) -> dict[Key, FinishedCell]:
     return {cell.key: cell for cell in cells}
 
