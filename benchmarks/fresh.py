@@ -20,7 +20,7 @@ from flap_sam.data.store import SiteStore, sites
 from flap_sam.inference.model import Model
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import cell, claims, comparison
-from flap_sam.reporting.cell import CELL, FinishedCell
+from flap_sam.reporting.cell import FinishedCell
 from flap_sam.site import Site
 from flap_sam.training.evaluate import mean_by_class, score
 from flap_sam.training.scores import ByClass
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stores = draw(Path(folder), arguments.seed)
-        found = [scored(note.parent, stores) for note in sorted(arguments.comparison.glob(f"*/{CELL}"))]
+        found = [scored(own, stores) for own in comparison.folders(arguments.comparison)]
     print("\n\n".join(part.strip() for part in page(found, stores)))
 
 

@@ -4,6 +4,7 @@ import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.reporting.cell import CELL, read, read_lines, write_lines
 from flap_sam.reporting.results import TEST_DICE
+from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
 
 from tests.reporting.cells import note, row
@@ -63,6 +64,15 @@ def test_a_cell_without_the_test_dice_of_its_final_payload_is_named(tmp_path):
     del scores["payloads"]["final"]
     (folder / TEST_DICE).write_text(json.dumps(scores))
     with pytest.raises(FlapSamError, match=TEST_DICE):
+        read(folder)
+
+
+@pytest.mark.parametrize("setting", [FEDERATED, LOCAL])
+def test_a_cell_whose_round_log_is_cut_off_is_named(tmp_path, setting):
+    folder = made_run(tmp_path)
+    note(setting, None, {}, 1, EXPERIMENT, SITES).write(folder)
+    (folder / ROUND_LOG).write_text((folder / ROUND_LOG).read_text()[:-30])
+    with pytest.raises(FlapSamError, match="is damaged: in line 3"):
         read(folder)
 
 

@@ -100,14 +100,15 @@ def read(folder: Path) -> FinishedCell:
             f"Cell {folder} cannot be read ({error}); remove it, and `compare` runs it again."
         ) from error
     tests, _ = read_test_dice(folder)
-    rounds = round_log.read(folder) if note.setting == FEDERATED else []
+    rounds = round_log.read(folder)
+    federated = rounds if note.setting == FEDERATED else []
     numbered = {f"site-{i}": name for i, name in enumerate(note.sites, 1)}
     return FinishedCell(
         **vars(note),
         run=run_record.read(folder),
         dice={numbered.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
-        up=_megabytes(rounds, "bytes_up"),
-        down=_megabytes(rounds, "bytes_down"),
+        up=_megabytes(federated, "bytes_up"),
+        down=_megabytes(federated, "bytes_down"),
     )
 
 

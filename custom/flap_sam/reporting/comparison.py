@@ -51,7 +51,12 @@ class Row:
 
 def read(out: Path) -> list[FinishedCell]:
     """The finished cells below a folder."""
-    return [cell.read(note.parent) for note in sorted(out.glob(f"*/{CELL}"))]
+    return [cell.read(folder) for folder in folders(out)]
+
+
+def folders(out: Path) -> list[Path]:
+    """The folders of the finished cells below a folder."""
+    return sorted(note.parent for note in out.glob(f"*/{CELL}"))
 
 
 def rows(cells: Sequence[FinishedCell]) -> list[Row]:
