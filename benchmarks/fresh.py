@@ -79,9 +79,12 @@ def main() -> None:
     parser.add_argument("comparison", type=Path, nargs="?", default=Path("runs/compare"), help="its --out")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn volumes; the demo's is 0")
     arguments = parser.parse_args()
+    folders = comparison.folders(arguments.comparison)
+    if not folders:
+        parser.error(f"{arguments.comparison} holds no finished cell; run flap-sam compare --out there first")
     with tempfile.TemporaryDirectory() as folder:
         stores = draw(Path(folder), arguments.seed)
-        found = [scored(own, stores) for own in comparison.folders(arguments.comparison)]
+        found = [scored(own, stores) for own in folders]
     print("\n\n".join(part.strip() for part in page(found, stores)))
 
 

@@ -1,9 +1,10 @@
-"""JSON as a dataclass: all its fields are there and of their types, or one sentence names the first that is not."""
+"""JSON as dataclasses: all its fields are there and of their types, or one sentence names the first that is not."""
 
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -28,6 +29,23 @@ def read(kind: type[T], text: str | bytes) -> T:
         raise ValueError(f"it is no JSON from character {error.pos + 1} on") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def read_lines(kind: type[T], file: Path) -> list[T]:
+    """The dataclasses that a file holds, a line of JSON each; see `read`.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError: as of `read`; names the line.
+    """
+    return [_line(kind, number, line) for number, line in enumerate(file.read_bytes().splitlines(), 1)]
+
+
+def _line(kind: type[T], number: int, line: bytes) -> T:
+    try:
+        return read(kind, line)
+    except ValueError as error:
+        raise ValueError(f"in line {number} {error}") from error
 
 
 def _value(path: str, kind: Any, found: object) -> Any:

@@ -160,7 +160,7 @@ def test_a_page_of_something_else_is_neither_taken_nor_lost(run, tmp_path, monke
         run(grid, page=page)
     assert cells.read_bytes() == before
     cells.write_bytes(before[:-30])
-    with pytest.raises(FlapSamError, match=r"Line 1 of .*page\.jsonl is no finished cell \(it is no JSON"):
+    with pytest.raises(FlapSamError, match=r"page\.jsonl are damaged: in line 1 it is no JSON"):
         run(grid, page=page)
 
 

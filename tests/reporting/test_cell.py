@@ -54,7 +54,7 @@ def test_a_damaged_note_or_line_is_named_with_its_field(tmp_path, field, value, 
     file.write_text(f"{first}\n{json.dumps(json.loads(second) | {field: value})}\n")
     with pytest.raises(FlapSamError) as caught:
         read_lines(file)
-    assert f"Line 2 of {file} is no finished cell ({sentence}" in str(caught.value)
+    assert f"Cells {file} are damaged: in line 2 {sentence}" in str(caught.value)
 
 
 def test_a_cell_without_the_test_dice_of_its_final_payload_is_named(tmp_path):

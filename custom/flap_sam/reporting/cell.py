@@ -119,25 +119,19 @@ def read_lines(file: Path) -> list[FinishedCell]:
         FlapSamError: the file is missing, or a line of it damaged.
     """
     try:
-        lines = file.read_text().splitlines()
-    except (OSError, ValueError) as error:
+        return typed.read_lines(FinishedCell, file)
+    except OSError as error:
         raise FlapSamError(f"Cells {file} cannot be read ({error}); point to others, or run them again.") from error
-    return [_from_line(file, number, line) for number, line in enumerate(lines, 1)]
+    except ValueError as error:
+        raise FlapSamError(
+            f"Cells {file} are damaged: {error}; take the line out, and `compare` runs the cell again."
+        ) from error
 
 
 def write_lines(file: Path, cells: Iterable[FinishedCell]) -> None:
     """Write a line of JSON for every cell."""
     with replacing(file) as stream:
         stream.write("".join(json.dumps(asdict(cell)) + "\n" for cell in cells).encode())
-
-
-def _from_line(file: Path, number: int, line: str) -> FinishedCell:
-    try:
-        return typed.read(FinishedCell, line)
-    except ValueError as error:
-        raise FlapSamError(
-            f"Line {number} of {file} is no finished cell ({error}); take it out, and `compare` runs it again."
-        ) from error
 
 
 def _megabytes(rounds: Sequence[RoundRecord], entry: str) -> float | None:

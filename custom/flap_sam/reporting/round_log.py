@@ -87,22 +87,17 @@ def read(folder: Path) -> list[RoundRecord]:
     """
     path = folder / ROUND_LOG
     try:
-        lines = path.read_bytes().splitlines()
+        rounds = typed.read_lines(RoundRecord, path)
     except OSError as error:
         raise FlapSamError(f"Round log {path} cannot be read ({error}); point to the folder of a run.") from error
-    if not lines:
-        raise FlapSamError(f"Round log {path} holds no round; wait until the first one has closed.")
-    return [_record(path, number, line) for number, line in enumerate(lines, 1)]
-
-
-def _record(path: Path, number: int, line: bytes) -> RoundRecord:
-    try:
-        return typed.read(RoundRecord, line)
     except ValueError as error:
         raise FlapSamError(
-            f"Round log {path} is damaged: in line {number} {error}; remove the line if the run was stopped while it "
-            "wrote it, or run it again."
+            f"Round log {path} is damaged: {error}; remove the line if the run was stopped while it wrote it, or run "
+            "it again."
         ) from error
+    if not rounds:
+        raise FlapSamError(f"Round log {path} holds no round; wait until the first one has closed.")
+    return rounds
 
 
 def site_line(number: int, site: str, record: SiteRecord) -> str:
