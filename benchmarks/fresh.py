@@ -21,6 +21,7 @@ from flap_sam.inference.model import Model
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import cell, claims, comparison
 from flap_sam.reporting.cell import FinishedCell
+from flap_sam.reporting.report.summary import notices
 from flap_sam.site import Site
 from flap_sam.training.evaluate import mean_by_class, score
 from flap_sam.training.scores import ByClass
@@ -63,7 +64,8 @@ def page(found: Sequence[tuple[FinishedCell, dict[str, ByClass]]], stores: Mappi
     cells, names = [one for one, _ in found], list(stores)
     classes = next(iter(stores.values())).manifest.classes
     yield "# The comparison on fresh volumes"
-    yield "Made by `benchmarks/fresh.py`: the final payloads of `docs/results.md` on volumes that no site holds."
+    yield "Made by `benchmarks/fresh.py`: the final payloads of a comparison on volumes that no site holds."
+    yield from (f"> {notice}" for notice in notices((cell.run.demo, cell.run.weights) for cell in cells))
     yield "Cases: " + ", ".join(f"{name} {len(store.manifest.cases)}" for name, store in stores.items()) + "."
     yield claims.markdown(claims.verdicts(comparison.rows(cells), sorted({cell.seed for cell in cells})))
     yield claims.RULE
@@ -82,6 +84,8 @@ def main() -> None:
     folders = comparison.folders(arguments.comparison)
     if not folders:
         parser.error(f"{arguments.comparison} holds no finished cell; run flap-sam compare --out there first")
+    if (source := cell.read(folders[0]).data.source) != "phantom":
+        parser.error(f"{arguments.comparison} holds cells of {source}; only the phantom can be drawn anew")
     with tempfile.TemporaryDirectory() as folder:
         stores = draw(Path(folder), arguments.seed)
         found = [scored(own, stores) for own in folders]

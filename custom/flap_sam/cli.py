@@ -167,7 +167,7 @@ def compare(
     vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
     seeds: Annotated[str | None, typer.Option(help="of everything random; a preset's own, else 1234")] = None,
     changes: Changes = None,
-    threads: Annotated[int | None, typer.Option(help="sites that work at a time; all if left out")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
     page: Annotated[
         Path | None,
         typer.Option(help="a .md file: tables, figure, claims; what the .jsonl beside it holds is not run again"),

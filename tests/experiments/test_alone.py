@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
+from flap_sam.experiments import alone
 from flap_sam.experiments.alone import train
 from flap_sam.experiments.job import Job
 from flap_sam.federation import payload
@@ -13,6 +14,7 @@ from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 from flap_sam.training.pictures import pictures_below, read
+from flap_sam.training.trainer import Trainer
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 3, "backbone": "vit_tiny"}
@@ -74,8 +76,31 @@ def test_progress_and_rounds_are_said(job, tmp_path, monkeypatch):
     assert all(words in line for words, line in zip(a_round * 2, said, strict=True))
 
 
-def test_the_gates_of_the_best_payload_are_its_own(job, tmp_path):
+def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypatch):
+    trained, scored = [], []
+    monkeypatch.setattr(alone, "improves", lambda _, best: best is None)  # the first is the best
+    train_round, score = Trainer.train, alone.score
+
+    def gates(network) -> dict:
+        return {name: p.detach().clone() for name, p in network.named_parameters() if "gate" in name}
+
+    def train_and_note(trainer, *words, **more):
+        result = train_round(trainer, *words, **more)
+        trained.append(gates(trainer.network))
+        return result
+
+    def score_and_note(network, store, split, *words):
+        if split == "test":
+            scored.append(gates(network))
+        return score(network, store, split, *words)
+
+    monkeypatch.setattr(Trainer, "train", train_and_note)
+    monkeypatch.setattr(alone, "score", score_and_note)
     out, _, _ = run(job, tmp_path, "local", "site-1", adapter="mole")
+    first, last = trained
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+    for found, expected in zip(scored, [last] * 3 + [first] * 3, strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL]).tensors)
 
 

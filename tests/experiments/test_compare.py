@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from flap_sam.experiments import compare, presets
 from flap_sam.experiments.compare import Comparison
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
+from flap_sam.federation.conduct import Conduct
 from flap_sam.reporting import comparison
 from flap_sam.reporting.cell import CELL, read_lines
 
@@ -173,6 +175,26 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
     assert [name.rpartition("_")[0] for name in there] == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
+def test_so_is_one_that_the_machine_cannot_run(run, monkeypatch):
+    def exhausted(*_) -> None:
+        raise RuntimeError("out of memory\nand so on")
+
+    monkeypatch.setattr(compare, "train", exhausted)
+    failures, _ = run(Grid(["centralized"], {"method": ["pdecft", "decft"]}))
+    assert failures == [
+        f"centralized_method={method}_seed=1: It failed with RuntimeError: out of memory"
+        for method in ("pdecft", "decft")
+    ]
+
+
+def test_a_folder_is_named_without_what_breaks_paths(run, tmp_path):
+    grid = Grid(["centralized"], {"method": ["pdecft"], "ranks": [{"site-1": 2}], "dataset": ["CT/MR"]})
+    assert run(grid)[0] == []
+    assert run(grid)[1] == ["1 of 1" + THERE]
+    (note,) = (tmp_path / "out").rglob(CELL)
+    assert note.parent.name.startswith("centralized_method=pdecft_ranks=--site-1---2-_dataset=CT-MR_seed=1_")
+
+
 def test_what_cannot_be_is_refused(run, tmp_path):
     with pytest.raises(FlapSamError, match="no setting alone"):
         run(Grid(ALONE, {}), settings=["alone"])
@@ -187,12 +209,16 @@ def test_a_run_costs_what_its_data_is(job, tmp_path):
     assert costs == {"A": 4 / 14, "B": 7 / 14, "C": 3 / 14, None: 1.0}
 
 
-def test_a_federated_cell_runs_in_the_simulator(run, tmp_path):
+def test_a_federated_cell_runs_in_the_simulator(run, job, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
+    otherwise, plan = replace(job, conduct=Conduct(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
+    with pytest.raises(FlapSamError, match=r"cells of the conduct \{.*'sites_a_round': None.* now .*sites_a_round=2"):
+        Comparison(otherwise, tmp_path / "out", plan)
     cell = comparison.read(tmp_path / "out")[0]
     assert cell.dice.keys() == {"A", "B", "C"}, "by the store's names"
     assert cell.up > 0.3 > cell.down, "in the only round nothing came down but the experiment"
-    assert not (tmp_path / "out/federated_seed=1/work").exists()
+    (folder,) = (tmp_path / "out").glob("federated_seed=1_*")
+    assert not (folder / "work").exists()
 
 
 def command(monkeypatch, *words: str) -> int:

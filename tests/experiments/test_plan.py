@@ -36,3 +36,8 @@ def test_seeds_are_said_once():
         Plan(grids, [1, 1])
     with pytest.raises(FlapSamError, match="name its --seeds"):
         Plan(grids, [1, 2]).changed({"seed": 3}, None)
+    with pytest.raises(FlapSamError, match="not set with --vary; name its --seeds"):
+        Grid(["centralized"], {"seed": [1, 2]})
+    for wrong in ("one", [1], True, 1.0):
+        with pytest.raises(FlapSamError, match="is no whole number; name --seeds like"):
+            Plan(grids, [2, wrong])

@@ -26,6 +26,16 @@ def test_a_cell_is_its_note_and_its_results(tmp_path):
     assert (read(folder).up, read(folder).down) == (None, None), "nothing is sent without a federation"
 
 
+def test_a_site_that_the_store_calls_by_a_number_keeps_its_name(tmp_path):
+    sites = ("site-0", "site-1", "site-10", "site-2")
+    folder = made_run(tmp_path, sites=sites)
+    note(FEDERATED, None, {}, 1, EXPERIMENT, sites).write(folder)
+    of_kidneys = [round(2 * dice, 2) for dice in read(folder).dice.values()]
+    assert dict(zip(read(folder).dice, of_kidneys, strict=True)) == {
+        site: 2 * (0.5 + k / 100) for k, site in enumerate(sites)
+    }
+
+
 def test_lines_are_read_as_they_were_written(tmp_path):
     cells = [*row(0.5, 0.6), *row(0.3, setting=LOCAL, method="decft")]
     write_lines(tmp_path / "cells.jsonl", cells)

@@ -43,3 +43,21 @@ def test_sites_that_are_missing_leave_the_mean_of_the_sites_open():
     (partial,) = comparison.rows(cells[:-1])
     assert partial.by_seed() == {1: 0.51}
     assert partial.dice == {"A": [0.5, 0.7], "B": [0.52, None]}
+    assert comparison.texts(partial, ["A", "B"])[-1] == "2.0", "minutes of a part are not those of a seed"
+
+
+def test_the_same_run_counts_once():
+    first, again = cell(0.5), replace(cell(0.5), experiment="its backbone said, not left out")
+    (found,) = comparison.rows([first, again, cell(0.7, seed=2)])
+    assert (found.dice["A"], found.minutes) == ([0.5, 0.7], [1.0, 1.0])
+
+
+def test_a_setting_that_older_cells_do_not_have_is_left_open():
+    older, newer = cell(0.5), cell(0.6, seed=2)
+    older = replace(older, settings={name: value for name, value in older.settings.items() if name != "proximal"})
+    longer = replace(cell(0.7, seed=3), settings={**newer.settings, "proximal": 0.5})
+    assert {row.label for row in comparison.rows([older, newer, longer])} == {
+        "flap_sam, proximal None",
+        "flap_sam, proximal 0.0",
+        "flap_sam, proximal 0.5",
+    }

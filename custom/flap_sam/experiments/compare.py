@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -18,6 +19,7 @@ from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
+from flap_sam.federation.conduct import Conduct
 from flap_sam.files import sha256
 from flap_sam.reporting import cell as finished
 from flap_sam.reporting import comparison, comparison_page
@@ -28,6 +30,8 @@ from flap_sam.reporting.text import count
 from flap_sam.sam.weights import Weights, weights_for
 from flap_sam.site import Site
 
+UNFIT = re.compile(r"[^\w=.,-]")  # for the name of a folder
+
 
 class Comparison:
     """A plan of a job's experiments on the configured data, and the folder of its cells.
@@ -37,8 +41,8 @@ class Comparison:
             already are not run again, wherever they were run.
 
     Raises:
-        FlapSamError: there is no data, `out` or the page holds cells of other data or another
-            start, the page holds some of another plan, or its name is not that of one.
+        FlapSamError: there is no data, `out` or the page holds cells of other data, another start or
+            another conduct, the page holds some of another plan, or its name is not that of one.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
@@ -122,6 +126,12 @@ class Comparison:
                 raise FlapSamError(
                     f"{place} holds cells that did not start from {self.weights}; choose another {option}."
                 )
+            conduct = found.run.stints[0].conduct
+            if found.setting == FEDERATED and Conduct.from_dict(conduct) != self.job.conduct:
+                raise FlapSamError(
+                    f"{place} holds cells of the conduct {conduct}, but the job's is now {self.job.conduct}; choose "
+                    f"another {option}."
+                )
 
     def _key(self, cell: Cell) -> Key:
         try:
@@ -138,12 +148,12 @@ class Comparison:
         """Run a cell, and only then say what its folder holds; the seconds that it took."""
         start = time.perf_counter()
         changes = self.plan.changes(cell)
-        folder = self.out / f"{cell.name}_{self.job.experiment(changes).digest()[:8]}"
+        folder = self.out / f"{UNFIT.sub('-', cell.name)}_{self.job.experiment(changes).digest()[:8]}"
         shutil.rmtree(folder, ignore_errors=True)
         if cell.setting == FEDERATED:
             _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
         else:
-            train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
+            _train(self.job, cell, changes, folder)
         seconds = time.perf_counter() - start
         note = CellNote(
             job=self.job.folder.resolve().name,
@@ -175,6 +185,14 @@ def _start(weights: Weights) -> str:
         return sha256(weights.file)
     except OSError as error:
         raise FlapSamError(f"Checkpoint {weights.file} cannot be read ({error}); see FLAP_SAM_CHECKPOINT.") from error
+
+
+def _train(job: Job, cell: Cell, changes: dict, folder: Path) -> None:
+    """Run without a federation; what the machine refuses, memory or disk, is this cell's failure alone."""
+    try:
+        train(job, cell.setting, cell.site, changes, folder, lambda _: None)
+    except (RuntimeError, MemoryError, OSError) as error:
+        raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:

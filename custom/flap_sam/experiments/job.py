@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+from flap_sam.federation.conduct import Conduct
 
 SERVER_CONFIG = Path("app/config/config_fed_server.json")
 CLIENT_CONFIG = Path("app/config/config_fed_client.json")
@@ -17,24 +18,25 @@ class Job:
     """A job as its folder says it.
 
     Args:
-        settings: of the experiment, as the job has them.
+        settings: of the experiment, as the job has them; conduct: of its runs.
         demo: the procedural source for sites without data; None where the job has none.
     """
 
     folder: Path
     settings: dict
+    conduct: Conduct
     demo: str | None
 
     @classmethod
     def read(cls, folder: Path) -> "Job":
-        """Raises a FlapSamError where the folder holds no job of this project."""
+        """Raises a FlapSamError where the folder holds no job of this project, or its conduct is wrong."""
         server, client = _read(folder / SERVER_CONFIG), _read(folder / CLIENT_CONFIG)
         try:
             settings = dict(server["experiment"])
             demo = client["executors"][0]["executor"].get("args", {}).get("demo")
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise FlapSamError(f"Job {folder} has no {error} where its configuration names the experiment.") from error
-        return cls(folder, settings, demo)
+        return cls(folder, settings, Conduct.from_dict(server.get("conduct")), demo)
 
     def experiment(self, changes: dict | None = None) -> Experiment:
         """The experiment, some of its settings changed."""

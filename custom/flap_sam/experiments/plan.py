@@ -37,7 +37,7 @@ class Grid:
         settings: of `run_record.SETTINGS`.
 
     Raises:
-        FlapSamError: one of them is none.
+        FlapSamError: one of them is none, or the seed is varied.
     """
 
     settings: Sequence[str]
@@ -45,6 +45,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         check_settings(self.settings)
+        _check_no_seed(self.varied, "--vary")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Plan:
         fixed: settings in place of the job's, of all cells that do not vary them.
 
     Raises:
-        FlapSamError: a seed is there twice, or among the fixed settings.
+        FlapSamError: a seed is no whole number, is there twice, or among the fixed settings.
     """
 
     grids: Sequence[Grid]
@@ -64,10 +65,11 @@ class Plan:
     fixed: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if wrong := [seed for seed in self.seeds if type(seed) is not int]:
+            raise FlapSamError(f"The seed {wrong[0]!r} is no whole number; name --seeds like 1,2,3.")
         if len(set(self.seeds)) < len(self.seeds):
             raise FlapSamError(f"The seeds {', '.join(map(str, self.seeds))} hold one twice; name each once.")
-        if "seed" in self.fixed:
-            raise FlapSamError("The seed of a comparison is not set with --set; name its --seeds.")
+        _check_no_seed(self.fixed, "--set")
 
     def changed(self, fixed: Mapping[str, object], seeds: Sequence[int] | None) -> "Plan":
         """This plan with more settings fixed, and other seeds unless they are None."""
@@ -93,3 +95,8 @@ def check_settings(settings: Collection[str]) -> None:
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
         raise FlapSamError(f"There is no setting {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}.")
+
+
+def _check_no_seed(settings: Collection[str], option: str) -> None:
+    if "seed" in settings:
+        raise FlapSamError(f"The seed of a comparison is not set with {option}; name its --seeds.")

@@ -26,7 +26,7 @@ class Scenes:
     Args:
         images: float32 [b, S, S] in 0..1.
         masks: bool [b, m, S, S], what can be pointed at: every shape as far as it is seen, with its parts; every part;
-            every shape without its parts; and two shapes of one kind together. Some are empty.
+            every shape without its parts; and twice two shapes together. Some are empty.
     """
 
     images: Tensor
@@ -49,8 +49,7 @@ def draw(count: int, side: int, seed: int) -> Scenes:
     parts = _parts(random, holders, x, y) & seen.gather(1, owners[..., None, None].expand(-1, -1, side, side))
     images = _painted(random, seen, parts, x, y)
     bare = seen & ~parts.any(1, keepdim=True)
-    together = seen & seen.roll(1, 1)
-    pairs = torch.where(together.flatten(2).any(2)[..., None, None], seen, seen | seen.roll(1, 1))[:, :2]
+    pairs = (seen | seen.roll(1, 1))[:, :2]
     return Scenes(images, torch.cat([seen, parts, bare, pairs], dim=1))
 
 

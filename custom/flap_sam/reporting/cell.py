@@ -102,11 +102,11 @@ def read(folder: Path) -> FinishedCell:
     tests, _ = read_test_dice(folder)
     rounds = round_log.read(folder)
     federated = rounds if note.setting == FEDERATED else []
-    numbered = {f"site-{i}": name for i, name in enumerate(note.sites, 1)}
+    named = {f"site-{i}": name for i, name in enumerate(note.sites, 1)} | {name: name for name in note.sites}
     return FinishedCell(
         **vars(note),
         run=run_record.read(folder),
-        dice={numbered.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
+        dice={named.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
         up=_megabytes(federated, "bytes_up"),
         down=_megabytes(federated, "bytes_down"),
     )

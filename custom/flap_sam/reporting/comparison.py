@@ -1,6 +1,6 @@
 """The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,13 +60,17 @@ def folders(out: Path) -> list[Path]:
 
 
 def rows(cells: Sequence[FinishedCell]) -> list[Row]:
-    """The cells that differ in their seed alone, or in the site they trained on alone, in one row."""
+    """The cells that differ in their seed alone, or in the site they trained on alone, in one row.
+
+    Of cells with the same settings, a default said in one and left out in another, the last one counts.
+    """
     unlike = _unlike(cells)
-    grouped: dict[tuple[str, str], list[FinishedCell]] = {}
+    grouped: dict[tuple[str, str], dict[tuple[int, str | None], FinishedCell]] = {}
     for found in cells:
-        changes = {**found.changes, **{name: found.settings[name] for name in unlike}}
-        grouped.setdefault((label_of(changes), found.setting), []).append(replace(found, changes=changes))
-    return sorted((_row(label, same) for (label, _), same in grouped.items()), key=_place)
+        changes = {**found.changes, **{name: found.settings.get(name) for name in unlike}}
+        row = grouped.setdefault((label_of(changes), found.setting), {})
+        row[found.seed, found.site] = replace(found, changes=changes)
+    return sorted((_row(label, [*same.values()]) for (label, _), same in grouped.items()), key=_place)
 
 
 def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
@@ -112,7 +116,7 @@ def texts(row: Row, sites: Sequence[str]) -> list[str]:
         mean_and_spread(row.means(), 3),
         mean_and_spread(row.up, 2),
         mean_and_spread(row.down, 2),
-        mean_and_spread(row.minutes, 1),
+        mean_and_spread((minutes for minutes, whole in zip(row.minutes, row.whole, strict=True) if whole), 1),
     ]
 
 
@@ -127,9 +131,15 @@ def _unlike(cells: Sequence[FinishedCell]) -> list[str]:
     alike: dict[tuple[str, str], list[Mapping[str, object]]] = {}
     for found in cells:
         alike.setdefault((found.setting, label_of(found.changes)), []).append(found.settings)
-    pairs = [(same[0], other) for same in alike.values() for other in same]
-    names = {name for one, other in pairs for name in one.keys() & other.keys() if one[name] != other[name]}
-    return sorted(names - {"seed"})
+    return sorted({name for same in alike.values() for name in _differing(same)} - {"seed"})
+
+
+def _differing(settings: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """Those that have several values; where one is missing, the software did not know it yet."""
+    for name in set().union(*settings):
+        first, *others = (one[name] for one in settings if name in one)
+        if any(other != first for other in others):
+            yield name
 
 
 def _place(row: Row) -> tuple:
