@@ -278,6 +278,7 @@ def test_a_grid_has_its_table_and_its_figure(tmp_path):
     ]
     assert rows[0][-3] == "1.25", "MB up a round"
     assert "dice-against-traffic-figure_1" in found.ids
+    assert all(words in found.text for words in ("hollow: every site alone", "centralized flap_sam"))
 
 
 FEDERATED_CELL, LOCAL_CELL = ("federated", None, {}), ("local", "A", {})

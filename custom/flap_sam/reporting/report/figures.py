@@ -1,5 +1,6 @@
 """The figures of a report."""
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.means import mean_of_known
+from flap_sam.reporting import comparison_figure
 from flap_sam.reporting.comparison import Row
+from flap_sam.reporting.comparison_figure import SHAPES
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
 from flap_sam.reporting.round_log import LayerRecord
-from flap_sam.reporting.run_record import FEDERATED
+from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
 from flap_sam.training.scores import Evaluation
 
 WIDTH, HEIGHT = 4.2, 2.4  # inches; a phone shows them a little larger
-MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
-KINDS = list(zip(SERIES, MARKERS, strict=True))
-DASHES = ((0, (4, 2)), (0, (1, 1.5)))
+SIGNS = "●■▲◆▼✚✖★"  # of comparison_figure.SHAPES, in a legend
+KINDS = list(zip(SERIES, SHAPES, strict=True))
+DASHES = (((0, (4, 2)), "╌"), ((0, (1, 1.5)), "┄"))
 MOST_LABELS = 12
 LONGEST_LABEL = 24
 
@@ -133,26 +136,20 @@ def energy(run: Run) -> Figure:
 
 
 def dice_against_traffic(rows: Sequence[Row]) -> Figure:
-    """Mean test Dice of every federated row against what a site sends in a round; other settings as lines."""
+    """Mean test Dice of every federated row against what a site sends in a round; all data in one place as a line."""
     title = "Test Dice against traffic"
-    federated = [row for row in rows if row.setting == FEDERATED]
-    others = [row for row in rows if row.setting != FEDERATED]
+    federated, local, centralized = ([row for row in rows if row.setting == s] for s in (FEDERATED, LOCAL, CENTRALIZED))
+    levels = list(zip(centralized, DASHES, strict=False)) if len(centralized) <= len(DASHES) else []
 
     def draw(ax: Axes) -> None:
-        kinds = [*KINDS, *[(MUTED, "o")] * len(federated)]
-        for (colour, mark), row in zip(kinds, federated, strict=False):
-            spread = spread_of_known(row.means()) or 0
-            ax.errorbar(_mean(row.up), _mean(row.means()), spread, color=colour, fmt=mark, markersize=6, elinewidth=0.9)
-        for row, dash in zip(others, DASHES, strict=False) if len(others) <= len(DASHES) else ():
+        comparison_figure.plot(ax, rows, itertools.chain(KINDS, itertools.repeat((MUTED, "o"))))
+        for row, (dash, _) in levels:
             ax.axhline(_mean(row.means()), color=INK, linewidth=1, linestyle=dash)
-        ups = [_mean(row.up) for row in federated]
-        if max(ups) > 10 * min(ups):
-            ax.set_xscale("log")
-        ax.set(xlabel="MB from a site in a round", ylabel="Dice, mean of sites")
 
     legend = _legend(row.label for row in federated)
-    if len(others) <= len(DASHES):
-        legend += [(0, dash, row.setting) for dash, row in zip(("╌", "┄"), others, strict=False)]
+    if {row.label for row in federated} & {row.label for row in local}:
+        legend.append((0, "○", "hollow: every site alone"))
+    legend += [(0, sign, f"{row.setting} {row.label}") for row, (_, sign) in levels]
     return Figure(title, _drawn("dice-against-traffic", title, draw), legend=legend)
 
 
@@ -181,7 +178,7 @@ def _drawn(name: str, title: str, draw: Callable[[Axes], None], height: float = 
 
 
 def _legend(names: Iterable[str]) -> list[tuple[int, str, str]]:
-    return [(number, mark, name) for number, (mark, name) in enumerate(zip(MARKERS.values(), names, strict=False), 1)]
+    return [(number, mark, name) for number, (mark, name) in enumerate(zip(SIGNS, names, strict=False), 1)]
 
 
 def _height(sites: Collection[str]) -> float:
