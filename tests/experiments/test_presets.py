@@ -39,7 +39,8 @@ def test_the_federation_goes_before_what_it_is_compared_with(seed):
     assert settings[:7] == [FEDERATED] * 7
     assert [cell.changes["method"] for cell in seed[:2]] == ["flap_sam", "loradecft"]
     assert [(cell.setting, cell.site) for cell in seed[7:13]] == [(LOCAL, site) for site in SITES]
-    assert FEDERATED not in settings[19:]
+    assert FEDERATED not in settings[17:-2]
+    assert [cell.changes["method"] for cell in seed[-2:]] == ["masam"] * 2, "the most expensive"
 
 
 def test_every_claim_has_its_rows(seed):

@@ -8,15 +8,16 @@ OURS = "flap_sam"
 OTHERS = ("loradecft", "pdecft", "loraft", "decft", "attnft", "fullft")
 
 PRESETS = {
-    "small": Plan(  # the paper's Table 1 and Figure 1, Table 2, Tables D and E, MA-SAM; what is asked most goes first
+    # the paper's Table 1 and Figure 1, Table 2, Tables D and E, MA-SAM: what is asked most first, what costs most last
+    "small": Plan(
         grids=(
             Grid([FEDERATED], {"method": [OURS, *OTHERS]}),
             Grid([LOCAL], {"method": [OURS]}),
             Grid([FEDERATED], {"method": [OURS], "rank": [16, 4]}),
             Grid([FEDERATED], {"method": [OURS], "adapter": ["dora", "mole"]}),
-            Grid([FEDERATED, CENTRALIZED], {"method": ["masam"]}),
             Grid([LOCAL], {"method": OTHERS}),
             Grid([CENTRALIZED], {"method": [OURS, *OTHERS]}),
+            Grid([FEDERATED, CENTRALIZED], {"method": ["masam"]}),
         ),
         seeds=(1, 2, 3),
         fixed={"rounds": 10},
