@@ -1,11 +1,12 @@
 """Whether the pretrained weights of the small SAM are a foundation: beside random weights of the same network.
 
-    python benchmarks/foundation.py [CHECKPOINT] [--rounds 8] [--seeds 3] [--probe-steps 300] [--figure [PNG]]
+    python benchmarks/foundation.py [CHECKPOINT] [--rounds 8] [--federated] [--seeds 3] [--probe-steps 300]
+        [--figure [PNG]]
 
 1. Shapes of drawn scenes that were not trained on, asked for with points and boxes.
 2. Organs of the phantom's test slices, asked for in the same way; no weight was trained on an organ.
 3. A linear probe of the frozen image encoder, so many steps.
-4. FLAP-SAM: the main job with all data in one place, so many rounds.
+4. FLAP-SAM: the main job with all data in one place, or as the demo runs it in a federation, so many rounds.
 5. After how many of these rounds the pretrained weights reach the best Dice that random weights ever reach.
 
 The short form: --rounds 2 --seeds 1 --probe-steps 100.
@@ -22,6 +23,7 @@ from answers import draw
 from flap_sam.data.pool import PooledStore
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
+from flap_sam.experiments.simulate import finish
 from flap_sam.means import mean_of_known
 from flap_sam.pretraining.examine import examine, held_out
 from flap_sam.pretraining.network import PromptableSam
@@ -66,12 +68,16 @@ def network(weights: Path | None, seed: int) -> PromptableSam:
     return PromptableSam.load(weights) if weights else PromptableSam(seed)
 
 
-def run(job: Job, weights: Path | None, rounds: int, seed: int) -> Run:
-    """Train as with these weights at a site."""
+def run(job: Job, weights: Path | None, rounds: int, federated: bool, seed: int) -> Run:
+    """Train as with these weights at a site, or at all of them."""
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:
         os.environ |= {"FLAP_SAM_CHECKPOINT": str(weights or "random"), "FLAP_SAM_STATE": folder}
         changes = {"rounds": rounds, "seed": seed}
-        out = train(job, CENTRALIZED, None, changes, Path(folder) / "run", status.update)
+        if federated:
+            sites = len(assignments(job, Site.read(None)))
+            out = finish(job.copy(Path(folder) / "job", changes), Path(folder) / "run", sites)
+        else:
+            out = train(job, CENTRALIZED, None, changes, Path(folder) / "run", status.update)
         final = read_test_dice(out)[0][FINAL].values()
         validation = [record.validation for record in round_log.read(out)]
     validation.append(mean_of_known(mean_of_known(report.validation) for report in final))
@@ -112,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", nargs="?", type=Path, default=pretrained.FILE, help="the package's if left out")
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--federated", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--probe-steps", type=int, default=300)
     parser.add_argument("--figure", type=Path, nargs="?", const=FIGURE, help="draw answers to a point, as PNG")
@@ -138,7 +145,7 @@ def main() -> None:
 
     probes = repeated(lambda file, seed: probed(network(file, seed), pool, experiment, asked.probe_steps, seed))
     console.print(dice_table(f"linear probe, {asked.probe_steps} steps, test Dice", classes, probes))
-    runs = repeated(lambda file, seed: run(job, file, asked.rounds, seed))
+    runs = repeated(lambda file, seed: run(job, file, asked.rounds, asked.federated, seed))
     tests = {name: [one.test for one in by_seed] for name, by_seed in runs.items()}
     console.print(dice_table(f"FLAP-SAM, {asked.rounds} rounds, test Dice", classes, tests))
     console.print(round_table(runs), reach_table(runs, seeds))
