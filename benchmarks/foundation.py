@@ -31,7 +31,7 @@ from flap_sam.pretraining.organs import organs
 from flap_sam.reporting import round_log
 from flap_sam.reporting.pretraining import overlap_table
 from flap_sam.reporting.results import FINAL, read_test_dice
-from flap_sam.reporting.run_record import CENTRALIZED
+from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED
 from flap_sam.reporting.text import figure, mean_and_spread
 from flap_sam.sam import pretrained
 from flap_sam.sam.build import BACKBONES
@@ -69,7 +69,7 @@ def network(weights: Path | None, seed: int) -> PromptableSam:
 
 
 def run(job: Job, weights: Path | None, rounds: int, federated: bool, seed: int) -> Run:
-    """Train as with these weights at a site, or at all of them."""
+    """Train from these weights, in a federation or with all data in one place."""
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:
         os.environ |= {"FLAP_SAM_CHECKPOINT": str(weights or "random"), "FLAP_SAM_STATE": folder}
         changes = {"rounds": rounds, "seed": seed}
@@ -146,8 +146,9 @@ def main() -> None:
     probes = repeated(lambda file, seed: probed(network(file, seed), pool, experiment, asked.probe_steps, seed))
     console.print(dice_table(f"linear probe, {asked.probe_steps} steps, test Dice", classes, probes))
     runs = repeated(lambda file, seed: run(job, file, asked.rounds, asked.federated, seed))
+    setting = FEDERATED if asked.federated else CENTRALIZED
     tests = {name: [one.test for one in by_seed] for name, by_seed in runs.items()}
-    console.print(dice_table(f"FLAP-SAM, {asked.rounds} rounds, test Dice", classes, tests))
+    console.print(dice_table(f"FLAP-SAM {setting}, {asked.rounds} rounds, test Dice", classes, tests))
     console.print(round_table(runs), reach_table(runs, seeds))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from flap_sam import cli
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import compare, presets
@@ -175,14 +176,14 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
     assert [name.rpartition("_")[0] for name in there] == ["centralized_method=pdecft_rank=4_seed=1"]
 
 
-def test_so_is_one_that_the_machine_cannot_run(run, monkeypatch):
+def test_a_cell_that_the_machine_cannot_run_is_named(run, monkeypatch):
     def exhausted(*_) -> None:
-        raise RuntimeError("out of memory\nand so on")
+        raise torch.OutOfMemoryError("120 GB wanted\nand so on")
 
     monkeypatch.setattr(compare, "train", exhausted)
     failures, _ = run(Grid(["centralized"], {"method": ["pdecft", "decft"]}))
     assert failures == [
-        f"centralized_method={method}_seed=1: It failed with RuntimeError: out of memory"
+        f"centralized_method={method}_seed=1: It failed with OutOfMemoryError: 120 GB wanted"
         for method in ("pdecft", "decft")
     ]
 
@@ -212,7 +213,7 @@ def test_a_run_costs_what_its_data_is(job, tmp_path):
 def test_a_federated_cell_runs_in_the_simulator(run, job, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
     otherwise, plan = replace(job, conduct=Conduct(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
-    with pytest.raises(FlapSamError, match=r"cells of the conduct \{.*'sites_a_round': None.* now .*sites_a_round=2"):
+    with pytest.raises(FlapSamError, match=r"of another conduct \(sites_a_round None, now 2\); choose another --out"):
         Comparison(otherwise, tmp_path / "out", plan)
     cell = comparison.read(tmp_path / "out")[0]
     assert cell.dice.keys() == {"A", "B", "C"}, "by the store's names"

@@ -112,6 +112,7 @@ def test_the_figure_names_every_federated_row(written):
     names = re.findall(r"<!-- (.+?) -->", svg.read_text())
     for label in ("fullft", "loradecft", "flap_sam", "flap_sam, rank 4", "flap_sam, dora", "masam"):
         assert label in names
+    assert {"0.5", "1", "10"} < {*names}, "megabytes over the logarithmic axis"
     assert "page.svg" in svg.with_suffix(".md").read_text()
 
 

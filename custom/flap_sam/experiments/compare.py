@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.progress import TextColumn
 
 from flap_sam.bar import bar
@@ -126,12 +127,12 @@ class Comparison:
                 raise FlapSamError(
                     f"{place} holds cells that did not start from {self.weights}; choose another {option}."
                 )
-            conduct = found.run.stints[0].conduct
-            if found.setting == FEDERATED and Conduct.from_dict(conduct) != self.job.conduct:
-                raise FlapSamError(
-                    f"{place} holds cells of the conduct {conduct}, but the job's is now {self.job.conduct}; choose "
-                    f"another {option}."
-                )
+            if found.setting == FEDERATED and (other := self._conducted_otherwise(found)):
+                raise FlapSamError(f"{place} holds cells of another conduct ({other}); choose another {option}.")
+
+    def _conducted_otherwise(self, found: FinishedCell) -> str:
+        before, now = (vars(c) for c in (Conduct.from_dict(found.run.stints[0].conduct), self.job.conduct))
+        return ", ".join(f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
 
     def _key(self, cell: Cell) -> Key:
         try:
@@ -148,7 +149,8 @@ class Comparison:
         """Run a cell, and only then say what its folder holds; the seconds that it took."""
         start = time.perf_counter()
         changes = self.plan.changes(cell)
-        folder = self.out / f"{UNFIT.sub('-', cell.name)}_{self.job.experiment(changes).digest()[:8]}"
+        unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]
+        folder = self.out / f"{UNFIT.sub('-', cell.name)}_{unique}"
         shutil.rmtree(folder, ignore_errors=True)
         if cell.setting == FEDERATED:
             _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
@@ -191,7 +193,7 @@ def _train(job: Job, cell: Cell, changes: dict, folder: Path) -> None:
     """Run without a federation; what the machine refuses, memory or disk, is this cell's failure alone."""
     try:
         train(job, cell.setting, cell.site, changes, folder, lambda _: None)
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (torch.OutOfMemoryError, MemoryError, OSError) as error:
         raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
