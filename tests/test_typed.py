@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pytest
-from flap_sam.typed import read
+from flap_sam.typed import read, read_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +87,14 @@ def test_what_does_not_fit_is_named(old, new, sentence):
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(ValueError, match="can't decode"):
         read(Tree, b"\xff\xff\xff")
+
+
+def test_lines_are_read_one_by_one_and_the_first_bad_one_is_named(tmp_path):
+    file = tmp_path / "trees.jsonl"
+    file.write_text(f"{WHOLE}\n{WHOLE.replace('oak', 'elm')}\n")
+    assert [tree.name for tree in read_lines(Tree, file)] == ["oak", "elm"]
+    file.write_text(f"{WHOLE}\n{WHOLE.replace('null,', 'true,', 1)}\n{{")
+    with pytest.raises(ValueError, match="in line 2 height is True, expected a number"):
+        read_lines(Tree, file)
+    with pytest.raises(FileNotFoundError):
+        read_lines(Tree, tmp_path / "missing.jsonl")
