@@ -131,7 +131,7 @@ class Comparison:
                 raise FlapSamError(f"{place} holds cells of another conduct ({other}); choose another {option}.")
 
     def _conducted_otherwise(self, found: FinishedCell) -> str:
-        before, now = (vars(c) for c in (Conduct.from_dict(found.run.stints[0].conduct), self.job.conduct))
+        before, now = vars(Conduct()) | dict(found.run.stints[0].conduct), vars(self.job.conduct)
         return ", ".join(f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
 
     def _key(self, cell: Cell) -> Key:

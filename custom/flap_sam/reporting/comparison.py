@@ -41,8 +41,11 @@ class Row:
 
     def means(self) -> list[float | None]:
         """Mean of the sites, by seed; None where a site is still missing."""
-        means = map(mean_of_known, zip(*self.dice.values(), strict=True))
-        return [mean if whole else None for mean, whole in zip(means, self.whole, strict=True)]
+        return self.of_whole(map(mean_of_known, zip(*self.dice.values(), strict=True)))
+
+    def of_whole(self, figures: Iterable[float | None]) -> list[float | None]:
+        """A figure by seed; None where a site is still missing."""
+        return [found if whole else None for found, whole in zip(figures, self.whole, strict=True)]
 
     def by_seed(self) -> dict[int, float]:
         """Mean of the sites by those seeds that have one."""
@@ -71,6 +74,11 @@ def rows(cells: Sequence[FinishedCell]) -> list[Row]:
         row = grouped.setdefault((label_of(changes), found.setting), {})
         row[found.seed, found.site] = replace(found, changes=changes)
     return sorted((_row(label, [*same.values()]) for (label, _), same in grouped.items()), key=_place)
+
+
+def by_label(rows: Iterable[Row], setting: str) -> dict[str, Row]:
+    """The rows of a setting."""
+    return {row.label: row for row in rows if row.setting == setting}
 
 
 def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
@@ -116,7 +124,7 @@ def texts(row: Row, sites: Sequence[str]) -> list[str]:
         mean_and_spread(row.means(), 3),
         mean_and_spread(row.up, 2),
         mean_and_spread(row.down, 2),
-        mean_and_spread((minutes for minutes, whole in zip(row.minutes, row.whole, strict=True) if whole), 1),
+        mean_and_spread(row.of_whole(row.minutes), 1),
     ]
 
 

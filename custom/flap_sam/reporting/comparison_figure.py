@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from flap_sam.means import mean_of_known, spread_of_known
-from flap_sam.reporting.comparison import Row
+from flap_sam.reporting.comparison import Row, by_label
 from flap_sam.reporting.run_record import FEDERATED, LOCAL
 
 STYLE = {"svg.hashsalt": "flap-sam", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 COLOURS = mpl.color_sequences["tab10"]
-SHAPES = "os^DvPX*"
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}  # with their signs in a text
 
 
 def draw(rows: Sequence[Row]) -> bytes:
@@ -24,7 +24,7 @@ def draw(rows: Sequence[Row]) -> bytes:
     with mpl.rc_context(STYLE):
         figure = Figure((8, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        plot(axes, rows, zip(itertools.cycle(COLOURS), itertools.cycle(SHAPES)))
+        plot(axes, rows, zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS)))
         axes.grid(alpha=0.3)
         figure.legend(loc="outside right upper", title="filled: federated\nhollow: local", frameon=False)
         stream = BytesIO()
@@ -36,11 +36,11 @@ def plot(axes: Axes, rows: Sequence[Row], kinds: Iterable[tuple[str, str]]) -> N
     """A filled marker a federated row, and hollow below it what the sites reach alone.
 
     Args:
-        kinds: colour and shape of every federated row's marker.
+        kinds: colour and marker of every federated row's marker.
     """
-    federated, local = ({row.label: row for row in rows if row.setting == s} for s in (FEDERATED, LOCAL))
-    for (colour, shape), (label, row) in zip(kinds, federated.items(), strict=False):
-        _mark(axes, colour, shape, row, local.get(label))
+    federated, local = (by_label(rows, setting) for setting in (FEDERATED, LOCAL))
+    for (colour, marker), (label, row) in zip(kinds, federated.items(), strict=False):
+        _mark(axes, colour, marker, row, local.get(label))
     sent = [mean_of_known(row.up) for row in federated.values()]
     if max(sent) > 10 * min(sent):
         axes.set_xscale("log")
@@ -50,10 +50,10 @@ def plot(axes: Axes, rows: Sequence[Row], kinds: Iterable[tuple[str, str]]) -> N
     axes.set(xlabel="MB from a site in a round", ylabel="test Dice, mean of the sites")
 
 
-def _mark(axes: Axes, colour: str, shape: str, federated: Row, local: Row | None) -> None:
+def _mark(axes: Axes, colour: str, marker: str, federated: Row, local: Row | None) -> None:
     """A row's point, with its spread over the seeds, and a line down to what the sites reach alone."""
     sent = mean_of_known(federated.up)
-    style = {"color": colour, "fmt": shape, "markersize": 6, "elinewidth": 0.9, "capsize": 2}
+    style = {"color": colour, "fmt": marker, "markersize": 6, "elinewidth": 0.9, "capsize": 2}
     if local:
         axes.plot([sent, sent], [_point(local), _point(federated)], color=colour, linewidth=0.9, linestyle=":")
         axes.errorbar(sent, _point(local), spread_of_known(local.means()), markerfacecolor="none", **style)

@@ -93,7 +93,7 @@ def _verdicts(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
 
 def _traffic(rows: Sequence[Row], drawing: str) -> Iterator[str]:
     """The figure and its numbers; nothing without a federation."""
-    local, federated = ({row.label: row for row in rows if row.setting == s} for s in (LOCAL, FEDERATED))
+    local, federated = (comparison.by_label(rows, setting) for setting in (LOCAL, FEDERATED))
     head = ["federated", "test Dice", "gain over local", "MB up", "MB down", "times less"]
     lines = [_costs_and_gains(row, local.get(label), federated.get(FULL)) for label, row in federated.items()]
     if lines:

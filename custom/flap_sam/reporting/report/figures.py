@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import comparison_figure
-from flap_sam.reporting.comparison import Row
-from flap_sam.reporting.comparison_figure import SHAPES
+from flap_sam.reporting.comparison import Row, by_label
+from flap_sam.reporting.comparison_figure import MARKERS
 from flap_sam.reporting.report.run import Run
 from flap_sam.reporting.report.svg import INK, MUTED, SERIES, inline, page_style
 from flap_sam.reporting.round_log import LayerRecord
@@ -22,8 +22,7 @@ from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
 from flap_sam.training.scores import Evaluation
 
 WIDTH, HEIGHT = 4.2, 2.4  # inches; a phone shows them a little larger
-SIGNS = "●■▲◆▼✚✖★"  # of comparison_figure.SHAPES, in a legend
-KINDS = list(zip(SERIES, SHAPES, strict=True))
+KINDS = list(zip(SERIES, MARKERS, strict=True))
 DASHES = (((0, (4, 2)), "╌"), ((0, (1, 1.5)), "┄"))
 MOST_LABELS = 12
 LONGEST_LABEL = 24
@@ -138,16 +137,16 @@ def energy(run: Run) -> Figure:
 def dice_against_traffic(rows: Sequence[Row]) -> Figure:
     """Mean test Dice of every federated row against what a site sends in a round; all data in one place as a line."""
     title = "Test Dice against traffic"
-    federated, local, centralized = ([row for row in rows if row.setting == s] for s in (FEDERATED, LOCAL, CENTRALIZED))
-    levels = list(zip(centralized, DASHES, strict=False)) if len(centralized) <= len(DASHES) else []
+    federated, local, centralized = (by_label(rows, setting) for setting in (FEDERATED, LOCAL, CENTRALIZED))
+    levels = list(zip(centralized.values(), DASHES, strict=False)) if len(centralized) <= len(DASHES) else []
 
     def draw(ax: Axes) -> None:
         comparison_figure.plot(ax, rows, itertools.chain(KINDS, itertools.repeat((MUTED, "o"))))
         for row, (dash, _) in levels:
             ax.axhline(_mean(row.means()), color=INK, linewidth=1, linestyle=dash)
 
-    legend = _legend(row.label for row in federated)
-    if {row.label for row in federated} & {row.label for row in local}:
+    legend = _legend(federated)
+    if federated.keys() & local.keys():
         legend.append((0, "○", "hollow: every site alone"))
     legend += [(0, sign, f"{row.setting} {row.label}") for row, (_, sign) in levels]
     return Figure(title, _drawn("dice-against-traffic", title, draw), legend=legend)
@@ -178,7 +177,7 @@ def _drawn(name: str, title: str, draw: Callable[[Axes], None], height: float = 
 
 
 def _legend(names: Iterable[str]) -> list[tuple[int, str, str]]:
-    return [(number, mark, name) for number, (mark, name) in enumerate(zip(SIGNS, names, strict=False), 1)]
+    return [(number, mark, name) for number, (mark, name) in enumerate(zip(MARKERS.values(), names, strict=False), 1)]
 
 
 def _height(sites: Collection[str]) -> float:
