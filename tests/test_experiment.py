@@ -48,6 +48,8 @@ def test_defaults_are_the_papers():
         ("rank", 10**6),
         ("image_size", 160_000),
         ("strategy", "mean"),
+        ("strategy", "stack"),
+        ("split", "gauge"),
         ("energy", 0),
         ("ranks", {"site-1": 33}),
         ("ranks", {"site-1": True}),
@@ -81,11 +83,10 @@ def test_resolving_fills_only_what_is_open():
 @pytest.mark.parametrize(
     ("setting", "settings"),
     [
-        ("strategy", {"strategy": "stack", "method": "masam"}),
-        ("strategy", {"strategy": "stack", "adapter": "dora"}),
+        ("strategy", {"strategy": "residual", "method": "masam"}),
         ("ranks", {"ranks": {"site-1": 4}, "strategy": "freeze-a"}),
-        ("energy", {"energy": 0.9, "strategy": "stack"}),
-        ("split", {"split": "gauge", "strategy": "factor-average"}),
+        ("energy", {"energy": 0.9, "strategy": "factor-average"}),
+        ("split", {"split": "paper", "strategy": "factor-average"}),
     ],
 )
 def test_what_has_no_meaning_together_is_refused(setting, settings):

@@ -13,8 +13,8 @@ METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_s
 ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
 AUGMENTATIONS = ("none", "paper")
-STRATEGIES = ("svd", "factor-average", "freeze-a", "stack", "residual")
-SPLITS = ("balanced", "paper", "gauge")
+STRATEGIES = ("svd", "factor-average", "freeze-a", "residual")
+SPLITS = ("balanced", "paper")
 ROBUST_RULES = ("none", "clip", "trimmed-mean", "median", "krum")
 SERVER_OPTIMIZERS = ("none", "momentum", "adam", "yogi")
 PAYLOAD_DTYPES = ("float32", "float16", "bfloat16", "int8")
@@ -217,9 +217,8 @@ def _check_combination(experiment: Experiment) -> None:
     apart = experiment.strategy in ("factor-average", "freeze-a")
     for name, value, reason in (
         ("strategy", experiment.strategy != "svd" and experiment.method == "masam", "svd with method masam"),
-        ("strategy", experiment.strategy == "stack" and experiment.adapter != "lora", "another with this adapter"),
         ("ranks", experiment.ranks and (apart or experiment.method == "masam"), "none with this strategy or method"),
-        ("energy", experiment.energy < 1 and experiment.strategy not in ("svd", "residual"), "1 with this strategy"),
+        ("energy", experiment.energy < 1 and apart, "1 with this strategy"),
         ("split", experiment.split != "balanced" and (apart or experiment.method == "masam"), "balanced with these"),
     ):
         if value:

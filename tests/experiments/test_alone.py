@@ -104,13 +104,6 @@ def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypa
     assert not any("gate" in name for name in payload.read(out / PAYLOAD_FILES[FINAL]).tensors)
 
 
-def test_without_a_server_a_stack_is_a_plain_adapter(job, tmp_path):
-    stacked, _, _ = run(job, tmp_path, "local", "C", strategy="stack")
-    plain = train(job, "local", "C", QUICK, tmp_path / "plain", lambda _: None)
-    one, other = (payload.read(out / PAYLOAD_FILES[FINAL]).tensors for out in (stacked, plain))
-    assert all(torch.equal(one[name], other[name]) for name in other)
-
-
 def test_what_cannot_be_is_one_sentence(job, tmp_path):
     for setting, site, sentence in (
         ("local", None, "Name the --site"),

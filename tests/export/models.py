@@ -21,7 +21,6 @@ EXPERIMENTS = {
     "lora alone": {"method": "loraft"},
     "dora": {"adapter": "dora", "alpha": 0.6},
     "mole": {"adapter": "mole", "alpha": 1.3},
-    "stack": {"strategy": "stack"},
     "frozen A": {"strategy": "freeze-a"},
     "prompts": {"prompt_grid": 2},
     "fullft": {"method": "fullft"},
@@ -38,7 +37,7 @@ def write_payload(experiment, folder, checkpoint=None):
     parameters = dict(network.named_parameters())
     tensors = {
         name: parameters[name].detach() + 0.05 * torch.randn(shape, generator=generator)
-        for name, shape in payload.received(experiment).items()
+        for name, shape in payload.sent(experiment).items()
     }
     path = folder / "payload.safetensors"
     payload.write(path, tensors, experiment, {"round": 3, "start": start_digest(network, experiment)})

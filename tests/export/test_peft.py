@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import flap_sam
@@ -8,7 +7,8 @@ import safetensors
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import peft
-from flap_sam.export.effective import plain
+from flap_sam.export.effective import adapted, plain
+from flap_sam.sam.attention import DecoderAttention
 from flap_sam.sam.checkpoint import read
 from flap_sam.sam.methods import METHODS
 from flap_sam.sam.weights import RANDOM
@@ -75,18 +75,21 @@ def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path, bo
     assert "not a medical device" in card
 
 
-def test_a_stack_is_as_long_as_its_rank(small, tmp_path):
-    model = trained(replace(small, strategy="stack"), tmp_path)
-    generator = torch.Generator().manual_seed(3)
+def test_an_adapter_longer_than_its_layer_is_shortened_to_the_rank_of_its_change(small, tmp_path):
+    """Three experts of rank 24, of which 2 are not zero, are 72 together; the decoder has layers that are 64 wide."""
+    model = trained(replace(small, adapter="mole", experts=3, rank=24), tmp_path)
     for name, parameter in model.network.named_parameters():
-        if name.endswith(".base"):
-            rows, columns = parameter.shape
-            left, right = (torch.randn(*s, generator=generator) for s in ((rows, 6), (6, columns)))
-            parameter.copy_(0.02 * left @ right)
-    peft.write(model, NOTE, tmp_path / "adapter")
-    ranks = json.loads((tmp_path / "adapter" / peft.CONFIG).read_text())["rank_pattern"]
-    assert {rank for name, rank in ranks.items() if "mask_decoder" in name} == {6}
-    assert {rank for name, rank in ranks.items() if "image_encoder" in name} == {12}
+        if name.endswith(".A"):
+            parameter[2:] = 0
+    layers, ranks = peft.layers_of(model), set()
+    for name, attention in adapted(model.network):
+        if isinstance(attention, DecoderAttention):
+            for projection, (mole, weight) in zip(("q_proj", "v_proj"), attention.adapted(), strict=True):
+                found = layers[f"{name}.{projection}"]
+                change = sum(s * e.alpha * e.B @ e.A for s, e in zip(mole.shares(), mole.experts, strict=True))
+                torch.testing.assert_close(found.B @ found.A, change, atol=1e-5, rtol=1e-4)
+                ranks.add((min(weight.shape), len(found.A)))
+    assert ranks == {(64, 6), (128, 72)}
 
 
 def test_what_peft_cannot_hold_is_refused(small, tmp_path):

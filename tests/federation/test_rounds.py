@@ -58,24 +58,21 @@ class Rounds:
 
 
 EVERY = [
-    {"strategy": "svd", "split": "gauge"},
     {"strategy": "svd", "split": "paper"},
     {"strategy": "svd", "energy": 0.5},
     {"strategy": "svd", "ranks": {"site-2": 2}},
     {"strategy": "factor-average"},
     {"strategy": "freeze-a"},
     {"strategy": "freeze-a", "adapter": "mole"},
-    {"strategy": "stack"},
     {"strategy": "residual"},
     {"method": "masam"},
     {"adapter": "dora"},
     {"adapter": "mole"},
     {"server_optimizer": "momentum"},
     {"server_optimizer": "adam", "strategy": "residual"},
-    {"server_optimizer": "yogi", "strategy": "stack"},
+    {"server_optimizer": "yogi"},
     {"server_optimizer": "adam", "strategy": "factor-average"},
     {"robust": "clip"},
-    {"robust": "clip", "strategy": "stack"},
     {"robust": "trimmed-mean", "hostile_share": 0.34},
     {"robust": "median", "method": "masam"},
     {"robust": "krum"},
@@ -83,8 +80,7 @@ EVERY = [
     {"payload_dtype": "float16"},
     {"payload_dtype": "bfloat16"},
     {"payload_dtype": "int8"},
-    {"payload_dtype": "int8", "ranks": {"site-3": 3}, "split": "gauge"},
-    {"payload_dtype": "int8", "strategy": "stack"},
+    {"payload_dtype": "int8", "ranks": {"site-3": 3}},
 ]
 
 

@@ -5,7 +5,7 @@ import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.federation import payload
 from flap_sam.inference.model import Model
-from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.weights import RANDOM
 from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
@@ -56,13 +56,3 @@ def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path
     save_file(weights, other)
     with pytest.raises(FlapSamError, match=r"from \S+/other\.safetensors it is"):
         Model.load(path, other)
-
-
-def test_a_stack_is_loaded_whole(small, tmp_path):
-    experiment = replace(small, strategy="stack")
-    network, _, _ = network_for(experiment, None)
-    tensors = {name: torch.randn(shape) for name, shape in payload.received(experiment).items()}
-    path = tmp_path / "stack.safetensors"
-    payload.write(path, tensors, experiment, {"start": start_digest(network, experiment)})
-    loaded = Model.load(path, RANDOM).network.state_dict()
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())

@@ -16,11 +16,11 @@ from tests.lowrank.test_aggregate import drawn, total_of
     sites=st.integers(1, 4),
     rank=st.integers(1, 12),
     scale=st.floats(0.25, 4),
-    split=st.sampled_from(["balanced", "paper", "gauge"]),
+    split=st.sampled_from(["balanced", "paper"]),
 )
 def test_the_new_factors_are_the_best_of_their_rank(d_out, d_in, site_rank, sites, rank, scale, split):
     total = total_of([drawn(k, d_out, d_in, site_rank) for k in range(sites)], [1] * sites)
-    result = refactorise(total, rank, scale, split, previous=drawn(9, d_out, d_in, rank))
+    result = refactorise(total, rank, scale, split)
     exact = total.dense()
     singular = torch.linalg.svdvals(exact)
     error = torch.linalg.norm(exact - result.factors.change())
@@ -92,17 +92,6 @@ def test_where_each_split_puts_the_size():
     torch.testing.assert_close(paper.B.mT @ paper.B, torch.eye(4, dtype=torch.float64))
 
 
-def test_the_gauge_turns_back_to_the_previous_factors():
-    """Factors that an orthogonal matrix has turned have the same change; the gauge undoes the turn."""
-    previous = refactorise(total_of([drawn(0, 20, 90, 4)], [1.0]), 4, 1.0).factors
-    turn, _ = torch.linalg.qr(drawn(5, 4, 4, 4).A.double())
-    turned = Factors(turn.mT @ previous.A, previous.B @ turn)
-    back = refactorise(DenseSum(turned.change()), 4, 1.0, "gauge", previous=turned).factors
-    torch.testing.assert_close(back.A, turned.A)
-    torch.testing.assert_close(back.B, turned.B)
-    assert not torch.allclose(previous.A, turned.A, atol=1e-2)
-
-
 @given(energy=st.floats(0.05, 0.999), rank=st.integers(1, 8))
 def test_the_energy_asks_for_the_smallest_rank_that_keeps_it(energy, rank):
     total = total_of([stacked(), stacked()], [1, 1])
@@ -130,7 +119,7 @@ def test_a_rank_that_is_not_needed_comes_as_exact_zeros():
 
 def test_no_change_stays_no_change():
     nothing = Factors(torch.zeros(3, 50), torch.zeros(40, 3))
-    for split in ("balanced", "paper", "gauge"):
-        result = refactorise(total_of([nothing, nothing], [1, 1]), 3, 1.0, split, previous=nothing)
+    for split in ("balanced", "paper"):
+        result = refactorise(total_of([nothing, nothing], [1, 1]), 3, 1.0, split)
         assert not result.factors.change().any()
         assert (result.kept.item(), result.residual.item()) == (1.0, 0.0)

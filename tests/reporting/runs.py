@@ -89,7 +89,7 @@ def made_run(
     folder.mkdir(parents=True)
     for number in range(rounds):
         round_log.append(folder, change(record_of(number, sites, layers)))
-    tensors = {name: torch.zeros(shape) for name, shape in payload.received(experiment).items()}
+    tensors = {name: torch.zeros(shape) for name, shape in payload.sent(experiment).items()}
     for kind in (FINAL, BEST):
         notes = {"round": rounds, "validation_dice": 0.5 if kind == BEST else None, "start": "0" * 64}
         payload.write(folder / PAYLOAD_FILES[kind], tensors, experiment, notes)

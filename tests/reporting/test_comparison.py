@@ -14,11 +14,11 @@ def test_rows_stand_in_the_papers_order_under_readable_names():
         *row(0.5),
         *row(0.2, setting=LOCAL),
         *row(0.4, method="pdecft"),
-        replace(cell(0.3), changes={"strategy": "stack"}),
+        replace(cell(0.3), changes={"strategy": "residual"}),
         replace(cell(0.3), changes={}),
     ]
     assert [(row.label, row.setting) for row in comparison.rows(cells)] == [
-        ("strategy stack", FEDERATED),
+        ("strategy residual", FEDERATED),
         ("the job as it is", FEDERATED),
         ("pdecft", FEDERATED),
         ("flap_sam", LOCAL),

@@ -27,7 +27,7 @@ def test_a_row_holds_what_the_dataclass_says():
     rows = {line.split("`")[1]: line for line in markdown().splitlines() if line.startswith("| `")}
     cells = [cell.strip() for cell in rows["rank"].split("|")[1:-1]]
     assert cells == ["`rank`", "whole number", "`32`", "1 to 1024", "rank of the adapters."]
-    assert '| text | `"svd"` | svd, factor-average, freeze-a, stack, residual |' in rows["strategy"]
+    assert '| text | `"svd"` | svd, factor-average, freeze-a, residual |' in rows["strategy"]
     assert "| number, or null | `null` |" in rows["wait_after_min"]
     assert all(f"`{name}`, `{variable}`" in rows[name] for name, variable in ENVIRONMENT.items())
 

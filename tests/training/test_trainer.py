@@ -89,29 +89,6 @@ def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
     assert not {a for a, _ in pairs} & subject.payload().keys()
 
 
-def test_a_stacked_base_is_received_added_and_neither_trained_nor_sent(small, store):
-    """Merging what was trained into the base and starting anew leaves the network's output where it was."""
-    subject = trainer(replace(small, strategy="stack"), store)
-    subject.start_anew(0)
-    subject.train(0)
-    subject.network.eval()
-    windows = torch.rand(1, 5, 32, 32)
-    with torch.no_grad():
-        trained = subject.network(windows)
-    sent = subject.payload()
-    assert not any(name.endswith(".base") for name in sent)
-    payload = {name: tensor for name, tensor in sent.items() if not name.endswith((".A", ".B"))}
-    for a, b in low_rank_pairs(subject.network):
-        payload[a.removesuffix("A") + "base"] = subject.network.get_submodule(a[:-2]).alpha * sent[b] @ sent[a]
-    first_a = {a: subject.network.get_parameter(a).clone() for a, _ in low_rank_pairs(subject.network)}
-    subject.receive(payload)
-    subject.start_anew(1)
-    assert not any(subject.network.get_parameter(b).any() for _, b in low_rank_pairs(subject.network))
-    assert not any(torch.equal(subject.network.get_parameter(a), tensor) for a, tensor in first_a.items())
-    with torch.no_grad():
-        torch.testing.assert_close(subject.network(windows), trained, atol=1e-4, rtol=1e-4)
-
-
 def test_a_stronger_pull_stays_nearer_to_the_payload(small, store):
     moved = []
     for mu in (0.0, 1.0, 100.0):

@@ -46,8 +46,6 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
 def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Say) -> Path:
     """Run a job's experiment without a federation; leaves the files of a federated run in the folder `out`.
 
-    Adapters train as under the strategy "svd" where the job's strategy has the server send another base.
-
     Args:
         setting: "local", the data of one site, or "centralized", those of all.
         site_name: under "local", as the store names it, or `site-2` for its second.
@@ -61,8 +59,6 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
         raise FlapSamError(f"{out} holds a run already; choose another folder.")
     experiment = job.experiment(changes)
-    if experiment.strategy == "stack":
-        experiment = replace(experiment, strategy="svd")
     site = Site.read(None)
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)

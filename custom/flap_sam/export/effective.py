@@ -26,11 +26,7 @@ def factors(adapter: nn.Module) -> Factors:
 
 @factors.register
 def _(adapter: LoRA) -> Factors:
-    own = Factors(adapter.A, adapter.B, adapter.alpha)
-    if adapter.base is None:
-        return own
-    whole = torch.eye(adapter.base.shape[1])
-    return Factors(torch.cat([own.A, whole]), torch.cat([own.scale * own.B, adapter.base], dim=1))
+    return Factors(adapter.A, adapter.B, adapter.alpha)
 
 
 @factors.register

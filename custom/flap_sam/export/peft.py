@@ -50,8 +50,7 @@ class PeftLayer:
 def write(model: Model, provenance: Mapping[str, str], folder: Path) -> None:
     """Write the adapters, and beside them what else of the network its weights at the start do not hold.
 
-    A mixture of experts becomes one adapter of all their ranks, its shares in B. Under the strategy "stack" a layer's
-    rank is that of what the server has accumulated.
+    A mixture of experts becomes one adapter of all their ranks, its shares in B.
 
     Args:
         folder: a new one.

@@ -17,7 +17,7 @@ from flap_sam.lowrank.factors import leading
 from flap_sam.lowrank.gather import Totals, Update, gatherer
 from flap_sam.lowrank.robust import gram
 from flap_sam.lowrank.server_optimizer import server_optimizer
-from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, Stack, Strategy, Svd, Total
+from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, Strategy, Svd, Total
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.fact import FacT
@@ -98,7 +98,7 @@ class LowRankAggregator(ModelAggregator):
         totals = self._stepped(self._gatherer.close(self._received))
         tensors = dict(totals.means)
         for group in self.strategy.groups:
-            merged = self.strategy.merge(group, totals.changes[group.name], self._received)
+            merged = self.strategy.merge(group, totals.changes[group.name])
             tensors |= merged.tensors
             meta["kept"] |= merged.kept
             meta["residual"] |= merged.residual
@@ -170,8 +170,7 @@ class LowRankAggregator(ModelAggregator):
         target = dict(totals.means)
         for group in self.strategy.groups:
             target[group.name] = totals.changes[group.name].dense()
-            before = self.strategy.previous(group, self._received)
-            previous[group.name] = target[group.name] * 0 if before is None else before.change()
+            previous[group.name] = self.strategy.factors(group, self._received).change()
         stepped = self._optimizer.step(previous, target)
         changes: dict[str, Total] = {group.name: DenseSum(stepped[group.name]) for group in self.strategy.groups}
         return Totals(changes, {name: stepped[name] for name in totals.means})
@@ -185,11 +184,8 @@ def strategy_for(experiment: Experiment, network: nn.Module) -> Strategy:
         return SharedTucker(Group(layers), "image_encoder.fact", rank, scale)
     if experiment.strategy in ("factor-average", "freeze-a"):
         return Apart(rank, scale)
-    groups = groups_of(network)
-    if experiment.strategy == "stack":
-        return Stack(groups, rank, scale)
     kind = Residual if experiment.strategy == "residual" else Svd
-    return kind(groups, rank, scale, experiment.split, experiment.energy)
+    return kind(groups_of(network), rank, scale, experiment.split, experiment.energy)
 
 
 def groups_of(network: nn.Module) -> list[Group]:

@@ -38,13 +38,8 @@ class Payload:
 
 
 def sent(experiment: Experiment) -> Shapes:
-    """Names and shapes of the tensors that a site of a resolved experiment sends, in the network's order."""
+    """Names and shapes of the tensors that travel in a resolved experiment, both ways, in the network's order."""
     return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.sent}
-
-
-def received(experiment: Experiment) -> Shapes:
-    """The same of what it receives, which is what a payload is on the server and in its file."""
-    return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.received}
 
 
 def types_up(experiment: Experiment) -> Mapping[str, WireType]:
@@ -54,12 +49,12 @@ def types_up(experiment: Experiment) -> Mapping[str, WireType]:
 
 def types_down(experiment: Experiment) -> Mapping[str, WireType]:
     """Shapes and types of the server's tensors on the wire."""
-    return quantise.types_down(received(experiment), experiment.payload_dtype)
+    return quantise.types_down(sent(experiment), experiment.payload_dtype)
 
 
 def types_kept(experiment: Experiment) -> Mapping[str, WireType]:
     """Shapes and types of a payload on the server and in its file: float32."""
-    return quantise.types_down(received(experiment), "float32")
+    return quantise.types_down(sent(experiment), "float32")
 
 
 def check(tensors: object, expected: Mapping[str, WireType]) -> dict[str, Tensor]:

@@ -123,10 +123,9 @@ class Held(Gatherer):
     def _change_gram(self, group: Group, received: Mapping[str, Tensor]) -> Tensor:
         """<D_i - P, D_j - P> from <., .> over the changes D_k and the change P that the round started from."""
         changes = [self.strategy.factors(group, update.tensors) for update in self._updates]
-        previous = self.strategy.previous(group, received)
-        if previous is None:
+        if not received:
             return robust.gram(changes)
-        gram = robust.gram([*changes, previous])
+        gram = robust.gram([*changes, self.strategy.factors(group, received)])
         cross, own = gram[:-1, -1], gram[-1, -1]
         return gram[:-1, :-1] - cross.unsqueeze(0) - cross.unsqueeze(1) + own
 
@@ -136,7 +135,8 @@ class Held(Gatherer):
         changes = {}
         for group in self.strategy.groups:
             factors = [self.strategy.factors(group, update.tensors) for update in self._updates]
-            changes[group.name] = _sum_with(factors, weights, self.strategy.previous(group, received), rest)
+            previous = self.strategy.factors(group, received) if received else None
+            changes[group.name] = _sum_with(factors, weights, previous, rest)
         means = {}
         for name, centre in self.centre(received).items():
             running = RunningAverage()

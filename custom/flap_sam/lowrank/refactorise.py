@@ -39,7 +39,6 @@ def refactorise(
     scale: float,
     split: str = "balanced",
     energy: float = 1.0,
-    previous: Factors | None = None,
 ) -> Refactorised:
     """Truncated SVD U S V^T of the change, split in two.
 
@@ -47,10 +46,8 @@ def refactorise(
         rank: r of the new factors; shorter spectra are padded with zeros.
         scale: the new adapters' alpha, so that scale * B A is the approximation.
         split: "balanced", the square root of S on both sides; "paper", B = U and A = S V^T, as the paper's code has
-            it; "gauge", balanced and then turned, B R and R^T A, as near as an orthogonal R brings them to
-            `previous` (orthogonal Procrustes), so that a site's optimizer moments keep their meaning.
+            it.
         energy: the smallest rank, up to r, that keeps this share of the squared norm.
-        previous: the factors that the round started from; without them "gauge" is "balanced".
     """
     u, s, vh = _leading(total, rank)
     squared_norm = total.squared_norm
@@ -62,8 +59,6 @@ def refactorise(
     missing = rank - s.shape[-1]
     if missing > 0:
         B, A = F.pad(B, (0, missing)), F.pad(A, (0, 0, 0, missing))
-    if split == "gauge" and previous is not None:
-        B, A = _turned(B, A, previous)
     return Refactorised(Factors(A, B, scale), kept, dropped.sqrt())
 
 
@@ -115,10 +110,3 @@ def _split(u: Tensor, s: Tensor, vh: Tensor, split: str) -> tuple[Tensor, Tensor
         return u * (s > 0).unsqueeze(-2), s.unsqueeze(-1) * vh
     root = s.sqrt()
     return u * root.unsqueeze(-2), root.unsqueeze(-1) * vh
-
-
-def _turned(B: Tensor, A: Tensor, previous: Factors) -> tuple[Tensor, Tensor]:
-    """B R and R^T A with the orthogonal R that brings both nearest to the previous factors."""
-    u, _, vh = torch.linalg.svd(B.mT @ previous.B.double() + A @ previous.A.double().mT)
-    R = u @ vh
-    return B @ R, R.mT @ A

@@ -56,18 +56,9 @@ class Strategy(ABC):
         """The tensors of a site's payload that the group stands for."""
         return [f"{path}.{factor}" for path in group.layers for factor in "AB"]
 
-    def previous(self, group: Group, received: Tensors) -> Factors | None:
-        """The change that the round started from and that every site's change contains; None where there is none."""
-        return self.factors(group, received) if received else None
-
     @abstractmethod
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
-        """The group's next tensors.
-
-        Args:
-            total: weighted sum of the sites' changes.
-            received: the payload that the round started from; empty in the first round.
-        """
+    def merge(self, group: Group, total: Total) -> Merged:
+        """The group's next tensors, from the weighted sum of the sites' changes."""
 
     def state(self) -> dict[str, Tensor]:
         """What the strategy remembers between rounds."""
@@ -90,9 +81,8 @@ class Svd(Strategy):
         super().__init__(groups, rank, scale)
         self.split, self.energy = split, energy
 
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
-        previous = self.previous(group, received)
-        result = refactorise(total, self.rank, self.scale, self.split, self.energy, previous)
+    def merge(self, group: Group, total: Total) -> Merged:
+        result = refactorise(total, self.rank, self.scale, self.split, self.energy)
         tensors = {}
         for i, path in enumerate(group.layers):
             tensors[f"{path}.A"], tensors[f"{path}.B"] = result.factors.A[i], result.factors.B[i]
@@ -109,11 +99,11 @@ class Residual(Svd):
         super().__init__(groups, rank, scale, split, energy)
         self._dropped: dict[str, Tensor] = {}
 
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+    def merge(self, group: Group, total: Total) -> Merged:
         whole = total.dense()
         if group.name in self._dropped:
             whole = whole + self._dropped[group.name]
-        merged = super().merge(group, DenseSum(whole), received)
+        merged = super().merge(group, DenseSum(whole))
         self._dropped[group.name] = whole - self.factors(group, merged.tensors).change()
         return merged
 
@@ -122,36 +112,6 @@ class Residual(Svd):
 
     def restore(self, state: Tensors) -> None:
         self._dropped = dict(state)
-
-
-class Stack(Strategy):
-    """W_t = W_(t-1) + sum_k w_k B_k A_k, nothing truncated: FLoRA, Wang et al., arXiv 2409.05976, equation 3.
-
-    The change accumulated so far is sent whole, so that a site that missed a round has missed nothing; the sites'
-    adapters start anew on top of it. Dense, it is at most half as large again as FLoRA's stacked factors of six
-    sites at rank 32 and does not grow with the sites.
-    """
-
-    def __init__(self, groups: Sequence[Group], rank: int, scale: float) -> None:
-        super().__init__(groups, rank, scale)
-        self._base: dict[str, Tensor] = {}
-
-    def previous(self, group: Group, received: Tensors) -> None:
-        """Nothing: a site's adapters hold its own round alone."""
-
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
-        base = total.dense()
-        if group.name in self._base:
-            base = base + self._base[group.name]
-        self._base[group.name] = base
-        tensors = {f"{path}.base": base[i] for i, path in enumerate(group.layers)}
-        return Merged(tensors, dict.fromkeys(group.layers, 1.0), dict.fromkeys(group.layers, 0.0))
-
-    def state(self) -> dict[str, Tensor]:
-        return dict(self._base)
-
-    def restore(self, state: Tensors) -> None:
-        self._base = dict(state)
 
 
 class Apart(Strategy):
@@ -165,7 +125,7 @@ class Apart(Strategy):
     def __init__(self, rank: int, scale: float) -> None:
         super().__init__((), rank, scale)
 
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+    def merge(self, group: Group, total: Total) -> Merged:
         raise ValueError("no layer's change is federated as such")
 
 
@@ -187,7 +147,7 @@ class SharedTucker(Strategy):
     def tensor_names(self, group: Group) -> list[str]:
         return [self._u, self._v, *(f"{path}.core" for path in group.layers)]
 
-    def merge(self, group: Group, total: Total, received: Tensors) -> Merged:
+    def merge(self, group: Group, total: Total) -> Merged:
         result = tucker2(total.dense(), self.rank, self.scale)
         tensors = {f"{path}.core": result.cores[i] for i, path in enumerate(group.layers)}
         kept = dict.fromkeys(group.layers, result.kept.item())

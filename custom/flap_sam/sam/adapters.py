@@ -20,39 +20,31 @@ class LoRA(nn.Module):
         d_in, d_out: widths of the projection.
         rank: r; A is [r, d_in], Gaussian; B is [d_out, r], zero.
         alpha: scale of the weight change.
-        strategy: of the experiment. Under "freeze-a" A is no one's to train; under "stack" the change that the
-            server has accumulated is held beside the adapter as `base` [d_out, d_in] and added to it.
+        freeze_a: A stays as drawn, only B trains.
     """
 
     rooms = {"A": "lora", "B": "lora"}
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str = "svd") -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
         super().__init__()
         self.alpha = alpha
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
-        self.base = None
-        if strategy == "freeze-a":
+        if freeze_a:
             self.rooms = {**self.rooms, "A": "lora_frozen"}
-        if strategy == "stack":
-            self.base = nn.Parameter(torch.empty(d_out, d_in), requires_grad=False)
-            self.rooms = {"A": "lora_anew", "B": "lora_anew", "base": "base"}
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
-        """Start of the parameter `name`: A ~ N(0, 1 / d_in), B and the base 0."""
+        """Start of the parameter `name`: A ~ N(0, 1 / d_in), B 0."""
         shape = getattr(self, name).shape
         if name != "A":
             return torch.zeros(shape)
         return gaussian(shape, 1 / math.sqrt(shape[1]), generator)
 
     def change(self, x: Tensor) -> Tensor:
-        """alpha B (A x), and the base's part where there is one, for x [..., d_in]: [..., d_out]."""
-        change = F.linear(self._hidden(x), self.B)
-        return change if self.base is None else change + F.linear(x, self.base)
+        """alpha B (A x) for x [..., d_in]: [..., d_out]."""
+        return F.linear(self._hidden(x), self.B)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        if self.base is not None:
-            return y + self.change(x)
         return torch.addmm(y.flatten(0, -2), self._hidden(x).flatten(0, -2), self.B.mT).view(y.shape)
 
     def _hidden(self, x: Tensor) -> Tensor:
@@ -66,8 +58,8 @@ class DoRA(LoRA):
     The magnitude m [d_out] starts as ||W||, so that the start changes nothing.
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str = "svd") -> None:
-        super().__init__(d_in, d_out, rank, alpha, strategy)
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
+        super().__init__(d_in, d_out, rank, alpha, freeze_a)
         self.rooms = {**self.rooms, "magnitude": "magnitude"}
         self.magnitude = nn.Parameter(torch.empty(d_out))
 
@@ -108,9 +100,11 @@ class MoLE(nn.Module):
     The gate belongs to the attention layer: its query and value projections share one.
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, strategy: str, gate: Gate, experts: int) -> None:
+    def __init__(
+        self, d_in: int, d_out: int, rank: int, alpha: float, gate: Gate, experts: int, freeze_a: bool = False
+    ) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, strategy) for _ in range(experts))
+        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, freeze_a) for _ in range(experts))
         self._gate = [gate]  # in a list: the attention layer owns it, it is not a submodule here
 
     def shares(self) -> Tensor:

@@ -110,14 +110,15 @@ def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> I
 
 def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
     for attention in [m for m in network.modules() if isinstance(m, AdaptedAttention)]:
-        shape = (*attention.widths(), experiment.rank, experiment.alpha, experiment.strategy)
+        shape = (*attention.widths(), experiment.rank, experiment.alpha)
+        freeze_a = experiment.strategy == "freeze-a"
         if experiment.adapter == "mole":
             gate = Gate(experiment.experts)
-            pair = (MoLE(*shape, gate, experiment.experts) for _ in range(2))
+            pair = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
             attention.attach(*pair, gate)
         else:
             layer = {"lora": LoRA, "dora": DoRA}[experiment.adapter]
-            attention.attach(layer(*shape), layer(*shape))
+            attention.attach(layer(*shape, freeze_a), layer(*shape, freeze_a))
 
 
 def _attach_fact(encoder: ImageEncoder, width: int, experiment: Experiment) -> None:

@@ -8,16 +8,14 @@ from torch import nn
 ATTENTION = frozenset({"encoder_attention", "decoder_attention"})
 HEADS = frozenset({"up", "hyp", "mask_tokens"})
 DECODER = HEADS | {"decoder", "decoder_attention", "decoder_unused"}
-LOW_RANK = frozenset({"lora", "lora_anew", "magnitude", "gate"})
+LOW_RANK = frozenset({"lora", "magnitude", "gate"})
 FACT = frozenset({"fact", "slice_adapter"})
 PROMPT = frozenset({"prompt", "prompt_unused"})
 EVERYTHING = DECODER | PROMPT | ATTENTION | {"encoder"}
 
 UNUSED = frozenset({"decoder_unused", "prompt_unused"})
 PERSONAL = frozenset({"gate"})
-ANEW = frozenset({"lora_anew"})
-BASE = frozenset({"base"})
-ADAPTERS = LOW_RANK | FACT | BASE | {"lora_frozen"}
+ADAPTERS = LOW_RANK | FACT | {"lora_frozen"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class TensorStatement:
         room: where it lives.
         trained: counted as trainable, as the paper counts.
         used: a training step can change it; SAM's IoU head, say, is counted by the paper but never run.
-        sent: it leaves the site.
-        received: the server sends it. Under the strategy "stack" adapters start anew in every round, sent but not
-            received, and their base is received alone.
+        sent: it travels: it leaves the site, and the server sends back what it makes of it.
     """
 
     name: str
@@ -65,7 +61,6 @@ class TensorStatement:
     trained: bool
     used: bool
     sent: bool
-    received: bool
 
 
 def statement(network: nn.Module, method: str) -> list[TensorStatement]:
@@ -80,19 +75,14 @@ def statement(network: nn.Module, method: str) -> list[TensorStatement]:
             trained=room in rooms,
             used=room in rooms - UNUSED,
             sent=room in rooms - UNUSED - PERSONAL,
-            received=room in (rooms - UNUSED - PERSONAL - ANEW) | BASE,
         )
         for name, room in rooms_of(network)
     ]
 
 
 def freezes_encoder(network: nn.Module, method: str) -> bool:
-    """Whether the image encoder stays as it is in all rounds: nothing of it trains, nothing of it is received."""
-    return not any(
-        tensor.trained or tensor.received
-        for tensor in statement(network, method)
-        if tensor.name.startswith("image_encoder.")
-    )
+    """Whether the image encoder stays as it is in all rounds: nothing of it trains."""
+    return not any(t.trained for t in statement(network, method) if t.name.startswith("image_encoder."))
 
 
 def rooms_of(module: nn.Module, prefix: str = "", room: str | None = None) -> Iterator[tuple[str, str]]:

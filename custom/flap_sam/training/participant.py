@@ -145,11 +145,9 @@ class Participant:
                 self._trainer.restore(state)
                 self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
             self._trainer.restore_personal(self._state.personal(round_number))
-        self._trainer.start_anew(round_number)
 
     def stand_to_score(self, round_number: int) -> None:
         """Take the personal tensors that belong to the payload a round starts from; training is over."""
-        self._trainer.start_anew(round_number)
         self._trainer.restore_personal(self._state.personal(round_number))
         self._state.forget_training()
 

@@ -15,7 +15,7 @@ from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ANEW, PERSONAL, statement, train_only
+from flap_sam.sam.methods import PERSONAL, statement, train_only
 from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.precision import autocast
 from flap_sam.training.prefetch import made_ahead
@@ -74,11 +74,9 @@ class Trainer:
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
         tensors = statement(network, experiment.method)
-        self._sent = [tensor.name for tensor in tensors if tensor.sent]
-        self._received = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.received}
+        self._sent = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.sent}
         self._personal = {tensor.name for tensor in tensors if tensor.room in PERSONAL}
-        self._anew = [tensor.name for tensor in tensors if tensor.room in ANEW]
-        self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._received.keys()]
+        self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._sent.keys()]
         self._optimizer = torch.optim.AdamW(
             self._trained.values(),
             betas=(0.9, 0.999),
@@ -95,7 +93,7 @@ class Trainer:
 
     def payload(self) -> dict[str, Tensor]:
         """Copies of the tensors that leave the site, on the CPU."""
-        return {name: self._trained[name].detach().to("cpu", copy=True) for name in self._sent}
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._sent.items()}
 
     @torch.no_grad()
     def receive(self, payload: Mapping[str, Tensor]) -> None:
@@ -104,20 +102,13 @@ class Trainer:
         A direction that the server's SVD found no use for comes as zeros in A and B and could never train again:
         its row of A starts anew, which changes nothing, as B stays zero.
         """
-        for name, parameter in self._received.items():
+        for name, parameter in self._sent.items():
             parameter.copy_(leading(payload[name], parameter.shape))
         for a, b in self._pairs:
-            dead = (self._received[a] == 0).all(dim=1) & (self._received[b] == 0).all(dim=0)
+            dead = (self._sent[a] == 0).all(dim=1) & (self._sent[b] == 0).all(dim=0)
             if dead.any():
                 start = initial(self.network, a, self.experiment.seed).to(self.device)
-                self._received[a][dead] = start[dead]
-
-    @torch.no_grad()
-    def start_anew(self, round_number: int) -> None:
-        """Adapters that the server does not send back start each round anew, with an A of its own; see `Stack`."""
-        for name in self._anew:
-            self._trained[name].copy_(initial(self.network, name, self.experiment.seed + round_number))
-            self._optimizer.state.pop(self._trained[name], None)
+                self._sent[a][dead] = start[dead]
 
     def train(
         self,
@@ -135,7 +126,7 @@ class Trainer:
             FlapSamError: the loss is no longer finite, or the round was stopped.
         """
         start, losses = time.perf_counter(), []
-        self._anchors = {name: self._trained[name].detach().clone() for name in self._sent} if self._mu else {}
+        self._anchors = {name: p.detach().clone() for name, p in self._sent.items()} if self._mu else {}
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
         steps = self.steps_an_epoch * self.experiment.local_epochs

@@ -16,8 +16,8 @@ def base(small) -> Base:
     return Base(small, RANDOM)
 
 
-def moved(base: Base, number: int = 0, by: float = 0.1) -> Update:
-    before = base.before(number, {})
+def moved(base: Base, by: float = 0.1) -> Update:
+    before = base.before({})
     generator = torch.Generator().manual_seed(3)
     sent = {name: t + by * torch.randn(t.shape, generator=generator) for name, t in before.items()}
     return Update(sent, before, base.pairs, 2.0)
@@ -38,7 +38,7 @@ def dense(update: Update) -> float:
 def test_round_zero_is_measured_from_where_every_site_starts(small, base):
     network, _, _ = network_for(small, None)
     start = dict(network.named_parameters())
-    before = base.before(0, {})
+    before = base.before({})
     assert list(before) == [t.name for t in statement(network, small.method) if t.sent]
     assert all(torch.equal(before[name], start[name]) for name in before)
     assert Update(before, before, base.pairs, 1.0).norm() == 0
@@ -46,24 +46,17 @@ def test_round_zero_is_measured_from_where_every_site_starts(small, base):
 
 def test_later_rounds_are_measured_from_what_was_received(base):
     first = moved(base)
-    before = base.before(1, first.sent)
+    before = base.before(first.sent)
     assert all(torch.equal(before[name], first.sent[name]) for name in before)
 
 
 def test_a_site_of_lower_rank_is_measured_from_its_leading_part(small):
     own = Base(replace(small, rank=2), RANDOM)
     received = moved(Base(small, RANDOM)).sent
-    before = own.before(1, received)
+    before = own.before(received)
     a, b = own.pairs[0]
     assert torch.equal(before[a], received[a][:2])
     assert torch.equal(before[b], received[b][:, :2])
-
-
-def test_adapters_that_start_anew_are_measured_from_their_own_start(small):
-    stack = Base(replace(small, strategy="stack"), RANDOM)
-    a, b = stack.pairs[0]
-    assert not torch.equal(stack.before(0, {})[a], stack.before(1, {})[a])
-    assert not stack.before(1, {})[b].any()
 
 
 def test_the_norm_is_of_what_the_adapters_do(base):

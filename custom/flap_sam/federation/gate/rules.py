@@ -25,7 +25,6 @@ from flap_sam.federation.messages import (
     from_meta,
     run_name,
 )
-from flap_sam.lowrank.factors import leading
 from flap_sam.training import quantise
 from flap_sam.training.scores import Evaluation
 
@@ -78,9 +77,8 @@ class Admitted:
 
     def update(self, wire: Tensors) -> Update:
         """What the site changed, from its tensors as they travel."""
-        base = self.base.before(self.round, self.received)
-        known = {n: leading(t, base[n].shape).float() for n, t in self.received.items() if n in base}
-        sent = quantise.numbers(wire, self.own.payload_dtype, known)
+        base = self.base.before(self.received)
+        sent = quantise.numbers(wire, self.own.payload_dtype, base if self.received else {})
         return Update(sent, base, self.base.pairs, self.own.alpha)
 
 

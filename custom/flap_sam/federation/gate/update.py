@@ -12,8 +12,7 @@ from flap_sam.lowrank.factors import Factors, leading
 from flap_sam.lowrank.robust import gram, squared_distances
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ANEW, statement
+from flap_sam.sam.methods import statement
 from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
 
@@ -33,23 +32,17 @@ class Base:
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
         weights = weights_for(experiment.backbone, site.checkpoint)
-        self._network, self.experiment, _ = network_for(experiment, weights.file, site.checkpoint_sha256)
-        parameters = dict(self._network.named_parameters())
-        tensors = [t for t in statement(self._network, experiment.method) if t.sent]
+        network, self.experiment, _ = network_for(experiment, weights.file, site.checkpoint_sha256)
+        parameters = dict(network.named_parameters())
+        tensors = [t for t in statement(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
-        self._anew = [t.name for t in tensors if t.room in ANEW]
-        self.pairs = [(a, b) for a, b in low_rank_pairs(self._network) if {a, b} <= self._start.keys()]
-        self._network.to("meta")
+        self.pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._start.keys()]
 
-    def before(self, round_number: int, received: Tensors) -> dict[str, Tensor]:
-        """Every tensor that is sent, as it stood before the round."""
-        base = dict(self._start)
-        for name in self._anew:
-            base[name] = initial(self._network, name, self.experiment.seed + round_number)
-        for name, tensor in received.items():
-            if name in base:
-                base[name] = leading(tensor, base[name].shape).float()
-        return base
+    def before(self, received: Tensors) -> dict[str, Tensor]:
+        """Every tensor that is sent, as it stood before a round that started from the payload received, if any."""
+        if not received:
+            return dict(self._start)
+        return {name: leading(received[name], start.shape).float() for name, start in self._start.items()}
 
 
 @dataclass(frozen=True)
