@@ -22,6 +22,7 @@ from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.form import in_canonical_form, summed_pairs
 from flap_sam.training.pictures import Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
@@ -117,6 +118,7 @@ class Participant:
         windows, forward = training_data(self.network, own, windows, [self._cache])
         self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
         self._team, self._site, self._name = team, site, name
+        self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())
         self._trained_round: int | None = None
@@ -169,7 +171,7 @@ class Participant:
             return train_together(self._task(round_number), self._known, self._site.processes, stopped, say)
         progress = Progress(say, self._name, round_number)
         result = self._trainer.train(round_number, stopped, progress)
-        tensors = self._trainer.payload()
+        tensors = in_canonical_form(self._trainer.payload(), self._pairs)
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
         wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
         self._trained_round = round_number

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from flap_sam.experiment import Experiment
+from flap_sam.lowrank.canonical import is_canonical
 from flap_sam.lowrank.factors import Factors, leading
 from flap_sam.lowrank.robust import gram, squared_distances
-from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import statement
 from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
+from flap_sam.training.form import in_canonical_form, summed_pairs
 
 Tensors = Mapping[str, Tensor]
 
@@ -22,12 +23,15 @@ Tensors = Mapping[str, Tensor]
 class Base:
     """The tensors that a site's updates are measured from: what it received, or where it started.
 
+    Adapters that travel in canonical form start as the canonical form of nothing, zeros.
+
     Args:
         experiment: the job's, with the site's own rank.
         site: whose weights the network starts from.
 
     Attributes:
         experiment: with backbone and image size resolved.
+        pairs: names of A and B of every adapter that travels in canonical form.
     """
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
@@ -36,7 +40,8 @@ class Base:
         parameters = dict(network.named_parameters())
         tensors = [t for t in statement(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
-        self.pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._start.keys()]
+        self.pairs = summed_pairs(network, experiment)
+        self._start |= {name: torch.zeros_like(self._start[name]) for pair in self.pairs for name in pair}
 
     def before(self, received: Tensors) -> dict[str, Tensor]:
         """Every tensor that is sent, as it stood before a round that started from the payload received, if any."""
@@ -50,7 +55,7 @@ class Update:
     """A site's tensors and the base they are measured from, float32.
 
     Args:
-        pairs: names of A and B of every adapter of which both are sent; scale: its alpha.
+        pairs: names of A and B of every adapter that travels in canonical form; scale: its alpha.
     """
 
     sent: Tensors
@@ -59,9 +64,11 @@ class Update:
     scale: float
 
     def norm(self) -> float:
-        """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2): the adapters by what they do, all other tensors by themselves.
+        """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2), exact, in float64.
 
-        Exact from the factors, float64.
+        Adapters in canonical form count by what they do, all other tensors by themselves: whatever a tensor holds is
+        bounded with its norm. The norm bounds how large numbers are, not how many bits they carry: the low bits of a
+        float32 hold a byte a number at no norm (see `release.rounded`).
         """
         squares = 0.0
         for a, b in self.pairs:
@@ -76,7 +83,11 @@ class Update:
         while (norm := update.norm()) > largest:
             share *= min(largest / norm, 0.99)  # B A is not linear in the share: more than one step may be needed
             update = Update(self._towards_base(share), self.base, self.pairs, self.scale)
-        return dict(update.sent)
+        return in_canonical_form(update.sent, self.pairs if update is not self else [])
+
+    def are_canonical(self, dtype: torch.dtype) -> bool:
+        """Whether all adapters that must be in canonical form are, up to the rounding of a type."""
+        return all(is_canonical(Factors(self.sent[a], self.sent[b]), dtype) for a, b in self.pairs)
 
     def _difference(self, name: str) -> Tensor:
         return self.sent[name].double() - self.base[name].double()
