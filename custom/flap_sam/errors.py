@@ -44,7 +44,7 @@ class Reason(StrEnum):
     @classmethod
     def of(cls, found: object) -> "Reason":
         """The reason of a code that another party sent; a code that is none of ours says no more than `STOPPED`."""
-        return cls(found) if isinstance(found, str) and found in cls else cls.STOPPED
+        return next((reason for reason in cls if reason == found), cls.STOPPED)
 
 
 SENTENCES = {

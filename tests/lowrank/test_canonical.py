@@ -1,4 +1,4 @@
-"""The canonical form: the product is kept, everything else of the factors is gone, and the check tells the two apart."""
+"""The canonical form: the product is kept, all else of the factors is gone, and the check tells the two apart."""
 
 import pytest
 import torch

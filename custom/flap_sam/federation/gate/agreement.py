@@ -37,14 +37,14 @@ class Privacy(StrictModel):
 
     Args:
         clip: largest L2 norm of an update.
-        noise_multiplier: standard deviation of the noise, in units of `clip`.
+        noise_multiplier: standard deviation of the noise, in units of `clip`, up to 256 (see `noise`).
         epsilon, delta: the budget over all that the site ever releases.
         slices: number of training slices that the site's answers state. It stands here because the true number would
             tell something of the data; agree on a round one.
     """
 
     clip: Positive
-    noise_multiplier: Positive
+    noise_multiplier: Annotated[float, Field(gt=0, le=256)]
     epsilon: Positive
     delta: Annotated[float, Field(gt=0, lt=1)]
     slices: Count

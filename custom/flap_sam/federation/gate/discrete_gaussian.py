@@ -55,11 +55,11 @@ def _kept(proposals: int, sigma: int) -> Integers:
 
 def _laplace(proposals: int, scale: int) -> Integers:
     """Numbers x of probability proportional to exp(-|x| / scale), fewer than proposed (algorithm 2)."""
-    rest = _below(scale, proposals)
+    rest = uniform_below(scale, proposals)
     rest = rest[_exp(rest, scale)]
     whole = _geometric(len(rest))
     size = rest + scale * whole
-    negative = _below(2, len(size)) == 1
+    negative = uniform_below(2, len(size)) == 1
     valid = (whole <= FARTHEST) & ~(negative & (size == 0))  # a zero of either sign would count twice
     return np.where(negative, -size, size)[valid]
 
@@ -101,14 +101,14 @@ def _exp_below_one(numerators: Integers, denominator: int) -> Decisions:
     passed = np.empty(len(numerators), np.bool_)
     going, trial = np.arange(len(numerators)), 1
     while len(going):
-        success = _below(denominator, len(going)) < numerators[going]
-        success[success] = _below(trial, np.count_nonzero(success)) == 0
+        success = uniform_below(denominator, len(going)) < numerators[going]
+        success[success] = uniform_below(trial, np.count_nonzero(success)) == 0
         passed[going[~success]] = trial % 2 == 1
         going, trial = going[success], trial + 1
     return passed
 
 
-def _below(bound: int, count: int) -> Integers:
+def uniform_below(bound: int, count: int) -> Integers:
     """Uniform numbers from 0 to bound - 1: as many bits as bound needs, drawn again where they reach it."""
     bits = (bound - 1).bit_length()
     if bits == 0:

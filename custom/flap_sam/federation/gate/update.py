@@ -1,7 +1,7 @@
 """What a site changed in a round, and how much that is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import torch
@@ -77,13 +77,13 @@ class Update:
             squares += squared_distances(gram([now, then]))[0, 1].item()
         return sqrt(squares + sum(self._difference(name).square().sum().item() for name in self._others()))
 
-    def clipped(self, largest: float) -> dict[str, Tensor]:
-        """The tensors, drawn together towards their base until the norm of the update is at most `largest`."""
+    def clipped_to(self, largest: float) -> "Update":
+        """The update drawn towards its base until its norm is at most `largest`."""
         share, update = 1.0, self
         while (norm := update.norm()) > largest:
             share *= min(largest / norm, 0.99)  # B A is not linear in the share: more than one step may be needed
-            update = Update(self._towards_base(share), self.base, self.pairs, self.scale)
-        return in_canonical_form(update.sent, self.pairs if update is not self else [])
+            update = replace(self, sent=in_canonical_form(self._towards_base(share), self.pairs))
+        return update
 
     def are_canonical(self, dtype: torch.dtype) -> bool:
         """Whether all adapters that must be in canonical form are, up to the rounding of a type."""
