@@ -19,6 +19,8 @@ from flap_sam.training.form import in_canonical_form, summed_pairs
 
 Tensors = Mapping[str, Tensor]
 
+BISECTIONS = 12
+
 
 class Base:
     """The tensors that a site's updates are measured from: what it received, or where it started.
@@ -78,12 +80,17 @@ class Update:
         return sqrt(squares + sum(self._difference(name).square().sum().item() for name in self._others()))
 
     def clipped_to(self, largest: float) -> "Update":
-        """The update drawn towards its base until its norm is at most `largest`."""
-        share, update = 1.0, self
-        while (norm := update.norm()) > largest:
-            share *= min(largest / norm, 0.99)  # B A is not linear in the share: more than one step may be needed
-            update = replace(self, sent=in_canonical_form(self._towards_base(share), self.pairs))
-        return update
+        """The update drawn towards its base until its norm is at most `largest`, and little less.
+
+        B A is not linear in how far the tensors are drawn, so the share that stays is found by bisection.
+        """
+        if self.norm() <= largest:
+            return self
+        low, high = 0.0, 1.0
+        for _ in range(BISECTIONS):
+            share = (low + high) / 2
+            low, high = (share, high) if self._drawn(share).norm() <= largest else (low, share)
+        return self._drawn(low)
 
     def are_canonical(self, dtype: torch.dtype) -> bool:
         """Whether all adapters that must be in canonical form are, up to the rounding of a type."""
@@ -96,5 +103,6 @@ class Update:
         paired = {name for pair in self.pairs for name in pair}
         return [name for name in self.sent if name not in paired]
 
-    def _towards_base(self, share: float) -> dict[str, Tensor]:
-        return {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}
+    def _drawn(self, share: float) -> "Update":
+        sent = {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}
+        return replace(self, sent=in_canonical_form(sent, self.pairs))
