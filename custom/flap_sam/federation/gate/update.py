@@ -19,7 +19,7 @@ from flap_sam.training.form import in_canonical_form, summed_pairs
 
 Tensors = Mapping[str, Tensor]
 
-BISECTIONS = 12
+BISECTIONS = 24
 
 
 class Base:
