@@ -124,7 +124,7 @@ def test_uniform_numbers_come_equally_often_from_all_words(bound, monkeypatch):
     bits = (bound - 1).bit_length()
     kept = 256 if bound == 1 else bound * 2 ** (8 - bits)
     counts = Counter(module._below(bound, kept).tolist())
-    assert counts == {number: kept // bound for number in range(bound)}
+    assert counts == dict.fromkeys(range(bound), kept // bound)
 
 
 @pytest.mark.parametrize("bound", [257, 2**16 + 1, 2**32 - 1, 2**53 + 1])
