@@ -13,7 +13,7 @@ from torch import Tensor
 from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.checkpoint import network_for, start_digest
@@ -59,7 +59,7 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
         raise FlapSamError(
             "No data is configured; set FLAP_SAM_DATA to a store that `flap-sam prepare` made, or `data` in "
             "flap_site.json.",
-            public="no data is configured at the site",
+            Reason.NO_DATA,
         )
     store, name = demo_store(demo, lambda known: site.name or _name_in(known, federation_name))
     return Assignment(SiteStore.open(store, name), True)
@@ -100,7 +100,7 @@ class Participant:
             raise FlapSamError(
                 f"The site's store has {len(classes)} classes ({', '.join(classes)}); the experiment has "
                 f"{experiment.classes}. Set `classes` in the job to {len(classes)}.",
-                public=f"the site's store has {len(classes)} classes; the experiment has {experiment.classes}",
+                Reason.CLASSES,
             )
         self.assignment = assignment
         self.store = assignment.store

@@ -111,12 +111,16 @@ def _exp_below_one(numerators: Integers, denominator: int) -> Decisions:
 def uniform_below(bound: int, count: int) -> Integers:
     """Uniform numbers from 0 to bound - 1: as many bits as bound needs, drawn again where they reach it."""
     bits = (bound - 1).bit_length()
+    numbers = _uniform(bits, count)
+    while len(again := np.flatnonzero(numbers >= bound)):
+        numbers[again] = _uniform(bits, len(again))
+    return numbers
+
+
+def _uniform(bits: int, count: int) -> Integers:
+    """Uniform numbers of so many bits, from 0 to 62."""
     if bits == 0:
         return np.zeros(count, np.int64)
     width = next(size for size in (1, 2, 4, 8) if bits <= 8 * size)
-    numbers, missing = np.empty(count, np.int64), np.arange(count)
-    while len(missing):
-        words = np.frombuffer(os.urandom(width * len(missing)), f"<u{width}") >> (8 * width - bits)
-        numbers[missing] = words
-        missing = missing[words >= bound]
-    return numbers
+    words = np.frombuffer(os.urandom(width * count), f"<u{width}") >> (8 * width - bits)
+    return words.astype(np.int64)

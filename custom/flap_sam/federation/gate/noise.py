@@ -21,7 +21,7 @@ from math import ceil, isfinite, sqrt
 import torch
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.federation.gate.agreement import Privacy
 from flap_sam.federation.gate.discrete_gaussian import discrete_gaussian
 
@@ -56,8 +56,9 @@ def clipped_steps(sent: Tensors, base: Tensors, clip: float) -> dict[str, Tensor
     """
     norm = sqrt(sum(_update(sent, base, name).square().sum().item() for name in sent))
     if not isfinite(norm):
-        message = f"The update has norm {norm}; noise needs finite tensors. Check the learning rate."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(
+            f"The update has norm {norm}; noise needs finite tensors. Check the learning rate.", Reason.DIVERGED
+        )
     scale = (1 - FLOAT_ERROR) * RADIUS / max(norm, clip)
     return {name: (scale * _update(sent, base, name)).long() for name in sent}  # .long() rounds towards zero
 
