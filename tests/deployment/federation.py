@@ -73,7 +73,7 @@ class Federation:
         self.kits = provision(folder, self.port, {"hospital-c": self.cable.end})
         self.store = folder / "patients"
         self._processes: dict[str, subprocess.Popen] = {}
-        run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs), "--policy", ROOT / "provisioning/policy")
+        run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs))
         for i, (hospital, site) in enumerate(HOSPITALS.items()):
             splits = {"train": [(2 + i, 20, 28)], "validation": [(2, 24, 20)], "test": [(3, 20, 20)]}
             write_site(self.store, site, splits)

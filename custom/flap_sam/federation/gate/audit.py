@@ -100,7 +100,7 @@ class AuditLog:
     def verify(self) -> str | None:
         """What is wrong with the log or its head, in a clause; None in a whole log."""
         try:
-            head = _chained(self.path.read_bytes())
+            head = head_of(self.path)
             kept = self._head()
         except (OSError, ValueError) as error:
             return str(error)
@@ -159,10 +159,15 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         yield log
 
 
-def _chained(text: bytes) -> Head:
-    """The head of a log, every line of which is bound to the one before; raises ValueError that names the first not."""
+def head_of(path: Path) -> Head:
+    """The head of a whole log.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: names the first line that is not bound to the one before it.
+    """
     head = Head()
-    for line in text.splitlines(keepends=True):
+    for line in path.read_bytes().splitlines(keepends=True):
         if _entry(head.lines + 1, line)[PREVIOUS] != head.sha256:
             raise ValueError(f"line {head.lines + 1} is not bound to the one before it")
         head = head.after(line)
