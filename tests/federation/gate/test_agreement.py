@@ -15,6 +15,7 @@ GOOD = {
     "largest_update": 3.0,
     "largest_payload": 30.0,
     "runs": 1,
+    "repeats": 1,
     "evaluations": 2,
 }
 

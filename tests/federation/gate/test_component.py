@@ -86,6 +86,7 @@ class Wire:
             "largest_update": 5.0,
             "largest_payload": 50.0,
             "runs": 1,
+            "repeats": 1,
             "evaluations": 2,
         }
         self.kit, self.job, self.gate, self.tasks = kit, job, Gate(), 0

@@ -9,7 +9,9 @@ from flap_sam.federation.gate.audit import AuditLog
 from flap_sam.federation.gate.ledger import Ledger, Turn
 from flap_sam.federation.messages import TASK_EVALUATE, TASK_TRAIN
 
-AGREED = Agreement(experiments=(), metrics=(), largest_update=1.0, largest_payload=1.0, runs=2, evaluations=2)
+AGREED = Agreement(
+    experiments=(), metrics=(), largest_update=1.0, largest_payload=1.0, runs=2, repeats=2, evaluations=2
+)
 TURN = Turn("first", "run", "e" * 64, TASK_TRAIN, 0)
 
 
@@ -37,14 +39,19 @@ def test_rounds_rise_within_a_job():
     assert reason(book, round=5) is None
 
 
-def test_a_job_that_continues_a_run_may_ask_for_its_last_round_again_and_the_next_may_not():
+def test_a_job_that_continues_a_run_may_ask_for_its_last_round_again():
     book = trained(0, 1, 2)
     assert reason(book, job="second", round=1) == Reason.REPLAYED
     assert reason(book, job="second", round=2) is None
-    book = trained(2, book=book, job="second")
-    assert reason(book, job="second", round=2) == Reason.REPLAYED
-    assert reason(book, job="third", round=2) == Reason.REPLAYED, "twenty jobs would get twenty answers"
-    assert reason(book, job="third", round=3) is None
+    assert reason(trained(2, book=book, job="second"), job="second", round=2) == Reason.REPLAYED
+
+
+def test_and_twenty_jobs_do_not_get_twenty_answers():
+    book = trained(0, 1, 2, 3)
+    book = trained(3, book=book, job="second")
+    book = trained(3, book=book, job="third")
+    assert reason(book, job="fourth", round=3) == Reason.REPLAYED
+    assert reason(book, job="fourth", round=4) is None
 
 
 def test_a_job_that_was_continued_is_over():

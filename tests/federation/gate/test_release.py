@@ -12,7 +12,9 @@ from flap_sam.federation.gate.release import release, rounded
 from flap_sam.federation.gate.update import Update
 from flap_sam.training.form import in_canonical_form
 
-AGREED = Agreement(experiments=(), metrics=(), largest_update=2.0, largest_payload=9.0, runs=1, evaluations=1)
+AGREED = Agreement(
+    experiments=(), metrics=(), largest_update=2.0, largest_payload=9.0, runs=1, repeats=0, evaluations=1
+)
 PRIVATE = AGREED.model_copy(
     update={"privacy": Privacy(clip=0.5, noise_multiplier=4.0, epsilon=8.0, delta=1e-5, slices=10)}
 )

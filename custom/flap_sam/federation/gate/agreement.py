@@ -61,6 +61,8 @@ class Agreement(StrictModel):
         largest_payload: norm of the change that a payload from the server makes to the network as it started, up to
             which it comes in.
         runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run.
+        repeats: how many rounds of a run may be answered a second time, when a later job continues a run whose last
+            answer the server may have lost.
         evaluations: how many payloads a run may have scored on the test cases; a whole run asks for at most two, and
             again for them if it is resumed at its very end.
         over: what happens beyond `largest_update`: "block" the update, or "clip" it to that norm.
@@ -77,6 +79,7 @@ class Agreement(StrictModel):
     largest_update: Positive
     largest_payload: Positive
     runs: Count
+    repeats: Annotated[int, Field(ge=0)]
     evaluations: Annotated[int, Field(ge=0)]
     over: Literal["block", "clip"] = BLOCK
     release_bits: Annotated[int, Field(ge=2, le=16)] | None = None

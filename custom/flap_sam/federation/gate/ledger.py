@@ -45,14 +45,14 @@ class Run(StrictModel):
         experiment: digest of the experiment it belongs to.
         jobs: that conducted it, the current one last.
         trained: the last round that was answered; None before there is one.
-        repeated: it has been answered in two jobs.
+        repeats: how many rounds have been answered a second time.
         answers, evaluations: how many answers left in all, to either task.
     """
 
     experiment: str
     jobs: tuple[str, ...]
     trained: Count | None = None
-    repeated: bool = False
+    repeats: Count = 0
     answers: Count = 0
     evaluations: Count = 0
 
@@ -75,8 +75,7 @@ class Ledger(StrictModel):
         """Refuse a question beyond what was agreed, or one that this site has answered.
 
         A job conducts one run. A run belongs to one experiment, and its rounds rise. A job that continues it may ask
-        once more for its last round, whose answer the server may have lost, and for none before that; the job it
-        continues is over then.
+        once more for its last round, as often as agreed, and for none before that; the job it continues is over then.
 
         Raises:
             FlapSamError: see above.
@@ -93,7 +92,7 @@ class Ledger(StrictModel):
         if turn.job in run.jobs[:-1]:
             raise FlapSamError(f"Run {turn.run} goes on in another job than {turn.job}.", Reason.RUN)
         if turn.task == TASK_TRAIN:
-            _check_round(turn, run)
+            _check_round(turn, run, agreement)
         elif run.evaluations >= agreement.evaluations:
             raise FlapSamError(
                 f"Run {turn.run} asks for evaluation {run.evaluations + 1}; the site has agreed to "
@@ -119,8 +118,8 @@ class Ledger(StrictModel):
         run = self.runs.get(turn.run, Run(experiment=turn.experiment, jobs=()))
         jobs = run.jobs if turn.job in run.jobs else (*run.jobs, turn.job)
         if turn.task == TASK_TRAIN:
-            again = turn.round == run.trained
-            changes = {"trained": turn.round, "repeated": again, "answers": run.answers + 1}
+            repeats = run.repeats + (turn.round == run.trained)
+            changes = {"trained": turn.round, "repeats": repeats, "answers": run.answers + 1}
         else:
             changes = {"evaluations": run.evaluations + 1}
         noised = self.noised if noise_multiplier is None else self._spent(noise_multiplier)
@@ -199,11 +198,11 @@ def held(folder: Path, log: AuditLog) -> Iterator[LedgerFile]:
         os.close(lock)
 
 
-def _check_round(turn: Turn, run: Run) -> None:
-    """Rounds rise; the last one may be asked for again by the next job, once."""
+def _check_round(turn: Turn, run: Run, agreement: Agreement) -> None:
+    """Rounds rise; the last one may be asked for again by the job that continues the run, as often as agreed."""
     if run.trained is None:
         return
-    may_repeat = turn.job not in run.jobs and not run.repeated
+    may_repeat = turn.job not in run.jobs and run.repeats < agreement.repeats
     first = run.trained if may_repeat else run.trained + 1
     if turn.round < first:
         raise FlapSamError(
