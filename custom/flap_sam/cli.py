@@ -235,14 +235,14 @@ def stage(
 def kit(
     folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
     job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
-    policy: Annotated[Path, typer.Option(help="the policies of servers and sites")] = Path("provisioning/policy"),
+    policy: Annotated[Path | None, typer.Option(help="other policies of servers and sites than the package's")] = None,
     wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
 ) -> None:
     """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
-    from flap_sam.deployment.kit import lay
+    from flap_sam.deployment.kit import POLICIES, lay
     from flap_sam.experiments.job import Job
 
-    for done in lay(folder, policy, [Job.read(path).experiment() for path in job], wheelhouse):
+    for done in lay(folder, policy or POLICIES, [Job.read(path).experiment() for path in job], wheelhouse):
         typer.echo(f"policy laid into {done}")
 
 
@@ -258,6 +258,17 @@ def check(
     typer.echo(check_table(findings))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=DEPLOY)
+def audit(
+    file: Annotated[Path, typer.Argument(help="a hospital's audit log, flap_audit.jsonl")],
+    head: Annotated[Path | None, typer.Option(help="where the gate keeps the log's head, apart from it")] = None,
+) -> None:
+    """Verify an audit log: every line is bound to the one before, and with --head the last line is the last."""
+    from flap_sam.deployment.audit import verified
+
+    typer.echo(verified(file, head))
 
 
 @app.command(rich_help_panel=RESULTS)

@@ -1,15 +1,94 @@
-"""The one error that a person is meant to read."""
+"""The one error that a person is meant to read, and the codes that stand for it outside the site."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a site gives no answer: all that leaves it, one word of this list (see `sentence`)."""
+
+    STOPPED = "stopped"
+    ABORTED = "aborted"
+    NO_DATA = "no-data"
+    STORE = "store"
+    CLASSES = "classes"
+    CHECKPOINT = "checkpoint"
+    BACKBONE = "backbone"
+    DEVICE = "device"
+    PRECISION = "precision"
+    DIVERGED = "diverged"
+    RANGE = "range"
+    EXPERIMENT = "experiment"
+    TASK = "task"
+    PAYLOAD = "payload"
+    AGREEMENT = "gate-agreement"
+    NOT_AGREED = "gate-not-agreed"
+    PAYLOAD_NORM = "gate-payload-norm"
+    REPLAYED = "gate-replayed"
+    RUN = "gate-run"
+    RUNS = "gate-runs"
+    EVALUATIONS = "gate-evaluations"
+    RESULT = "gate-result"
+    FORM = "gate-form"
+    NORM = "gate-norm"
+    BUDGET = "gate-budget"
+    LEDGER = "gate-ledger"
+    AUDIT = "gate-audit"
+    CHANGED = "gate-changed"
+    GATE = "gate-fault"
+
+    @property
+    def sentence(self) -> str:
+        """What the code means, for the server's console and its round log."""
+        return SENTENCES[self]
+
+    @classmethod
+    def of(cls, found: object) -> "Reason":
+        """The reason of a code that another party sent; a code that is none of ours says no more than `STOPPED`."""
+        return next((reason for reason in cls if reason == found), cls.STOPPED)
+
+
+SENTENCES = {
+    Reason.STOPPED: "it stopped; its own log says why",
+    Reason.ABORTED: "its round was aborted",
+    Reason.NO_DATA: "no data is configured at the site",
+    Reason.STORE: "its data store is missing or cannot be used",
+    Reason.CLASSES: "its data store has another number of classes than the experiment",
+    Reason.CHECKPOINT: "its SAM checkpoint is missing, damaged or not the one that the site pins",
+    Reason.BACKBONE: "its SAM checkpoint is of another backbone than the experiment's",
+    Reason.DEVICE: "its device cannot be used",
+    Reason.PRECISION: "its device cannot compute in the precision that the site asks for",
+    Reason.DIVERGED: "its training left the range of numbers; a lower learning rate may help",
+    Reason.RANGE: "its update does not fit into the experiment's payload_dtype",
+    Reason.EXPERIMENT: "the task's experiment is none, or cannot be run there",
+    Reason.TASK: "the task is none that a site answers",
+    Reason.PAYLOAD: "the payload it was sent is not one of the experiment",
+    Reason.AGREEMENT: "its gate has no agreement that can be read, so nothing leaves the site",
+    Reason.NOT_AGREED: "its gate has not agreed to this experiment",
+    Reason.PAYLOAD_NORM: "its gate refuses a payload whose norm is beyond the agreed one",
+    Reason.REPLAYED: "its gate has answered this round before",
+    Reason.RUN: "its gate finds the run under another job or another experiment",
+    Reason.RUNS: "its gate has agreed to no further run of this experiment",
+    Reason.EVALUATIONS: "its gate has agreed to no further evaluation in this run",
+    Reason.RESULT: "its gate stopped an answer that is not what was agreed",
+    Reason.FORM: "its gate stopped adapters that are not in canonical form",
+    Reason.NORM: "its gate stopped an update whose norm is beyond the agreed one",
+    Reason.BUDGET: "its privacy budget is spent",
+    Reason.LEDGER: "its gate's ledger is missing or damaged, so nothing leaves the site",
+    Reason.AUDIT: "its gate's audit log cannot be written, so nothing leaves the site",
+    Reason.CHANGED: "its gate stopped an answer that was changed after it had passed",
+    Reason.GATE: "its gate could not judge the message, so nothing leaves the site",
+}
 
 
 class FlapSamError(Exception):
     """One sentence: which file or tensor, what was found, what was expected, what to do.
 
     Args:
-        message: for the eyes of whoever runs this process; may name files.
-        public: the same without file names, paths or case names, fit to leave the site.
-            Left out, only the fact that the site failed leaves it.
+        message: for whoever runs this process; it may name files and never leaves the site.
+        reason: the code that stands for it outside.
     """
 
-    def __init__(self, message: str, public: str = "the site stopped; its own log says why") -> None:
+    def __init__(self, message: str, reason: Reason = Reason.STOPPED, public: str = "") -> None:
         super().__init__(message)
-        self.public = public
+        self.reason = reason
+        self.public = public  # until every caller gives a reason

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 BACKBONES = ("vit_tiny", "vit_b", "vit_l", "vit_h")
 METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam")
@@ -230,5 +230,5 @@ def _refuse(name: str, found: object, expected: str) -> None:
 
 
 def _public(message: str) -> FlapSamError:
-    """An experiment holds no secret of a site: the whole sentence may travel."""
-    return FlapSamError(message, public=message)
+    """The error of an experiment that is none."""
+    return FlapSamError(message, Reason.EXPERIMENT)

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,10 +12,13 @@ from flap_sam.errors import FlapSamError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for writing; it appears under its name only when the block ends without an error.
+def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
+    """Open `path` for writing; it appears under its name, on the disk, only when the block ends without an error.
 
     A killed writer leaves at most `<name>.partial`, which the next writer of the same file overwrites.
+
+    Args:
+        private: nobody but this user may read the file.
 
     Raises:
         FlapSamError: the file or its folder cannot be written.
@@ -22,9 +26,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "wb") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(path)
+        _settle(path.parent)
     except OSError as problem:
         raise FlapSamError(
             f"{path} cannot be written ({problem}); make room there or choose another folder."
@@ -52,6 +61,15 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _settle(folder: Path) -> None:
+    """Bring a folder's names to the disk: a file that was renamed there is found there after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_if_empty(*folders: Path) -> None:

@@ -73,20 +73,24 @@ class Federation:
         self.kits = provision(folder, self.port, {"hospital-c": self.cable.end})
         self.store = folder / "patients"
         self._processes: dict[str, subprocess.Popen] = {}
-        run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs), "--policy", ROOT / "provisioning/policy")
+        run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs))
         for i, (hospital, site) in enumerate(HOSPITALS.items()):
             splits = {"train": [(2 + i, 20, 28)], "validation": [(2, 24, 20)], "test": [(3, 20, 20)]}
             write_site(self.store, site, splits)
             self.change(
                 hospital, "flap_site.json", data=str(self.store), name=site, checkpoint="random", checkpoint_sha256=None
             )
-            self.change(hospital, "flap_gate.json", largest_update=1.0)
+            self.change(hospital, "flap_gate.json", largest_update=1.0, runs=100, repeats=10)
         self.change("hospital-c", "resources.json", client={"retry_timeout": 30, "communication_timeout": 20.0})
 
     def change(self, kit: str, file: str, **settings) -> None:
         """Change settings in a file of a kit's local folder."""
         path = self.kits / kit / "local" / file
         path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+    def state(self, kit: str) -> Path:
+        """Where a kit keeps its state."""
+        return self.folder / "homes" / kit / ".local/state/flap-sam"
 
     def environment(self, kit: str) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FLAP_SAM_", "NVFL"))}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flap_sam.federation.gate import audit
+from flap_sam.errors import Reason
+from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
 from flap_sam.reporting.round_log import ROUND_LOG
 from nvflare.fuel.flare_api.api_spec import AuthorizationError
 from nvflare.fuel.flare_api.flare_api import Session
@@ -18,25 +19,28 @@ from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERV
 
 HOSTILE = Path(__file__).parent / "hostile/hostile.py"
 TRICKS = {
-    "1": ("header", "further headers are image"),
-    "2": ("nan", "holds NaN or infinity"),
-    "3": ("backbone", "image_encoder.pos_embed is not part of the experiment"),
-    "4": ("huge", "norm of the update is 2"),
-    "5": ("metric", "its entries is"),
-    "6": ("text", "labels is no SHA-256"),
-    "7": ("entry", "result's entries are DXO, image"),
-    "8": ("behind", "changed behind the gate"),
+    "1": ("header", Reason.RESULT, "further headers are image"),
+    "2": ("nan", Reason.PAYLOAD, "holds NaN or infinity"),
+    "3": ("backbone", Reason.PAYLOAD, "image_encoder.pos_embed is not part of the experiment"),
+    "4": ("huge", Reason.NORM, "norm of the update is"),
+    "5": ("metric", Reason.RESULT, "its entries is"),
+    "6": ("text", Reason.RESULT, "labels is no SHA-256"),
+    "7": ("entry", Reason.RESULT, "result's entries are DXO, image"),
+    "8": ("behind", Reason.CHANGED, "changed behind the gate"),
+    "9": ("pixels", Reason.FORM, "not in canonical form"),
 }
 ROUNDS = 10
 ATTACKS = {
-    "backbone": "image_encoder.pos_embed is not part of the experiment",
-    "shape": "has shape [3, 3]; expected",
-    "nan": "holds NaN or infinity",
-    "experiment": "expected one that the site has agreed to",
-    "replayed": "asks again to train round 0",
-    "far": "round is 1000000; expected 0 to 10",
-    "entry": "task's entries are",
-    "empty": "comes without a payload",
+    "backbone": (Reason.PAYLOAD, "image_encoder.pos_embed is not part of the experiment"),
+    "shape": (Reason.PAYLOAD, "has shape [3, 3]; expected"),
+    "nan": (Reason.PAYLOAD, "holds NaN or infinity"),
+    "huge": (Reason.PAYLOAD_NORM, "norm of the payload's change is"),
+    "experiment": (Reason.NOT_AGREED, "expected one that the site has agreed to"),
+    "replayed": (Reason.REPLAYED, "asks again to train round 0"),
+    "run": (Reason.RUN, "asks for run another-run"),
+    "far": (Reason.TASK, "round is 1000000; expected 0 to 10"),
+    "entry": (Reason.TASK, "task's entries are"),
+    "empty": (Reason.PAYLOAD, "comes without a payload"),
 }
 
 
@@ -128,7 +132,7 @@ def hostile_job(federation: Federation, job: Path, folder: Path) -> Path:
     """A job that a hostile server runs, with a hostile executor at one hospital; both kits have opened themselves."""
     copy = copy_of(job, folder)
     shutil.copytree(copy / "app", copy / "app_c")
-    executor = {"path": "hostile.HostileExecutor", "args": {"tricks": {n: trick for n, (trick, _) in TRICKS.items()}}}
+    executor = {"path": "hostile.HostileExecutor", "args": {"tricks": {n: trick for n, (trick, *_) in TRICKS.items()}}}
     _write(copy / "app_c/config/config_fed_client.json", lambda c: c["executors"][0].update(executor=executor))
     _write(
         copy / "app/config/config_fed_server.json",
@@ -174,21 +178,21 @@ def test_a_hostile_server_and_a_hostile_site_get_nothing_out(federation, long_jo
     rounds = [json.loads(line) for line in (results / ROUND_LOG).read_text().splitlines()]
     assert len(rounds) == ROUNDS
     for record in rounds:
-        _, sentence = TRICKS.get(str(record["round"]), (None, None))
+        _, reason, sentence = TRICKS.get(str(record["round"]), (None, None, None))
         assert "hospital-a" in record["sites"], "the others go on"
-        assert ("hospital-c" in record["sites"]) == (sentence is None)
-        if sentence:
-            assert sentence in record["refused"]["hospital-c"], record["round"]
-            assert any(sentence in line.get("refused", "") for line in federation.audit("hospital-c"))
+        assert ("hospital-c" in record["sites"]) == (reason is None)
+        if reason:
+            assert record["refused"]["hospital-c"] == reason.sentence
+            assert any(sentence in line.get("why", "") for line in federation.audit("hospital-c"))
 
     answers = json.loads((results / "answers.json").read_text())
-    for attack, sentence in ATTACKS.items():
+    for attack, (reason, sentence) in ATTACKS.items():
         for hospital in ("hospital-a", "hospital-c"):
-            assert sentence in answers[attack][hospital], (attack, answers[attack])
-            assert any(sentence in line.get("refused", "") for line in federation.audit(hospital)), attack
+            assert answers[attack][hospital] == reason.sentence, (attack, answers[attack])
+            assert any(sentence in line.get("why", "") for line in federation.audit(hospital)), attack
         assert "LEAKED" not in answers[attack].values()
 
-    assert all("checkpoint" in record["refused"]["hospital-b"] for record in rounds)
+    assert all(record["refused"]["hospital-b"] == Reason.CHECKPOINT.sentence for record in rounds)
     assert not (tmp_path / "ran").exists(), "the pickle ran"
     federation.change("hospital-b", "flap_site.json", checkpoint="random")
 
@@ -231,4 +235,6 @@ def test_no_kit_holds_a_secret_of_another(federation):
 
 def test_the_audit_logs_are_whole(federation):
     for hospital in HOSPITALS:
-        assert audit.broken_line(federation.kits / hospital / audit.FILE_NAME) is None
+        kit = federation.kits / hospital
+        log = AuditLog(kit / FILE_NAME, federation.state(hospital) / "gate" / hospital)
+        assert log.verify() is None

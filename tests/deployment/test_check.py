@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from flap_sam.deployment.check import check
-from flap_sam.deployment.kit import lay
+from flap_sam.deployment.kit import POLICIES, lay
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
-
-POLICY = Path(__file__).parents[2] / "provisioning/policy"
+from flap_sam.federation.gate.audit import AuditLog
+from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
+from flap_sam.federation.gate.ledger import Ledger, Turn, held
+from flap_sam.federation.gate.places import Places
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def kit(tmp_path: Path, store: Path):
         key = folder / "startup/client.key"
         key.write_text("secret")
         key.chmod(0o600)
-        lay(tmp_path / "kits", POLICY, [Experiment()], None)
+        lay(tmp_path / "kits", POLICIES, [Experiment()], None)
         checkpoint = tmp_path / "sam.pth"
         torch.save({"a": torch.zeros(2)}, checkpoint)
         pinned = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
@@ -36,6 +38,8 @@ def kit(tmp_path: Path, store: Path):
             folder, "flap_site.json", data=str(store), name="A", checkpoint=str(checkpoint), checkpoint_sha256=pinned
         )
         change(folder, "flap_site.json", device="cpu")
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(path.stat().st_mode & ~0o022)
         yield folder
 
 
@@ -55,16 +59,18 @@ def test_a_whole_kit_passes(kit):
 @pytest.mark.parametrize(
     ("file", "settings", "what", "sentence"),
     [
-        ("privacy.json", {"components": []}, "gate", "does not list"),
-        ("privacy.json", {"scopes": []}, "gate", "has no scope"),
-        ("privacy.json", {"default_scope": "flap_sam"}, "gate", "has a default scope"),
-        ("resources.json", {"class_allow_list": ["nvflare."]}, "classes", "jobs may build"),
-        ("resources.json", {"class_list_enforcement_mode": "report"}, "classes", "enforced"),
-        ("resources.json", {"allow_log_streaming": True}, "classes", "log files may leave"),
-        ("authorization.json", {"permissions": {"lead": {"byoc": "any"}}}, "rights", "lead: byoc"),
-        ("authorization.json", {"permissions": {"lead": "any"}}, "rights", "lead: shell_commands"),
+        ("privacy.json", {"components": []}, "gate", "not the shipped one"),
+        ("privacy.json", {"scopes": []}, "gate", "not the shipped one"),
+        ("privacy.json", {"default_scope": "flap_sam"}, "gate", "not the shipped one"),
+        ("resources.json", {"class_allow_list": ["nvflare."]}, "classes", "not the shipped one"),
+        ("resources.json", {"class_list_enforcement_mode": "report"}, "classes", "not the shipped one"),
+        ("resources.json", {"allow_log_streaming": True}, "classes", "not the shipped one"),
+        ("authorization.json", {"permissions": {"lead": {"byoc": "any"}}}, "rights", "not the shipped one"),
+        ("authorization.json", {"permissions": {"lead": "any"}}, "rights", "not the shipped one"),
         ("flap_gate.json", {"experiments": []}, "agreement", "nothing may leave"),
-        ("flap_gate.json", {"metrics": ["age"]}, "agreement", "metrics are ['age']"),
+        ("flap_gate.json", {"metrics": ["age"]}, "agreement", "metrics.0 is 'age'"),
+        ("flap_gate.json", {"largest_update": 1e9}, "agreement", "bounds nothing"),
+        ("flap_gate.json", {"largest_payload": 1e9}, "agreement", "bounds nothing"),
         ("flap_site.json", {"data": None}, "data", "none is configured"),
         ("flap_site.json", {"data": "/nowhere"}, "data", "/nowhere"),
         ("flap_site.json", {"checkpoint": None}, "checkpoint", "not for patients"),
@@ -81,10 +87,62 @@ def test_each_fault_is_found(kit, file, settings, what, sentence):
     assert sentence in found[what]
 
 
-@pytest.mark.parametrize(("file", "what"), [("privacy.json", "gate"), ("flap_gate.json", "agreement")])
-def test_a_missing_file_is_found(kit, file, what):
+@pytest.mark.parametrize("file", [path.name for path in (POLICIES / "site").glob("*.json")])
+def test_a_missing_file_is_found(kit, file):
     (kit / "local" / file).unlink()
-    assert list(faults(kit)) == [what]
+    assert faults(kit)
+
+
+def test_a_hospital_may_say_how_its_machine_is_connected(kit):
+    change(kit, "resources.json", client={"retry_timeout": 5, "communication_timeout": 20.0})
+    assert faults(kit) == {}
+
+
+def test_code_that_a_job_could_build_is_found(kit):
+    (kit / "local/custom/deep").mkdir(parents=True)
+    assert faults(kit) == {}
+    (kit / "local/custom/deep/anything.py").write_text("")
+    assert "anything.py" in faults(kit)["foreign code"]
+
+
+@pytest.mark.parametrize("path", ["local", "startup", "local/flap_gate.json", "startup/fed_client.json"])
+def test_a_policy_that_the_service_could_change_is_found(kit, path):
+    (kit / path).chmod((kit / path).stat().st_mode | 0o022)
+    assert path in faults(kit)["policy"]
+
+
+def places(kit) -> Places:
+    return Places(kit, kit / "local", "north")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "sentence"),
+    [
+        (lambda p: p.audit_log.path.write_text(""), "audit log", "head knows 1 lines"),
+        (lambda p: p.audit_log.path.unlink(), "audit log", "No such file"),
+        (lambda p: p.audit_log.head_path.unlink(), "audit log", "head"),
+        (lambda p: p.audit_log.path.write_bytes(b"{}\n"), "audit log", "not bound"),
+        (lambda p: p.audit_log.path.chmod(0o644), "private files", "chmod 600"),
+        (lambda p: (p.folder / LEDGER).chmod(0o640), "private files", "chmod 600"),
+        (lambda p: (p.folder / LEDGER).write_text("{"), "ledger", "damaged"),
+        (lambda p: (p.folder / LEDGER).unlink() or (p.folder / LEDGER).mkdir(), "ledger", "damaged"),
+    ],
+)
+def test_a_log_or_a_ledger_that_is_not_as_it_was_left_is_found(kit, spoil, what, sentence):
+    assert faults(kit) == {}
+    spoil(places(kit))
+    assert sentence in faults(kit)[what]
+
+
+def test_a_ledger_that_knows_less_than_the_log_is_found(kit):
+    entry = {"direction": "out", "run": "run-1", "sha256": "0" * 64}
+    places(kit).audit_log.write(entry)
+    assert "missing" in faults(kit)["ledger"]
+    with held(places(kit).folder, AuditLog(kit / "none", kit)) as file:
+        file.write(Ledger().answered(Turn("job", "run-1", "e" * 64, "train", 0), bare=True))
+    assert faults(kit) == {}
+    places(kit).audit_log.write(entry)
+    assert "fewer answers of run run-1" in faults(kit)["ledger"]
 
 
 def test_a_key_that_others_can_read_is_found(kit):

@@ -5,12 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from flap_sam.deployment.kit import LOCK, STARTUP_FILES, lay, locked
+from flap_sam.deployment.kit import LOCK, POLICIES, STARTUP_FILES, lay, locked
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.federation.gate.agreement import Agreement
-
-POLICY = Path(__file__).parents[2] / "provisioning/policy"
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def local(kits: Path, name: str) -> set[str]:
 
 def test_every_kit_gets_the_policy_of_its_role(kits):
     experiments = [Experiment(rank=4), Experiment(rank=8)]
-    assert [kit.name for kit in lay(kits, POLICY, experiments, None)] == ["north", "server", "south"]
+    assert [kit.name for kit in lay(kits, POLICIES, experiments, None)] == ["north", "server", "south"]
     hospital = {"authorization.json", "privacy.json", "resources.json", "flap_gate.json", "flap_site.json"}
     assert local(kits, "north") == local(kits, "south") == hospital
     assert local(kits, "server") == {"authorization.json", "resources.json"}
@@ -40,12 +38,12 @@ def test_every_kit_gets_the_policy_of_its_role(kits):
 
 
 def test_a_new_agreement_leaves_what_the_hospital_filled_in(kits):
-    lay(kits, POLICY, [Experiment(rank=4)], None)
+    lay(kits, POLICIES, [Experiment(rank=4)], None)
     site = kits / "north/local/flap_site.json"
     site.write_text(json.dumps({"data": "/data/store"}))
     gate = kits / "north/local/flap_gate.json"
     gate.write_text(json.dumps(json.loads(gate.read_text()) | {"largest_update": 2.5}))
-    lay(kits, POLICY, [Experiment(rank=8)], None)
+    lay(kits, POLICIES, [Experiment(rank=8)], None)
     assert json.loads(site.read_text()) == {"data": "/data/store"}
     agreement = Agreement.read(kits / "north/local")
     assert agreement.largest_update == 2.5
@@ -59,7 +57,7 @@ def test_every_wheel_is_pinned_by_hash(kits, tmp_path):
     wheels = {"flap_sam-0.1.0-py3-none-any.whl": b"ours", "numpy-2.1.0-cp311-cp311-manylinux_2_17_x86_64.whl": b"np"}
     for name, content in wheels.items():
         (house / name).write_bytes(content)
-    lay(kits, POLICY, [Experiment()], house)
+    lay(kits, POLICIES, [Experiment()], house)
     lock = (kits / "south" / LOCK).read_text().splitlines()
     assert lock == [
         f"flap_sam==0.1.0 --hash=sha256:{hashlib.sha256(b'ours').hexdigest()}",
@@ -74,7 +72,7 @@ def test_a_wheelhouse_without_the_package_is_refused(tmp_path):
 
 def test_a_folder_without_kits_is_refused(tmp_path):
     with pytest.raises(FlapSamError, match="No startup kit lies in"):
-        lay(tmp_path, POLICY, [Experiment()], None)
+        lay(tmp_path, POLICIES, [Experiment()], None)
 
 
 def test_a_folder_without_a_policy_is_refused(kits, tmp_path):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import BACKBONES, Experiment
 from flap_sam.sam import pretrained
 from flap_sam.sam.checkpoint import network_for
@@ -37,4 +37,4 @@ def test_a_backbone_that_the_box_lacks_is_refused(backbone):
         FlapSamError, match=f"backbone is {backbone}.* set FLAP_SAM_CHECKPOINT.* or to `random`"
     ) as told:
         weights_for(backbone, None)
-    assert told.value.public == str(told.value)
+    assert told.value.reason == Reason.CHECKPOINT

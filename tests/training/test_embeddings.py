@@ -8,7 +8,7 @@ import pytest
 import torch
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import Windows
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import METHODS
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.training.embedded import EmbeddedWindows
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_made_is_named_to_the_site_alone(frozen, store, 
     with pytest.raises(FlapSamError) as caught:
         cache_of(frozen, store, tmp_path)
     assert str(tmp_path) in str(caught.value)
-    assert str(tmp_path) not in caught.value.public
+    assert caught.value.reason == Reason.STOPPED
 
 
 def test_only_the_site_may_read_its_embeddings(frozen, store, tmp_path):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import METHODS
 from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
@@ -78,7 +78,7 @@ def test_a_missing_store_is_named_to_the_site_alone(tmp_path):
     with pytest.raises(FlapSamError) as caught:
         assign(Site(data=tmp_path / "nowhere"), "site-1", None)
     assert str(tmp_path) in str(caught.value)
-    assert str(tmp_path) not in caught.value.public
+    assert caught.value.reason == Reason.STORE
 
 
 def test_the_demo_is_drawn_once(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,17 +10,29 @@ from pathlib import Path
 
 from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
+from flap_sam.deployment.policy_check import (
+    AUTHORIZATION,
+    PRIVACY,
+    RESOURCES,
+    Look,
+    as_shipped,
+    no_code,
+    not_writable,
+    private,
+)
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.gate.agreement import Agreement
+from flap_sam.federation.gate.audit import RELEASED
+from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
+from flap_sam.federation.gate.ledger import held
+from flap_sam.federation.gate.places import Places
 from flap_sam.files import sha256
 from flap_sam.sam.weights import NOTICES, weights_for
 from flap_sam.site import Site
 from flap_sam.training.participant import assign
 
-GATE = "flap_sam.federation.gate.component.Gate"
-EXECUTOR = "flap_sam.federation.executor.FlapSamExecutor"
 SECONDS = 5
-PRIVATE = 0o077
+LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
 
 @dataclass(frozen=True)
@@ -44,89 +57,96 @@ def check(kit: Path) -> list[Finding]:
     local, name = kit / "local", client["client"]["fqsn"]
     return [
         _tried("installed", lambda: _installed()),
-        _tried("gate", lambda: _gate(_json(local / "privacy.json"))),
-        _tried("classes", lambda: _classes(_json(local / "resources.json"))),
-        _tried("rights", lambda: _rights(_json(local / "authorization.json"))),
+        _tried("gate", lambda: as_shipped(local, PRIVACY)),
+        _tried("classes", lambda: as_shipped(local, RESOURCES)),
+        _tried("rights", lambda: as_shipped(local, AUTHORIZATION)),
+        _tried("foreign code", lambda: no_code(local)),
+        _tried("policy", lambda: not_writable(kit)),
         _tried("agreement", lambda: _agreement(Agreement.read(local))),
+        _tried("private files", lambda: private(*_own_files(Places(kit, local, name)))),
+        _tried("ledger", lambda: _ledger(Places(kit, local, name))),
+        _tried("audit log", lambda: _audit(Places(kit, local, name))),
         _tried("data", lambda: _data(Site.read(local), name)),
         _tried("checkpoint", lambda: _checkpoint(Site.read(local))),
         _tried("device", lambda: (True, str(Site.read(local).torch_device()))),
-        _tried("private key", lambda: _private(kit / "startup" / client["client"]["ssl_private_key"])),
+        _tried("private key", lambda: private(kit / "startup" / client["client"]["ssl_private_key"])),
         *_servers(client),
     ]
 
 
-def _tried(what: str, look: Callable[[], tuple[bool, str]]) -> Finding:
+def _tried(what: str, look: Callable[[], Look]) -> Finding:
     try:
         return Finding(what, *look())
     except (FlapSamError, OSError, ValueError, KeyError, TypeError) as error:
         return Finding(what, False, str(error))
 
 
-def _json(path: Path) -> dict:
-    if not path.is_file():
-        raise FlapSamError(f"{path} is missing; `flap-sam kit` lays it into the kit.")
-    return json.loads(path.read_text())
-
-
-def _installed() -> tuple[bool, str]:
+def _installed() -> Look:
     return True, f"flap-sam {version('flap-sam')}, nvflare {version('nvflare')}, torch {version('torch')}"
 
 
-def _gate(privacy: dict) -> tuple[bool, str]:
-    if GATE not in [component.get("path") for component in privacy.get("components", [])]:
-        return False, f"privacy.json does not list {GATE}: jobs would run without it"
-    if not privacy.get("scopes"):
-        return False, "privacy.json has no scope: FLARE ignores a policy without one, the gate too"
-    if privacy.get("default_scope"):
-        return False, "privacy.json has a default scope: jobs that name none would run"
-    return True, "in force"
-
-
-def _classes(resources: dict) -> tuple[bool, str]:
-    allowed = resources.get("class_allow_list")
-    if allowed != [EXECUTOR] or resources.get("class_list_enforcement_mode") != "enforce":
-        return False, f"jobs may build {allowed}; expected {EXECUTOR} alone, enforced"
-    if resources.get("allow_log_streaming") is not False:
-        return False, "log files may leave the site; set allow_log_streaming to false"
-    return True, "jobs may build the executor alone; no log leaves"
-
-
-def _rights(policy: dict) -> tuple[bool, str]:
-    too_much = [
-        f"{role}: {right}"
-        for role, rights in policy["permissions"].items()
-        for right in ("byoc", "shell_commands")
-        if (rights if isinstance(rights, str) else rights.get(right, "none")) != "none"
-    ]
-    return not too_much, ", ".join(too_much) or "no custom code, no shell"
-
-
-def _agreement(agreement: Agreement) -> tuple[bool, str]:
+def _agreement(agreement: Agreement) -> Look:
     digests = [experiment.digest()[:12] for experiment in agreement.experiments]
     noise = "no noise" if agreement.privacy is None else f"epsilon {agreement.privacy.epsilon:g}"
-    return bool(digests), f"experiments {', '.join(digests) or 'none, so nothing may leave'}; {noise}"
+    limits = {"largest_update": LARGEST_SANE_UPDATE, "largest_payload": LARGEST_SANE_PAYLOAD}
+    beyond = [name for name, largest in limits.items() if getattr(agreement, name) > largest]
+    if beyond:
+        return False, f"{beyond[0]} is above {limits[beyond[0]]:g}, which bounds nothing; take it from the audit log"
+    return bool(digests), (
+        f"experiments {', '.join(digests) or 'none, so nothing may leave'}; updates up to norm "
+        f"{agreement.largest_update:g}, {agreement.runs} runs of {agreement.evaluations} evaluations; {noise}"
+    )
 
 
-def _data(site: Site, name: str) -> tuple[bool, str]:
+def _ledger(places: Places) -> Look:
+    """It can be read and written, and knows at least the answers that the audit log tells of."""
+    with held(places.folder, places.audit_log) as file:
+        book = file.read()
+        file.write(book)
+    told = Counter(entry.get("run") for entry in places.audit_log.entries() if RELEASED in entry)
+    known = {name: run.answers + run.evaluations for name, run in book.runs.items()}
+    missing = [str(name) for name, count in told.items() if known.get(name, 0) < count]
+    if missing:
+        return False, f"it knows fewer answers of run {missing[0]} than the audit log; bring it back from a backup"
+    return True, f"{sum(known.values())} answers in {len(known)} runs"
+
+
+def _audit(places: Places) -> Look:
+    """Its chain is whole, its last line is the last, and it can be written: the check leaves a line of its own."""
+    log = places.audit_log
+    if (log.path.exists() or log.head_path.exists()) and (wrong := log.verify()):
+        return False, f"{log.path}: {wrong}"
+    log.write({"direction": "none", "check": version("flap-sam")})
+    norms = [entry["norm"] for entry in log.entries() if "norm" in entry]
+    largest = f", largest norm {max(norms):.4g}" if norms else ""
+    return True, f"{log.path} is whole and can be written{largest}"
+
+
+def _own_files(places: Places) -> list[Path]:
+    """What only the service may read: its log, its ledger, its state, and the tables of its cases."""
+    root = places.site.state_root
+    log = places.audit_log
+    return [
+        *(log.path, log.head_path, places.folder / LEDGER),
+        *sorted(root.rglob("*.safetensors")),
+        *sorted(places.kit.rglob("test_cases_round_*.csv")),
+    ]
+
+
+def _data(site: Site, name: str) -> Look:
     if site.data is None:
         return False, "none is configured in flap_site.json; a job with a demo would run on drawn volumes"
     store: SiteStore = assign(site, name, None).store
     return True, f"{store.training_slices} training slices, classes {', '.join(store.manifest.classes)}"
 
 
-def _checkpoint(site: Site) -> tuple[bool, str]:
+def _checkpoint(site: Site) -> Look:
     if notice := NOTICES.get(weights_for("auto", site.checkpoint).origin):
         return False, notice
     if site.checkpoint_sha256 is None:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
     found = sha256(site.checkpoint)
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
-
-
-def _private(key: Path) -> tuple[bool, str]:
-    mode = key.stat().st_mode & 0o777
-    return not mode & PRIVATE, f"{oct(mode)[2:]}" + ("" if not mode & PRIVATE else ": others can read it, chmod 600")
 
 
 def _servers(client: dict) -> Iterator[Finding]:

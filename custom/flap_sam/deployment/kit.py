@@ -16,6 +16,7 @@ SERVER, HOSPITAL = "server", "site"
 STARTUP_FILES = {SERVER: "fed_server.json", HOSPITAL: "fed_client.json"}
 LOCK = "requirements.lock"
 OWN = (SITE, AGREEMENT)
+POLICIES = Path(__file__).parent / "policies"
 
 
 def kits_below(folder: Path) -> dict[Path, str]:
@@ -74,7 +75,7 @@ def locked(wheelhouse: Path) -> str:
 def _policy(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise FlapSamError(f"No policy lies in {folder}; point to the project's provisioning/policy.")
+        raise FlapSamError(f"No policy lies in {folder}; leave --policy out for the package's own.")
     return files
 
 

@@ -10,7 +10,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.console import say
 from flap_sam.federation.messages import REASON, clean_reason
@@ -109,9 +109,10 @@ class AskingController(ModelController):
     def _accept_train_result(
         self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
     ) -> bool:
-        """A site that failed says why in a header; FLARE would drop the sentence and end the run."""
+        """A site that failed says why by a code in a header; FLARE would drop it and end the run."""
         if result.get_return_code() not in (None, ReturnCode.OK):
-            self.refuse(client_name, result.get_header(REASON, f"its task failed ({result.get_return_code()})"))
+            code = result.get_header(REASON)
+            self.refuse(client_name, Reason.of(code).sentence if code else f"FLARE says {result.get_return_code()}")
             return False
         return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
 

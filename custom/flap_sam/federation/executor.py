@@ -13,7 +13,7 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
 from flap_sam.federation.console import quiet, say
@@ -58,17 +58,17 @@ class FlapSamExecutor(Executor):
         if work is None:
             return make_reply(ReturnCode.TASK_UNKNOWN)
         if refused := shareable.get_header(REFUSED):  # by the site's gate
-            return _failure(clean_reason(refused))
+            return _failure(Reason.of(refused))
         try:
             return FLModelUtils.to_shareable(work(FLModelUtils.from_shareable(shareable), fl_ctx, abort_signal))
         except FlapSamError as error:
             self._joined = None  # whatever stands half done: the next task starts from the site's state
             self.log_error(fl_ctx, str(error), fire_event=False)  # FLARE would show it to every administrator
-            return _failure(error.public)
-        except Exception as error:  # whatever it says may name files: only its kind leaves the site
+            return _failure(error.reason)
+        except Exception:  # whatever it says stays in the site's log
             self._joined = None
             self.log_exception(fl_ctx, "The task failed")
-            return _failure(f"the site failed with {type(error).__name__}; its own log says why")
+            return _failure(Reason.STOPPED)
         finally:
             cleanup_memory()
 
@@ -144,11 +144,12 @@ class FlapSamExecutor(Executor):
 
 def _check_round(number: object, experiment: Experiment) -> None:
     if type(number) is not int or not 0 <= number <= experiment.rounds:
-        message = f"The task's round is {clean_reason(repr(number))}; expected 0 to {experiment.rounds}."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(
+            f"The task's round is {clean_reason(repr(number))}; expected 0 to {experiment.rounds}.", Reason.TASK
+        )
 
 
-def _failure(reason: str) -> Shareable:
+def _failure(reason: Reason) -> Shareable:
     reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
-    reply.set_header(REASON, reason)
+    reply.set_header(REASON, str(reason))
     return reply

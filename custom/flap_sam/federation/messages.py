@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.sam.weights import Origin
 from flap_sam.training.scores import Evaluation
 
@@ -18,6 +18,7 @@ REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 REFUSED = "flap_sam_refused"
 METRICS = ("loss", "steps", "seconds", "validation", "test", "test_spread", "hausdorff", "surface_dice")
+COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 LARGEST_COUNT = 10**9
 LARGEST_DISTANCE = 1e5
@@ -80,10 +81,16 @@ def without(report: TrainReport | Evaluation, withheld: Collection[str]) -> Trai
     return replace(report, **{name: [None] * len(v) if isinstance(v, list) else None for name, v in found.items()})
 
 
+def withheld(report: TrainReport | Evaluation, slices: int) -> TrainReport | Evaluation:
+    """The report without anything that depends on the site's data, and with an agreed number of training slices."""
+    counts = {"slices": slices} if isinstance(report, TrainReport) else dict.fromkeys(COUNTS)
+    return replace(without(report, METRICS), **counts)
+
+
 def run_name(found: object) -> str:
     """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
     if not isinstance(found, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found):
-        raise _refused("the name of the run", repr(found), "small letters, digits and dashes")
+        raise _refused("the name of the run", repr(found), "small letters, digits and dashes", Reason.TASK)
     return found
 
 
@@ -122,6 +129,6 @@ def _is_by_class(value: object, classes: int, largest: float) -> bool:
     )
 
 
-def _refused(name: str, found: object, expected: object) -> FlapSamError:
+def _refused(name: str, found: object, expected: object, reason: Reason = Reason.RESULT) -> FlapSamError:
     message = clean_reason(f"The report is refused: {name} is {str(found)[:200]}; expected {expected}.")
-    return FlapSamError(message, public=message)
+    return FlapSamError(message, reason)

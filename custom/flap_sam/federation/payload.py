@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.files import replacing
 from flap_sam.sam.build import build
@@ -85,7 +85,7 @@ def check(tensors: object, expected: Mapping[str, WireType]) -> dict[str, Tensor
 
 def _refused(found: str, expected: str) -> FlapSamError:
     message = f"The payload is refused: {found}; expected {expected}."
-    return FlapSamError(message, public=message)
+    return FlapSamError(message, Reason.PAYLOAD)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], experiment: Experiment, notes: Mapping[str, object]) -> None:

@@ -54,7 +54,7 @@ def refactorise(
     s = torch.where(_needed(s, squared_norm, energy), s, 0.0)
     dropped = (squared_norm - s.square().sum(-1)).clamp_min(0)
     kept = torch.where(squared_norm > 0, 1 - dropped / squared_norm.clamp_min(TINY), 1.0)
-    u, vh = _signed(u, vh)
+    u, vh = fixed_signs(u, vh)
     B, A = _split(u, s / scale, vh, split)
     missing = rank - s.shape[-1]
     if missing > 0:
@@ -97,7 +97,7 @@ def _needed(s: Tensor, squared_norm: Tensor, energy: float) -> Tensor:
     return real & (before < energy * squared_norm.unsqueeze(-1))
 
 
-def _signed(u: Tensor, vh: Tensor) -> tuple[Tensor, Tensor]:
+def fixed_signs(u: Tensor, vh: Tensor) -> tuple[Tensor, Tensor]:
     """Signs fixed: in every left vector the entry of largest size is positive."""
     largest = u.abs().argmax(dim=-2, keepdim=True)
     signs = torch.where(u.gather(-2, largest) < 0, -1.0, 1.0).to(u.dtype)

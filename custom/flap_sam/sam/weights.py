@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.sam import pretrained
 
 Origin = Literal["checkpoint", "box", "random"]
@@ -57,4 +57,4 @@ def weights_for(backbone: str, checkpoint: Path | None) -> Weights:
     message = (
         f"The experiment's backbone is {backbone}, of which the box has no weights; {CONFIGURE} for it, or to `random`."
     )
-    raise FlapSamError(message, public=message)
+    raise FlapSamError(message, Reason.CHECKPOINT)

@@ -167,7 +167,7 @@ def training_data(
 
 def _write(path: Path, parts: Iterable[np.ndarray]) -> None:
     digest = hashlib.sha256(path.name.encode())
-    with replacing(path) as stream:
+    with replacing(path, private=True) as stream:
         for part in parts:
             digest.update(part)
             stream.write(part)

@@ -13,7 +13,7 @@ from torch import Tensor
 from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.checkpoint import network_for, start_digest
@@ -22,6 +22,7 @@ from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.form import in_canonical_form, summed_pairs
 from flap_sam.training.pictures import Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
@@ -58,7 +59,7 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
         raise FlapSamError(
             "No data is configured; set FLAP_SAM_DATA to a store that `flap-sam prepare` made, or `data` in "
             "flap_site.json.",
-            public="no data is configured at the site",
+            Reason.NO_DATA,
         )
     store, name = demo_store(demo, lambda known: site.name or _name_in(known, federation_name))
     return Assignment(SiteStore.open(store, name), True)
@@ -99,7 +100,7 @@ class Participant:
             raise FlapSamError(
                 f"The site's store has {len(classes)} classes ({', '.join(classes)}); the experiment has "
                 f"{experiment.classes}. Set `classes` in the job to {len(classes)}.",
-                public=f"the site's store has {len(classes)} classes; the experiment has {experiment.classes}",
+                Reason.CLASSES,
             )
         self.assignment = assignment
         self.store = assignment.store
@@ -117,6 +118,7 @@ class Participant:
         windows, forward = training_data(self.network, own, windows, [self._cache])
         self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
         self._team, self._site, self._name = team, site, name
+        self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest())
         self._trained_round: int | None = None
@@ -169,7 +171,7 @@ class Participant:
             return train_together(self._task(round_number), self._known, self._site.processes, stopped, say)
         progress = Progress(say, self._name, round_number)
         result = self._trainer.train(round_number, stopped, progress)
-        tensors = self._trainer.payload()
+        tensors = in_canonical_form(self._trainer.payload(), self._pairs)
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
         wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
         self._trained_round = round_number

@@ -81,7 +81,7 @@ class Gallery:
         for number, (caption, picture) in enumerate(self._shown, 1):
             notes = PngInfo()
             notes.add_text(CAPTION, json.dumps(asdict(caption)))
-            with replacing(self._folder / f"round_{self._round:05}_{number}.png") as stream:
+            with replacing(self._folder / f"round_{self._round:05}_{number}.png", private=True) as stream:
                 picture.save(stream, "PNG", pnginfo=notes)
 
 

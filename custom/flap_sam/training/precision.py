@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 AMPERE = (8, 0)  # the first GPUs with TF32 and bfloat16
 
@@ -20,7 +20,7 @@ def settle(wanted: str, device: torch.device) -> str:
         raise FlapSamError(
             f"The site's precision is {wanted}, for which its device {str(device)!r} has no instructions; set "
             f"`precision` to {' or '.join(choices)}, or to auto.",
-            public="the site's device cannot compute in the precision that the site asks for",
+            Reason.PRECISION,
         )
     precision = _best(choices, device) if wanted == "auto" else wanted
     if device.type == "cuda":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 Tensors = Mapping[str, Tensor]
 WireType = tuple[tuple[int, ...], torch.dtype]
@@ -73,8 +73,10 @@ def numbers(wire: Tensors, payload_dtype: str, known: Tensors) -> dict[str, Tens
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     cast = tensor.to(dtype)
     if not torch.isfinite(cast).all():
-        message = f"Tensor {name} reaches {tensor.abs().max():.3g}, which {dtype} cannot hold; set payload_dtype."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(
+            f"Tensor {name} reaches {tensor.abs().max():.3g}, which {dtype} cannot hold; set payload_dtype.",
+            Reason.RANGE,
+        )
     return cast
 
 

@@ -57,7 +57,7 @@ class SiteState:
 
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        with replacing(self.folder / f"{kind}_{number:05}.safetensors") as stream:
+        with replacing(self.folder / f"{kind}_{number:05}.safetensors", private=True) as stream:
             stream.write(save(contiguous, metadata={"experiment": self._experiment}))
 
     def _newest(self, kind: str, before: int) -> tuple[int, dict[str, Tensor]] | None:

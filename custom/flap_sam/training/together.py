@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.site import Site
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
@@ -94,14 +94,14 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say) ->
             if stopped():
                 os.killpg(team.pid, signal.SIGTERM)
                 team.wait()
-                message = "The round was stopped."
-                raise FlapSamError(message, public=message)
+                raise FlapSamError("The round was stopped.", Reason.ABORTED)
             time.sleep(CHECK_SECONDS)
             if (told := folder / PROGRESS).exists():
                 say(told.read_text())
                 told.unlink()
     if (folder / ERROR).exists():
-        raise FlapSamError(**json.loads((folder / ERROR).read_text()))
+        told = json.loads((folder / ERROR).read_text())
+        raise FlapSamError(told["message"], Reason.of(told["reason"]))
     if team.returncode:
         told = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
         raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {told}")

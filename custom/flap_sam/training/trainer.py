@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
@@ -133,14 +133,14 @@ class Trainer:
         for epoch in range(self.experiment.local_epochs):
             for images, labels, weight in self._batches(round_number, epoch):
                 if stopped():
-                    message = f"Round {round_number} was stopped after {len(losses)} steps."
-                    raise FlapSamError(message, public=message)
+                    raise FlapSamError(f"Round {round_number} was stopped after {len(losses)} steps.", Reason.ABORTED)
                 losses.append(self._update(images, labels, weight))
                 progress(len(losses), steps, losses[-1])
         loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
-            message = f"The training loss of round {round_number} is {loss}; lower the learning rate."
-            raise FlapSamError(message, public=message)
+            raise FlapSamError(
+                f"The training loss of round {round_number} is {loss}; lower the learning rate.", Reason.DIVERGED
+            )
         return LocalResult(loss, len(losses), time.perf_counter() - start)
 
     def _batches(self, round_number: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:

@@ -65,5 +65,5 @@ if __name__ == "__main__":
     try:
         main(where)
     except FlapSamError as error:
-        _write(where / ERROR, json.dumps({"message": str(error), "public": error.public}))
+        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}))
         sys.exit(1)

@@ -9,7 +9,7 @@ import torch
 from flap_sam.experiment import Experiment
 from flap_sam.federation.controller import FlapSamController
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REPORT, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.federation.messages import EXPERIMENT, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.event_type import EventType
 from nvflare.app_common.abstract.fl_model import FLModel
 
@@ -49,7 +49,13 @@ class HostileExecutor(FlapSamExecutor):
 
     def _huge(self, reply) -> None:
         data = reply["DXO"]["data"]
-        reply["DXO"]["data"] = {n: 100 * t if n.endswith(".B") else t for n, t in data.items()}
+        reply["DXO"]["data"] = {n: 10 * t if n.endswith((".A", ".B")) else t for n, t in data.items()}
+
+    def _pixels(self, reply) -> None:
+        data = reply["DXO"]["data"]
+        reply["DXO"]["data"] = {
+            n: torch.rand_like(t) if n.endswith(".A") else t * 0 if n.endswith(".B") else t for n, t in data.items()
+        }
 
     def _metric(self, reply) -> None:
         reply["DXO"]["meta"][REPORT]["age"] = 57.0
@@ -90,6 +96,8 @@ class HostileController(FlapSamController):
             "backbone": (TASK_TRAIN, task(params={**good.params, BACKBONE: torch.zeros(1, 2, 2, 128)})),
             "shape": (TASK_TRAIN, task(params={**good.params, first: torch.zeros(3, 3)})),
             "nan": (TASK_TRAIN, task(params={**good.params, first: torch.full_like(good.params[first], float("nan"))})),
+            "huge": (TASK_EVALUATE, task(params={n: 1000 * t for n, t in good.params.items()})),
+            "run": (TASK_TRAIN, task(meta={**good.meta, RUN: "another-run"})),
             "experiment": (TASK_TRAIN, task(meta={**good.meta, EXPERIMENT: other})),
             "replayed": (TASK_TRAIN, task(current_round=0, params={})),
             "far": (TASK_TRAIN, task(current_round=10**6)),

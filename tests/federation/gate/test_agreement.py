@@ -2,17 +2,26 @@ import json
 from dataclasses import asdict
 
 import pytest
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation.gate.agreement import FILE_NAME, Agreement, Privacy
 from flap_sam.federation.messages import METRICS
+from flap_sam.strict import parse
 
-NOISE = {"clip": 1.0, "noise_multiplier": 2, "epsilon": 8.0, "delta": 1e-5}
+NOISE = {"clip": 1.0, "noise_multiplier": 2, "epsilon": 8.0, "delta": 1e-5, "slices": 100}
+GOOD = {
+    "experiments": [{"rank": 4}],
+    "metrics": ["loss"],
+    "largest_update": 3.0,
+    "largest_payload": 30.0,
+    "runs": 1,
+    "repeats": 1,
+    "evaluations": 2,
+}
 
 
 def written(folder, **changes):
-    settings = {"experiments": [{"rank": 4}], "metrics": ["loss"], "largest_update": 3.0} | changes
-    (folder / FILE_NAME).write_text(json.dumps(settings))
+    (folder / FILE_NAME).write_text(json.dumps(GOOD | changes))
     return folder
 
 
@@ -27,30 +36,54 @@ def test_an_experiment_agreed_to_in_full_is_the_one_agreed_to_in_short(tmp_path)
     assert Agreement.read(written(tmp_path, experiments=[asdict(Experiment(rank=4))])).admits(Experiment(rank=4))
 
 
+def test_it_comes_back_from_its_own_json(tmp_path):
+    agreement = Agreement.read(written(tmp_path, metrics=[], privacy=NOISE))
+    assert parse(Agreement, agreement.to_json()) == agreement
+
+
 def test_without_an_agreement_nothing_may_leave(tmp_path):
     with pytest.raises(FlapSamError, match="nothing may leave") as refused:
         Agreement.read(tmp_path)
-    assert str(tmp_path) not in refused.value.public
+    assert refused.value.reason == Reason.AGREEMENT
 
 
 def test_noise_is_read_whole(tmp_path):
-    assert Agreement.read(written(tmp_path, privacy=NOISE)).privacy == Privacy(**NOISE)
+    assert Agreement.read(written(tmp_path, metrics=[], privacy=NOISE)).privacy == parse(Privacy, json.dumps(NOISE))
+
+
+@pytest.mark.parametrize("missing", GOOD)
+def test_nothing_stands_in_for_a_number_that_was_not_agreed(tmp_path, missing):
+    (tmp_path / FILE_NAME).write_text(json.dumps({name: value for name, value in GOOD.items() if name != missing}))
+    with pytest.raises(FlapSamError, match=f"{missing} is missing"):
+        Agreement.read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"metrics": ["age"]}, r"metrics are \['age'\]; expected some of loss"),
-        ({"metrics": "loss"}, "metrics is str; expected a list"),
+        ({"metrics": ["age"]}, "metrics.0 is 'age', expected one of loss"),
+        ({"metrics": "loss"}, "metrics is 'loss', expected a valid"),
         ({"largest_update": float("inf")}, "largest_update is inf"),
         ({"largest_update": True}, "largest_update is True"),
-        ({"over": "warn"}, "over is 'warn'; expected block or clip"),
+        ({"largest_update": 0}, "largest_update is 0"),
+        ({"largest_payload": -1.0}, "largest_payload is -1"),
+        ({"runs": 0}, "runs is 0"),
+        ({"evaluations": 1.5}, "evaluations is 1.5"),
+        ({"over": "warn"}, "over is 'warn', expected 'block' or 'clip'"),
+        ({"release_bits": 1}, "release_bits is 1"),
+        ({"release_bits": 17}, "release_bits is 17"),
         ({"experiments": [{"rank": 0}]}, "rank is 0"),
-        ({"experiment": []}, "its entries are"),
-        ({"privacy": {"clip": 1.0}}, "privacy is"),
+        ({"experiments": [{"rang": 4}]}, "unknown settings"),
+        ({"experiment": []}, "experiment is unknown"),
+        ({"privacy": {"clip": 1.0}}, "privacy.noise_multiplier is missing"),
         ({"privacy": NOISE | {"clip": 0}}, "privacy.clip is 0"),
         ({"privacy": NOISE | {"delta": 1}}, "privacy.delta is 1"),
-        ({"over": "clip", "experiments": [{"payload_dtype": "int8"}]}, "an int8 experiment"),
+        ({"privacy": NOISE | {"noise_multiplier": 257}}, "privacy.noise_multiplier is 257"),
+        ({"privacy": NOISE}, "expected metrics \\[\\] with privacy"),
+        ({"privacy": NOISE, "metrics": [], "release_bits": 8}, "release_bits null with privacy"),
+        ({"over": "clip", "experiments": [{"payload_dtype": "int8"}]}, "one has int8"),
+        ({"release_bits": 8, "experiments": [{"payload_dtype": "int8"}]}, "one has int8"),
+        ({"privacy": NOISE, "metrics": [], "experiments": [{"payload_dtype": "int8"}]}, "one has int8"),
     ],
 )
 def test_what_is_no_agreement_is_told_in_a_sentence(tmp_path, changes, sentence):
@@ -58,7 +91,7 @@ def test_what_is_no_agreement_is_told_in_a_sentence(tmp_path, changes, sentence)
         Agreement.read(written(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"metrics": []}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"metrics": []}', '{"runs": 1, "runs": 2}'])
 def test_a_damaged_agreement_admits_nothing(tmp_path, text):
     (tmp_path / FILE_NAME).write_text(text)
     with pytest.raises(FlapSamError, match="cannot be used"):

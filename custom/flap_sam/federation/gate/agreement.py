@@ -1,75 +1,105 @@
 """What a site has agreed to: `flap_gate.json` in its FLARE `local/` folder. No job and no server can change it."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal
 
-from flap_sam.errors import FlapSamError
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
+
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation.messages import METRICS
+from flap_sam.strict import StrictModel, parse
 from flap_sam.training.quantise import FLOATS
 
 FILE_NAME = "flap_gate.json"
 BLOCK, CLIP = "block", "clip"
 
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
 
-@dataclass(frozen=True, kw_only=True)
-class Privacy:
-    """Gaussian noise on every update that leaves (see `noise`).
+
+def _experiment(found: object) -> Experiment:
+    try:
+        return Experiment.from_dict(found)
+    except (FlapSamError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError("one of " + ", ".join(METRICS))
+    return name
+
+
+class Privacy(StrictModel):
+    """Differential privacy: all that depends on the site's data stays or leaves with noise (see `noise`).
 
     Args:
-        clip: largest L2 norm of an update; noise_multiplier: standard deviation of the noise, in units of `clip`.
+        clip: largest L2 norm of an update.
+        noise_multiplier: standard deviation of the noise, in units of `clip`, up to 256 (see `noise`).
         epsilon, delta: the budget over all that the site ever releases.
+        slices: number of training slices that the site's answers state. It stands here because the true number would
+            tell something of the data; agree on a round one.
     """
 
-    clip: float
-    noise_multiplier: float
-    epsilon: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) not in (int, float) or not 0 < value < float("inf"):
-                raise _refused(f"privacy.{field.name} is {value!r}", "a number above 0")
-        if self.delta >= 1:
-            raise _refused(f"privacy.delta is {self.delta}", "less than 1, such as 1e-5")
+    clip: Positive
+    noise_multiplier: Annotated[float, Field(gt=0, le=256)]
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    slices: Count
 
 
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
+class Agreement(StrictModel):
     """Settings of the gate.
 
     Args:
         experiments: those the site takes part in, as their jobs name them.
-        metrics: the numbers beside the tensors that may leave, names of `messages.METRICS`.
-        largest_update: the norm of an update (see `update`) up to which it leaves as it is.
-        over: what happens beyond: "block" it, or "clip" it to that norm.
+        metrics: the numbers beside the tensors that may leave, names of `messages.METRICS`; none under `privacy`.
+        largest_update: norm of an update (see `update`) up to which it leaves as it is; under `privacy`, `clip` takes
+            its place.
+        largest_payload: norm of the change that a payload from the server makes to the network as it started, up to
+            which it comes in.
+        runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run.
+        repeats: how many rounds of a run may be answered a second time, when a later job continues a run whose last
+            answer the server may have lost.
+        evaluations: how many payloads a run may have scored on the test cases; a whole run asks for at most two, and
+            again for them if it is resumed at its very end.
+        over: what happens beyond `largest_update`: "block" the update, or "clip" it to that norm.
+        release_bits: the number of bits that each number of an update leaves with, rounded at random; None leaves
+            them as they are.
         privacy: None means no noise.
         audit: the audit log; None means `flap_audit.jsonl` in the kit's folder.
     """
 
-    experiments: tuple[Experiment, ...]
-    metrics: tuple[str, ...]
-    largest_update: float
-    over: str = BLOCK
+    experiments: tuple[
+        Annotated[Experiment, PlainValidator(_experiment), PlainSerializer(asdict, return_type=dict)], ...
+    ]
+    metrics: tuple[Annotated[str, AfterValidator(_metric)], ...]
+    largest_update: Positive
+    largest_payload: Positive
+    runs: Count
+    repeats: Annotated[int, Field(ge=0)]
+    evaluations: Annotated[int, Field(ge=0)]
+    over: Literal["block", "clip"] = BLOCK
+    release_bits: Annotated[int, Field(ge=2, le=16)] | None = None
     privacy: Privacy | None = None
     audit: Path | None = None
 
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.metrics) - set(METRICS))
-        if unknown:
-            raise _refused(f"metrics are {unknown}", "some of " + ", ".join(METRICS))
-        if type(self.largest_update) not in (int, float) or not 0 < self.largest_update < float("inf"):
-            raise _refused(f"largest_update is {self.largest_update!r}", "a number above 0")
-        if self.over not in (BLOCK, CLIP):
-            raise _refused(f"over is {self.over!r}", f"{BLOCK} or {CLIP}")
-        changed = self.over == CLIP or self.privacy is not None
+    @model_validator(mode="after")
+    def _means_something(self) -> "Agreement":
+        changed = self.over == CLIP or self.privacy or self.release_bits
         if changed and any(e.payload_dtype not in FLOATS for e in self.experiments):
-            raise _refused(
-                "an int8 experiment is to be clipped or noised", "payload_dtype float32, float16 or bfloat16"
+            raise ValueError(
+                "over clip, release_bits and privacy only with experiments whose payload_dtype is "
+                + ", ".join(FLOATS)
+                + "; one has int8"
             )
+        if self.privacy and self.metrics:
+            raise ValueError("metrics [] with privacy: a metric would tell of the data without noise")
+        if self.privacy and self.release_bits:
+            raise ValueError("release_bits null with privacy: the noise covers what rounding would")
+        return self
 
     @classmethod
     def read(cls, local: Path) -> "Agreement":
@@ -79,16 +109,17 @@ class Agreement:
             FlapSamError: there is none, or it is not one.
         """
         path = local / FILE_NAME
-        if not path.is_file():
+        try:
+            return parse(cls, path.read_bytes())
+        except FileNotFoundError as error:
             raise FlapSamError(
                 f"There is no agreement {path}, so nothing may leave; `flap-sam kit` lays one into the kit.",
-                public="the site has no agreement, so nothing leaves it",
-            )
-        try:
-            found = json.loads(path.read_text())
-        except (ValueError, OSError) as error:
-            raise _refused(f"it cannot be read ({error})", "a JSON object") from error
-        return cls(**_settings(found))
+                Reason.AGREEMENT,
+            ) from error
+        except (OSError, ValueError) as error:
+            raise FlapSamError(
+                f"Agreement {path} cannot be used, so nothing may leave: {error}.", Reason.AGREEMENT
+            ) from error
 
     def admits(self, experiment: Experiment) -> bool:
         """Whether this is one of the experiments agreed to."""
@@ -98,36 +129,3 @@ class Agreement:
     def withheld(self) -> tuple[str, ...]:
         """The metrics that stay."""
         return tuple(name for name in METRICS if name not in self.metrics)
-
-
-def _settings(found: object) -> dict:
-    names = {field.name for field in fields(Agreement)}
-    needed = {"experiments", "metrics", "largest_update"}
-    if not isinstance(found, Mapping) or not needed <= set(found) <= names:
-        told = sorted(found) if isinstance(found, Mapping) else type(found).__name__
-        raise _refused(f"its entries are {told}", f"{sorted(needed)} and perhaps {sorted(names - needed)}")
-    settings = dict(found)
-    for name in ("experiments", "metrics"):
-        if not isinstance(settings[name], list):
-            raise _refused(f"{name} is {type(settings[name]).__name__}", "a list")
-        settings[name] = tuple(settings[name])
-    settings["experiments"] = tuple(Experiment.from_dict(e) for e in settings["experiments"])
-    if settings.get("privacy") is not None:
-        settings["privacy"] = _privacy(settings["privacy"])
-    if settings.get("audit") is not None:
-        settings["audit"] = Path(str(settings["audit"])).expanduser()
-    return settings
-
-
-def _privacy(found: object) -> Privacy:
-    names = {field.name for field in fields(Privacy)}
-    if not isinstance(found, Mapping) or set(found) != names:
-        raise _refused(f"privacy is {found!r}", f"an object of {sorted(names)}, or null")
-    return Privacy(**found)
-
-
-def _refused(found: str, expected: str) -> FlapSamError:
-    return FlapSamError(
-        f"The agreement {FILE_NAME} cannot be used: {found}; expected {expected}.",
-        public="the site's agreement cannot be used, so nothing leaves it",
-    )

@@ -1,10 +1,13 @@
 """The gate as a FLARE component. A site lists it in its own `privacy.json`, where no job can reach it.
 
 FLARE adds it behind the job's components: it sees a task after every filter and before the executor, and a result
-after every filter. It works on the message in place, and turns what it refuses or cannot judge into a failure.
+after every filter. FLARE swallows what an event's handler raises and lets the message go on. So every message is
+emptied before it is judged, and filled again only with what has passed: whatever goes wrong on the way, nothing does.
 """
 
-from pathlib import Path
+import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
@@ -13,29 +16,34 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
-from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation.gate import audit, ledger, rules
-from flap_sam.federation.gate.agreement import CLIP, Agreement
-from flap_sam.federation.gate.noise import epsilon, privatised
-from flap_sam.federation.gate.rules import CONTENT, HEADERS, Admitted, refusal
+from flap_sam.federation.gate.agreement import Agreement
+from flap_sam.federation.gate.ledger import Turn
+from flap_sam.federation.gate.places import Places
+from flap_sam.federation.gate.release import Release, release
+from flap_sam.federation.gate.rules import CONTENT, HEADERS, Admitted
 from flap_sam.federation.gate.update import Base
-from flap_sam.federation.messages import REASON, REFUSED, REPORT, TASK_TRAIN, clean_reason, to_meta, without
-from flap_sam.site import Site
-from flap_sam.training import quantise
-
-LONGEST_REASON = 300
-RETURN_CODES = frozenset(value for name, value in vars(ReturnCode).items() if name.isupper())
-FLARE_HEADERS = frozenset(
-    {
-        ReservedHeaderKey.TASK_NAME,
-        ReservedHeaderKey.TASK_ID,
-        ReservedHeaderKey.COOKIE_JAR,
-        ReservedHeaderKey.AUDIT_EVENT_ID,
-    }
+from flap_sam.federation.messages import (
+    REASON,
+    REFUSED,
+    REPORT,
+    TASK_TRAIN,
+    TrainReport,
+    clean_reason,
+    to_meta,
+    withheld,
+    without,
 )
+from flap_sam.training.scores import Evaluation
+
+ADMITTED, PASSED, COOKIES = "flap_sam_admitted", "flap_sam_passed", "flap_sam_cookies"
+RETURN_CODES = frozenset(value for name, value in vars(ReturnCode).items() if name.isupper())
+AUDIT_ID = re.compile(r"[0-9a-f-]{36}")
+
+T = TypeVar("T")
 
 
 class Gate(FLComponent):
@@ -43,13 +51,11 @@ class Gate(FLComponent):
 
     def __init__(self) -> None:
         super().__init__()
-        self._admitted: dict[str, Admitted] = {}
-        self._released: dict[str, tuple[Shareable, str]] = {}
         self._bases: dict[Experiment, Base] = {}
         self._guards = {
             EventType.AFTER_TASK_DATA_FILTER: self._guard_task,
             EventType.AFTER_TASK_RESULT_FILTER: self._guard_result,
-            EventType.BEFORE_SEND_TASK_RESULT: self._guard_released,
+            EventType.BEFORE_SEND_TASK_RESULT: self._guard_passed,
         }
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -58,165 +64,189 @@ class Gate(FLComponent):
             guard(fl_ctx)
 
     def _guard_task(self, fl_ctx: FLContext) -> None:
+        """Hand a task on to the executor if it is admitted, else the refusal alone."""
         task = fl_ctx.get_prop(FLContextKey.TASK_DATA)
-        try:
-            self._admitted[_task_id(fl_ctx)] = self._admit(task, fl_ctx)
-        except Exception as error:  # whatever it is: what the gate cannot judge does not pass
-            reason = self._refuse("in", error, fl_ctx)
-            for entry in set(task) - {HEADERS}:  # FLARE finds the answer's way back by the headers
-                del task[entry]
-            task.set_header(REFUSED, reason)
+        whole = _taken(task)
+        task[HEADERS] = {
+            **whole[HEADERS],
+            REFUSED: str(Reason.GATE),
+        }  # FLARE finds the answer's way back by the headers
+        _set(fl_ctx, COOKIES, repr(whole.get_cookie_jar()))
+        admitted = self._judged("in", lambda: self._admit(whole, fl_ctx), fl_ctx)
+        if isinstance(admitted, Reason):
+            task.set_header(REFUSED, str(admitted))
+        else:
+            _set(fl_ctx, ADMITTED, admitted)
+            task.clear()
+            task.update(whole)
 
     def _guard_result(self, fl_ctx: FLContext) -> None:
+        """Put into a result what of it may leave, made anew, else the refusal alone."""
         result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
-        try:
-            passed = self._release(result, fl_ctx)
-        except Exception as error:
-            passed = _failure(self._refuse("out", error, fl_ctx))
-        result.clear()
+        whole = _taken(result)
+        result.update(_failure(Reason.GATE))
+        passed = self._judged("out", lambda: self._release(whole, fl_ctx), fl_ctx)
+        if isinstance(passed, Reason):
+            result.set_header(REASON, str(passed))
+            passed = result
+        _set(fl_ctx, PASSED, (result, _fingerprint(passed, fl_ctx)))
         result.update(passed)
-        self._released[_task_id(fl_ctx)] = result, _fingerprint(result)
 
-    def _guard_released(self, fl_ctx: FLContext) -> None:
-        """Nobody has changed a result since it passed."""
-        result, fingerprint = self._released.pop(_task_id(fl_ctx), (None, ""))
-        if result is None or _fingerprint(result) == fingerprint:
+    def _guard_passed(self, fl_ctx: FLContext) -> None:
+        """Let a result go that nobody has changed since it passed, else the refusal alone."""
+        result, fingerprint = fl_ctx.get_prop(PASSED) or (None, None)
+        if result is None:  # FLARE's own answer to a task that came to no result
             return
-        error = refusal("the result was changed behind the gate", "what the gate let pass")
-        headers = {name: value for name, value in result[HEADERS].items() if name in FLARE_HEADERS}
-        result.clear()
-        result.update(_failure(self._refuse("out", error, fl_ctx)))
-        result[HEADERS].update(headers)
+        whole = _taken(result)
+        result.update(_failure(Reason.CHANGED))
+        result[HEADERS] |= {name: v for name, v in whole[HEADERS].items() if _is_flares(name, v, fl_ctx)}
+        changed = self._judged("out", lambda: _check_unchanged(whole, fingerprint, fl_ctx), fl_ctx)
+        if changed is None:
+            result.clear()
+            result.update(whole)
+
+    def _judged(self, direction: str, judge: Callable[[], T], fl_ctx: FLContext) -> T | Reason:
+        """What a judgement finds, or the reason for which the message is refused."""
+        try:
+            return judge()
+        except Exception as error:  # whatever it is: what the gate cannot judge does not pass
+            reason = error.reason if isinstance(error, FlapSamError) else Reason.GATE
+            told = f"{type(error).__name__}: {error}"
+        try:
+            self.log_error(fl_ctx, f"REFUSED by the gate, {direction}: {told}", fire_event=False)
+            self._write(fl_ctx, {"direction": direction, "refused": reason, "why": clean_reason(told)})
+        except Exception as error:
+            self.log_error(fl_ctx, f"The gate cannot audit a refusal: {error}", fire_event=False)
+        return reason
 
     def _admit(self, task: Shareable, fl_ctx: FLContext) -> Admitted:
         """Check a task whole; raises a FlapSamError where it asks for what was not agreed to."""
-        agreement = Agreement.read(_local(fl_ctx))
+        places = _places(fl_ctx)
+        agreement = Agreement.read(places.local)
         asked = rules.question(fl_ctx.get_prop(FLContextKey.TASK_NAME), task, agreement)
-        name = fl_ctx.get_identity_name()
-        passed = rules.admitted(asked, self._base(asked.experiment.at(name), fl_ctx), name)
-        with ledger.opened(_ledger_folder(fl_ctx)) as book:
-            book.admit(passed.run, fl_ctx.get_job_id(), passed.task, passed.round)
-        self._write(agreement, fl_ctx, {"direction": "in", "run": passed.run, "round": passed.round})
-        return passed
+        with ledger.held(places.folder, places.audit_log) as file:
+            file.read().check(_turn(asked, fl_ctx), agreement)
+        admitted = rules.admitted(asked, self._base(asked.agreed.at(places.name), places), places.name, agreement)
+        self._write(
+            fl_ctx, {"direction": "in", "run": admitted.run, "round": admitted.round, "payload_norm": admitted.norm}
+        )
+        return admitted
 
     def _release(self, result: Shareable, fl_ctx: FLContext) -> Shareable:
-        """What of a result may leave, in a message made anew; raises a FlapSamError where it must not."""
-        agreement = Agreement.read(_local(fl_ctx))
+        """What of a result may leave, in a message made anew; raises a FlapSamError where it must not.
+
+        The ledger and the audit log are on the disk before the message is made.
+        """
+        places = _places(fl_ctx)
+        agreement = Agreement.read(places.local)
         if (code := result.get_return_code(ReturnCode.OK)) != ReturnCode.OK:
             return self._failed(code, result, agreement, fl_ctx)
-        task = self._admitted.pop(_task_id(fl_ctx), None)
-        if task is None:
-            raise refusal("there is a result, but no task was admitted", "none")
-        tensors, report = rules.answer(result, task)
-        tensors, note = _bounded(tensors, task, agreement)
-        told = without(report, agreement.withheld)
-        with ledger.opened(_ledger_folder(fl_ctx)) as book:
-            book.admit(task.run, fl_ctx.get_job_id(), task.task, task.round)
-            if agreement.privacy and task.task == TASK_TRAIN:
-                tensors, spent = _noised(tensors, task, agreement, book)
-                note |= spent
-            book.note(task.run, fl_ctx.get_job_id(), task.task, task.round)
-        released = {
-            "direction": "out",
-            "run": task.run,
-            "round": task.round,
-            "tensors": len(tensors),
-            "bytes": sum(t.nbytes for t in tensors.values()),
-            "sha256": audit.digest(tensors),
-            "metrics": [name for name in agreement.metrics if hasattr(told, name)],
-        }
-        self._write(agreement, fl_ctx, released | note)
+        admitted = fl_ctx.get_prop(ADMITTED)
+        if not isinstance(admitted, Admitted):
+            raise rules.refusal("there is a result, but no task was admitted", "none")
+        _set(fl_ctx, ADMITTED, None)
+        tensors, report = rules.answer(result, admitted)
+        told = _told(report, agreement)
+        turn = _turn(admitted, fl_ctx)
+        with ledger.held(places.folder, places.audit_log) as file:
+            book = file.read()
+            book.check(turn, agreement)
+            leaving = Release({})
+            if admitted.task == TASK_TRAIN:
+                update = admitted.update(tensors)
+                leaving = release(tensors, update, admitted.own.payload_dtype, agreement, book)
+            file.write(book.answered(turn, agreement.privacy is None, leaving.noise_multiplier))
+            self._write(fl_ctx, _entry(admitted, leaving, agreement))
+        own = {name: tensor.detach().clone() for name, tensor in leaving.tensors.items()}
         model = FLModel(
-            params_type=ParamsType.FULL, params=tensors, current_round=task.round, meta={REPORT: to_meta(told)}
+            params_type=ParamsType.FULL, params=own, current_round=admitted.round, meta={REPORT: to_meta(told)}
         )
         return FLModelUtils.to_shareable(model)
 
     def _failed(self, code: str, result: Shareable, agreement: Agreement, fl_ctx: FLContext) -> Shareable:
-        """A failure leaves as its code and one short sentence."""
-        reason = clean_reason(result.get_header(REASON, ""))[:LONGEST_REASON]
-        self._write(agreement, fl_ctx, {"direction": "out", "failure": reason})
-        return _failure(reason, code if code in RETURN_CODES else ReturnCode.EXECUTION_EXCEPTION)
+        """A failure leaves as FLARE's code and one of our reasons; under `privacy`, as the fact alone."""
+        reason = Reason.of(result.get_header(REASON))
+        self._write(fl_ctx, {"direction": "out", "failure": reason})
+        if agreement.privacy or code not in RETURN_CODES:
+            code = ReturnCode.EXECUTION_EXCEPTION
+        return _failure(Reason.STOPPED if agreement.privacy else reason, code)
 
-    def _base(self, experiment: Experiment, fl_ctx: FLContext) -> Base:
+    def _base(self, experiment: Experiment, places: Places) -> Base:
         """Where the experiment starts here; made once in a process."""
         if experiment not in self._bases:
-            self._bases = {experiment: Base(experiment, _site(fl_ctx))}
+            self._bases = {experiment: Base(experiment, places.site)}
         return self._bases[experiment]
 
-    def _refuse(self, direction: str, error: Exception, fl_ctx: FLContext) -> str:
-        """Log a refusal at the site; returns the sentence for the server."""
-        public = error.public if isinstance(error, FlapSamError) else f"it failed with {type(error).__name__}"
-        self.log_error(fl_ctx, f"REFUSED by the gate, {direction}: {error}", fire_event=False)
-        try:
-            agreement = Agreement.read(_local(fl_ctx))
-        except FlapSamError:
-            agreement = None
-        self._write(agreement, fl_ctx, {"direction": direction, "refused": public})
-        return f"refused by the site's gate: {public}"[:LONGEST_REASON]
-
-    def _write(self, agreement: Agreement | None, fl_ctx: FLContext, entry: dict) -> None:
-        own = agreement.audit if agreement else None
-        path = own or Path(fl_ctx.get_engine().get_workspace().get_root_dir()) / audit.FILE_NAME
+    def _write(self, fl_ctx: FLContext, entry: dict) -> None:
         task = clean_reason(fl_ctx.get_prop(FLContextKey.TASK_NAME))
-        audit.write(path, {"job": fl_ctx.get_job_id(), "task": task, **entry})
+        _places(fl_ctx).audit_log.write({"job": fl_ctx.get_job_id(), "task": task, **entry})
 
 
-def _bounded(tensors: dict[str, Tensor], task: Admitted, agreement: Agreement) -> tuple[dict[str, Tensor], dict]:
-    """The tensors with their update no larger than agreed, and what the audit log says of it."""
-    if task.task != TASK_TRAIN:
-        return tensors, {}
-    update = task.update(tensors)
-    norm, largest = update.norm(), agreement.largest_update
-    if norm <= largest:
-        return tensors, {"norm": norm}
-    if agreement.over != CLIP:
-        raise refusal(f"the norm of the update is {norm:.4g}", f"at most {largest:g}, as the site has agreed")
-    return _as_sent(update.clipped(largest), task), {"norm": norm, "clipped": largest}
+def _told(report: TrainReport | Evaluation, agreement: Agreement) -> TrainReport | Evaluation:
+    """Of a report what was agreed; under `privacy`, nothing that depends on the data."""
+    return withheld(report, agreement.privacy.slices) if agreement.privacy else without(report, agreement.withheld)
 
 
-def _noised(
-    tensors: dict[str, Tensor], task: Admitted, agreement: Agreement, book: ledger.Ledger
-) -> tuple[dict[str, Tensor], dict]:
-    """The tensors with noise, once the budget has been found to suffice; the ledger counts them."""
-    privacy = agreement.privacy
-    spent = epsilon(book.releases(privacy.noise_multiplier, 1), privacy.delta)
-    if spent > privacy.epsilon:
-        raise refusal(f"the privacy budget is spent: one more update would cost epsilon {spent:.3g}", "no more updates")
-    update = task.update(tensors)
-    book.spend(privacy.noise_multiplier)
-    return _as_sent(privatised(update.sent, update.base, privacy), task), {"epsilon": spent, "delta": privacy.delta}
+def _entry(admitted: Admitted, leaving: Release, agreement: Agreement) -> dict[str, object]:
+    """What the audit log says of an answer that leaves."""
+    return {
+        "direction": "out",
+        "run": admitted.run,
+        "round": admitted.round,
+        "tensors": len(leaving.tensors),
+        "bytes": sum(tensor.nbytes for tensor in leaving.tensors.values()),
+        audit.RELEASED: audit.digest(leaving.tensors),
+        "metrics": list(agreement.metrics),
+        **leaving.note,
+    }
 
 
-def _as_sent(tensors: dict[str, Tensor], task: Admitted) -> dict[str, Tensor]:
-    return quantise.up(tensors, task.own.payload_dtype, {}, {})[0]
+def _turn(asked: rules.Question | Admitted, fl_ctx: FLContext) -> Turn:
+    return Turn(fl_ctx.get_job_id(), asked.run, asked.agreed.digest(), asked.task, asked.round)
 
 
-def _task_id(fl_ctx: FLContext) -> str:
-    return str(fl_ctx.get_prop(FLContextKey.TASK_ID))
+def _places(fl_ctx: FLContext) -> Places:
+    return Places.of(fl_ctx.get_engine().get_workspace(), fl_ctx.get_identity_name())
 
 
-def _local(fl_ctx: FLContext) -> Path:
-    return Path(fl_ctx.get_engine().get_workspace().get_site_config_dir())
+def _taken(message: Shareable) -> Shareable:
+    """All that a message holds, taken out of it."""
+    whole = Shareable()
+    whole.update(message)
+    message.clear()
+    return whole
 
 
-def _site(fl_ctx: FLContext) -> Site:
-    return Site.read(_local(fl_ctx))
+def _set(fl_ctx: FLContext, name: str, value: object) -> None:
+    fl_ctx.set_prop(name, value, private=True, sticky=False)
 
 
-def _ledger_folder(fl_ctx: FLContext) -> Path:
-    return _site(fl_ctx).state_root / "gate" / fl_ctx.get_identity_name()
-
-
-def _failure(reason: str, code: str = ReturnCode.EXECUTION_EXCEPTION) -> Shareable:
+def _failure(reason: Reason, code: str = ReturnCode.EXECUTION_EXCEPTION) -> Shareable:
     reply = make_reply(code)
-    reply.set_header(REASON, reason)
+    reply.set_header(REASON, str(reason))
     return reply
 
 
-def _fingerprint(result: Shareable) -> str:
+def _check_unchanged(result: Shareable, fingerprint: str, fl_ctx: FLContext) -> None:
+    if _fingerprint(result, fl_ctx) != fingerprint:
+        raise rules.refusal("the result was changed behind the gate", "what the gate let pass", Reason.CHANGED)
+
+
+def _fingerprint(result: Shareable, fl_ctx: FLContext) -> str:
     """What a result says: all of it but the headers that FLARE itself adds on the way."""
     content = result.get(CONTENT)
     said = {name: value for name, value in result.items() if name not in (HEADERS, CONTENT)}
-    headers = {name: value for name, value in result[HEADERS].items() if name not in FLARE_HEADERS}
+    headers = {name: value for name, value in result[HEADERS].items() if not _is_flares(name, value, fl_ctx)}
     tensors = "" if content is None else audit.digest(content["data"]) + repr(content["meta"])
-    return repr(said) + repr(headers) + tensors
+    return repr(said) + repr(sorted(headers.items())) + tensors
+
+
+def _is_flares(name: str, value: object, fl_ctx: FLContext) -> bool:
+    """Whether a header is one that FLARE adds to every answer, and says what FLARE says."""
+    if name == ReservedHeaderKey.TASK_NAME:
+        return value == fl_ctx.get_prop(FLContextKey.TASK_NAME)
+    if name == ReservedHeaderKey.TASK_ID:
+        return value == fl_ctx.get_prop(FLContextKey.TASK_ID)
+    if name == ReservedHeaderKey.AUDIT_EVENT_ID:
+        return isinstance(value, str) and (not value or bool(AUDIT_ID.fullmatch(value)))
+    return name == ReservedHeaderKey.COOKIE_JAR and repr(value) == fl_ctx.get_prop(COOKIES)  # the server's, sent back

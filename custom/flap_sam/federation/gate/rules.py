@@ -9,7 +9,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation import payload
 from flap_sam.federation.gate.agreement import Agreement
@@ -47,14 +47,14 @@ class Question:
 
     Args:
         task: train or evaluate.
-        experiment: the job's, agreed to.
+        agreed: the job's experiment, which the site has agreed to.
         received: the payload as it came, not yet checked.
     """
 
     task: str
     run: str
     round: int
-    experiment: Experiment
+    agreed: Experiment
     received: object
 
 
@@ -63,17 +63,19 @@ class Admitted:
     """A task that has passed, and all that its answer is judged by.
 
     Args:
-        experiment: resolved; own: with this site's rank.
-        received: the payload, checked.
+        agreed: the job's experiment; experiment: resolved; own: with this site's rank.
+        received: the payload, checked; norm: how far it is from where the network started.
     """
 
     task: str
     run: str
     round: int
+    agreed: Experiment
     experiment: Experiment
     own: Experiment
     received: Tensors
     base: Base
+    norm: float
 
     def update(self, wire: Tensors) -> Update:
         """What the site changed, from its tensors as they travel."""
@@ -89,29 +91,37 @@ def question(name: object, task: Shareable, agreement: Agreement) -> Question:
         FlapSamError: it is none of ours, of no experiment agreed to, or of no round.
     """
     if name not in (TASK_TRAIN, TASK_EVALUATE):
-        raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}")
-    _check_names("the task's entries", set(from_shareable(task).meta), {EXPERIMENT, RUN})
+        raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}", Reason.TASK)
+    _check_names("the task's entries", set(from_shareable(task).meta), {EXPERIMENT, RUN}, Reason.TASK)
     model = FLModelUtils.from_shareable(task)
     experiment = Experiment.from_json(model.meta[EXPERIMENT])
     if not agreement.admits(experiment):
-        raise refusal(f"the task is of experiment {experiment.digest()[:12]}", "one that the site has agreed to")
+        found = f"the task is of experiment {experiment.digest()[:12]}"
+        raise refusal(found, "one that the site has agreed to", Reason.NOT_AGREED)
     number = model.current_round
     if type(number) is not int or not 0 <= number <= experiment.rounds:
-        raise refusal(f"the task's round is {clean_reason(repr(number))}", f"0 to {experiment.rounds}")
+        raise refusal(f"the task's round is {clean_reason(repr(number))}", f"0 to {experiment.rounds}", Reason.TASK)
+    if number == experiment.rounds and name == TASK_TRAIN:
+        raise refusal(f"the task trains round {number}", f"0 to {number - 1}, as the site has agreed", Reason.TASK)
     if not model.params and (number > 0 or name == TASK_EVALUATE):
-        raise refusal(f"round {number} comes without a payload", "one, as in every round but the first")
+        raise refusal(f"round {number} comes without a payload", "one, as in every round but the first", Reason.PAYLOAD)
     return Question(name, run_name(model.meta[RUN]), number, experiment, model.params)
 
 
-def admitted(asked: Question, base: Base, site: str) -> Admitted:
+def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Admitted:
     """The task, once its payload is found to be one of the experiment: adapters and heads, and nothing else.
 
     Raises:
-        FlapSamError: see `payload.check`.
+        FlapSamError: see `payload.check`; or the payload is further from where the network started than agreed.
     """
-    resolved = asked.experiment.resolved(base.experiment.backbone, base.experiment.image_size)
+    resolved = asked.agreed.resolved(base.experiment.backbone, base.experiment.image_size)
     received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
-    return Admitted(asked.task, asked.run, asked.round, resolved, resolved.at(site), received, base)
+    own = resolved.at(site)
+    norm = Update(base.before(received), base.before({}), base.pairs, own.alpha).norm()
+    if norm > agreement.largest_payload:
+        expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
+        raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
+    return Admitted(asked.task, asked.run, asked.round, asked.agreed, resolved, own, received, base, norm)
 
 
 def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:
@@ -138,10 +148,9 @@ def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Ev
     return {}, report
 
 
-def refusal(found: str, expected: str) -> FlapSamError:
-    """The gate's sentence; it holds no name of a file, a path or a case, and may leave."""
-    message = f"{found[:1].upper()}{found[1:]}; expected {expected}."
-    return FlapSamError(message, public=message)
+def refusal(found: str, expected: str, reason: Reason = Reason.RESULT) -> FlapSamError:
+    """The gate's sentence, for the site's own log, and the reason that leaves in its place."""
+    return FlapSamError(f"{found[:1].upper()}{found[1:]}; expected {expected}.", reason)
 
 
 def _check_texts(report: TrainReport, experiment: Experiment) -> None:
@@ -154,7 +163,9 @@ def _check_texts(report: TrainReport, experiment: Experiment) -> None:
             raise refusal(f"the report's {name} is no SHA-256", "64 hexadecimal digits")
 
 
-def _check_names(what: str, found: Collection[object], expected: Collection[str]) -> None:
+def _check_names(
+    what: str, found: Collection[object], expected: Collection[str], reason: Reason = Reason.RESULT
+) -> None:
     if set(found) != set(expected):
         told = clean_reason(", ".join(sorted(map(str, found))))[:200] or "none"
-        raise refusal(f"{what} are {told}", ", ".join(sorted(expected)) or "none")
+        raise refusal(f"{what} are {told}", ", ".join(sorted(expected)) or "none", reason)

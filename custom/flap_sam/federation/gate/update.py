@@ -1,26 +1,31 @@
 """What a site changed in a round, and how much that is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import torch
 from torch import Tensor
 
 from flap_sam.experiment import Experiment
+from flap_sam.lowrank.canonical import is_canonical
 from flap_sam.lowrank.factors import Factors, leading
 from flap_sam.lowrank.robust import gram, squared_distances
-from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import statement
 from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
+from flap_sam.training.form import in_canonical_form, summed_pairs
 
 Tensors = Mapping[str, Tensor]
+
+BISECTIONS = 24
 
 
 class Base:
     """The tensors that a site's updates are measured from: what it received, or where it started.
+
+    Adapters that travel in canonical form start as the canonical form of nothing, zeros.
 
     Args:
         experiment: the job's, with the site's own rank.
@@ -28,6 +33,7 @@ class Base:
 
     Attributes:
         experiment: with backbone and image size resolved.
+        pairs: names of A and B of every adapter that travels in canonical form.
     """
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
@@ -36,7 +42,8 @@ class Base:
         parameters = dict(network.named_parameters())
         tensors = [t for t in statement(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
-        self.pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._start.keys()]
+        self.pairs = summed_pairs(network, experiment)
+        self._start |= {name: torch.zeros_like(self._start[name]) for pair in self.pairs for name in pair}
 
     def before(self, received: Tensors) -> dict[str, Tensor]:
         """Every tensor that is sent, as it stood before a round that started from the payload received, if any."""
@@ -50,7 +57,7 @@ class Update:
     """A site's tensors and the base they are measured from, float32.
 
     Args:
-        pairs: names of A and B of every adapter of which both are sent; scale: its alpha.
+        pairs: names of A and B of every adapter that travels in canonical form; scale: its alpha.
     """
 
     sent: Tensors
@@ -59,9 +66,11 @@ class Update:
     scale: float
 
     def norm(self) -> float:
-        """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2): the adapters by what they do, all other tensors by themselves.
+        """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2), exact, in float64.
 
-        Exact from the factors, float64.
+        Adapters in canonical form count by what they do, all other tensors by themselves: whatever a tensor holds is
+        bounded with its norm. The norm bounds how large numbers are, not how many bits they carry: the low bits of a
+        float32 hold a byte a number at no norm (see `release.rounded`).
         """
         squares = 0.0
         for a, b in self.pairs:
@@ -70,13 +79,22 @@ class Update:
             squares += squared_distances(gram([now, then]))[0, 1].item()
         return sqrt(squares + sum(self._difference(name).square().sum().item() for name in self._others()))
 
-    def clipped(self, largest: float) -> dict[str, Tensor]:
-        """The tensors, drawn together towards their base until the norm of the update is at most `largest`."""
-        share, update = 1.0, self
-        while (norm := update.norm()) > largest:
-            share *= min(largest / norm, 0.99)  # B A is not linear in the share: more than one step may be needed
-            update = Update(self._towards_base(share), self.base, self.pairs, self.scale)
-        return dict(update.sent)
+    def clipped_to(self, largest: float) -> "Update":
+        """The update drawn towards its base until its norm is at most `largest`, and little less.
+
+        B A is not linear in how far the tensors are drawn, so the share that stays is found by bisection.
+        """
+        if self.norm() <= largest:
+            return self
+        low, high = 0.0, 1.0
+        for _ in range(BISECTIONS):
+            share = (low + high) / 2
+            low, high = (share, high) if self._drawn(share).norm() <= largest else (low, share)
+        return self._drawn(low)
+
+    def are_canonical(self, dtype: torch.dtype) -> bool:
+        """Whether all adapters that must be in canonical form are, up to the rounding of a type."""
+        return all(is_canonical(Factors(self.sent[a], self.sent[b]), dtype) for a, b in self.pairs)
 
     def _difference(self, name: str) -> Tensor:
         return self.sent[name].double() - self.base[name].double()
@@ -85,5 +103,6 @@ class Update:
         paired = {name for pair in self.pairs for name in pair}
         return [name for name in self.sent if name not in paired]
 
-    def _towards_base(self, share: float) -> dict[str, Tensor]:
-        return {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}
+    def _drawn(self, share: float) -> "Update":
+        sent = {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}
+        return replace(self, sent=in_canonical_form(sent, self.pairs))

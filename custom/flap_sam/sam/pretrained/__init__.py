@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.files import sha256
 
 BACKBONE = "vit_tiny"
@@ -19,6 +19,6 @@ def checked() -> Path:
     if not FILE.is_file() or sha256(FILE) != SHA256:
         raise FlapSamError(
             f"The box's small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
-            public="the box's small SAM is missing or damaged at the site",
+            Reason.CHECKPOINT,
         )
     return FILE
