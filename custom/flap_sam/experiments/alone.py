@@ -97,8 +97,8 @@ class _Run:
         self.pictures = site.shows_pictures(self.demo)
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
-        self.weights = weights_for(experiment.backbone, site.checkpoint)
-        network, self.experiment, _ = network_for(experiment, self.weights.file, site.checkpoint_sha256)
+        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
+        network, self.experiment, _ = network_for(experiment, self.weights.file, self.weights.pin)
         self.start_digest = start_digest(network, self.experiment)
         self.network = network.to(self.device)
         if site.compile:

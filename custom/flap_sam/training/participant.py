@@ -104,10 +104,10 @@ class Participant:
             )
         self.assignment = assignment
         self.store = assignment.store
-        self.weights = weights_for(experiment.backbone, site.checkpoint)
+        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         self._device = site.torch_device()
         self._precision = settle(site.precision, self._device)
-        network, own, self.load_report = network_for(experiment.at(name), self.weights.file, site.checkpoint_sha256)
+        network, own, self.load_report = network_for(experiment.at(name), self.weights.file, self.weights.pin)
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
         if site.compile:
