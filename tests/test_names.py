@@ -47,7 +47,7 @@ RUNS = {
 }
 PLACES = {
     "a site of the store": lambda name, store: SiteStore.open(store, name),
-    "the site's own settings": lambda name, store: assign(Site(data=store, name=name or "."), "A", None),
+    "the site's own settings": lambda name, _: Site.from_plain({"name": name or "."}),
     "a site in the federation": lambda name, store: assign(Site(data=store), name, None),
     "a site in a manifest": _manifest_of("site"),
     "a case in a manifest": _manifest_of("id"),

@@ -38,7 +38,7 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
     Raises:
         FlapSamError: no data is configured and the job has no demo.
     """
-    unnamed = replace(site, name=None)
+    unnamed = site.changed(name=None)
     names = sites(site.data) if site.data else demo_sites(job.demo) if job.demo else ["?"]
     return {name: assign(unnamed, name, job.demo) for name in names}
 

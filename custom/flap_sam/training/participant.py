@@ -28,7 +28,7 @@ from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
-from flap_sam.training.together import Task, plain, train_together
+from flap_sam.training.together import Task, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
 
 CARRY = "carry/"
@@ -183,7 +183,7 @@ class Participant:
     def _task_of(self, experiment: str, name: str, run: str, round_number: int) -> Task:
         return Task(
             experiment=experiment,
-            site=plain(self._site),
+            site=self._site.model_dump(mode="json"),
             store=str(self.store.folder.parent),
             store_site=self.store.folder.name,
             demo=self.assignment.demo,
