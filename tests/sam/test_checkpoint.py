@@ -1,6 +1,5 @@
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +10,8 @@ from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for, read
 from safetensors.torch import save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+
+from tests.sam.mapping import is_mapped
 
 
 @pytest.fixture
@@ -57,10 +58,7 @@ def test_safetensors_give_the_same_network(small, sam_file, sam_state, tmp_path)
 
 def test_the_weights_are_mapped_not_read(small, sam_file):
     network, _, _ = network_for(replace(small, image_size=96), sam_file)
-    weight = network.image_encoder.blocks[0].mlp.lin1.weight
-    with Path("/proc/self/maps").open() as maps:
-        ranges = [line.split()[0].split("-") for line in maps if line.rstrip().endswith(str(sam_file))]
-    assert any(int(start, 16) <= weight.data_ptr() < int(end, 16) for start, end in ranges)
+    assert is_mapped(network.image_encoder.blocks[0].mlp.lin1.weight, str(sam_file))
 
 
 class Evil:

@@ -66,9 +66,9 @@ def test_the_cases_are_written_for_the_site_alone(tmp_path):
         tmp_path / "cases.csv", [CaseScore("a", (0.5, None), (2.0, None), (1.0, None)), CaseScore("b", (1.0, 0.0))]
     )
     assert (tmp_path / "cases.csv").read_text().split() == [
-        "case,class,dice,hausdorff_mm,surface_dice",
-        "a,1,0.5,2.0,1.0",
-        "a,2,,,",
-        "b,1,1.0,,",
-        "b,2,0.0,,",
+        '"case","class","dice","hausdorff_mm","surface_dice"',
+        '"a",1,0.5,2.0,1.0',
+        '"a",2,"","",""',
+        '"b",1,1.0,"",""',
+        '"b",2,0.0,"",""',
     ]

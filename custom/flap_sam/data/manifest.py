@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from flap_sam.data.geometry import Affine
 from flap_sam.data.intensity import Intensity, SiteIntensity, VolumeIntensity
 from flap_sam.errors import FlapSamError
+from flap_sam.names import is_name
 
 VERSION = 2
 SPLITS = ("train", "validation", "test")
@@ -141,11 +141,6 @@ def _check_keys(found: Any, kind: type) -> None:
     ):
         if keys:
             raise ValueError(f"{kind.__name__} {found.get('id', '')} {problem} {', '.join(sorted(keys))}")
-
-
-def is_name(value: Any) -> bool:
-    """Whether `value` can name a site or case and the files of it."""
-    return isinstance(value, str) and re.fullmatch(r"\w[\w. -]*", value) is not None
 
 
 def _name(found: dict, key: str) -> str:

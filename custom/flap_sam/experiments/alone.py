@@ -38,7 +38,7 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
     Raises:
         FlapSamError: no data is configured and the job has no demo.
     """
-    unnamed = replace(site, name=None)
+    unnamed = site.changed(name=None)
     names = sites(site.data) if site.data else demo_sites(job.demo) if job.demo else ["?"]
     return {name: assign(unnamed, name, job.demo) for name in names}
 
@@ -97,8 +97,8 @@ class _Run:
         self.pictures = site.shows_pictures(self.demo)
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
-        self.weights = weights_for(experiment.backbone, site.checkpoint)
-        network, self.experiment, _ = network_for(experiment, self.weights.file, site.checkpoint_sha256)
+        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
+        network, self.experiment, _ = network_for(experiment, self.weights.file, self.weights.pin)
         self.start_digest = start_digest(network, self.experiment)
         self.network = network.to(self.device)
         if site.compile:

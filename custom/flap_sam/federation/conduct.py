@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from flap_sam.errors import FlapSamError
+from flap_sam.names import is_run_name
 
 WHOLE = "a whole number, 1 or more, or null"
 SECONDS = "a number of seconds, 0 or more"
@@ -52,7 +53,7 @@ class Conduct:
         good["wait_after_min"] = wait is None or (_is_number(wait) and wait >= 0)
         good["norm_limit"] = norm is None or (_is_number(norm) and norm > 1)
         good["largest_slices"] = isinstance(limits, Mapping) and all(_is_count(n) for n in limits.values())
-        good["resume"] = self.resume is None or isinstance(self.resume, str)
+        good["resume"] = self.resume is None or is_run_name(self.resume)  # as "latest" is too
         for name, accepted in good.items():
             if not accepted:
                 _refuse(name, getattr(self, name), EXPECTED[name])

@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin
 
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.names import is_run_name
 from flap_sam.sam.weights import Origin
 from flap_sam.training.scores import Evaluation
 
@@ -89,7 +90,7 @@ def withheld(report: TrainReport | Evaluation, slices: int) -> TrainReport | Eva
 
 def run_name(found: object) -> str:
     """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
-    if not isinstance(found, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found):
+    if not is_run_name(found):
         raise _refused("the name of the run", repr(found), "small letters, digits and dashes", Reason.TASK)
     return found
 

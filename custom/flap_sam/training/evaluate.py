@@ -1,7 +1,5 @@
 """Dice and surfaces of a network on whole volumes."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +9,8 @@ from torch import nn
 
 from flap_sam.data.store import SiteStore
 from flap_sam.experiment import Experiment
-from flap_sam.files import replacing
 from flap_sam.means import mean_of_known, spread_of_known
+from flap_sam.table import write_table
 from flap_sam.training.embeddings import EmbeddingCache
 from flap_sam.training.pictures import Gallery
 from flap_sam.training.predict import predict_volume
@@ -82,12 +80,9 @@ def mean_by_class(figures: Sequence[ByClass], classes: int) -> list[float | None
 
 def write_cases(path: Path, scores: Sequence[CaseScore]) -> None:
     """The cases one by one as CSV, for the site's own eyes: `case,class,dice,hausdorff_mm,surface_dice`."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["case", "class", "dice", "hausdorff_mm", "surface_dice"])
-    for s in scores:
-        for c, value in enumerate(s.dice):
-            surfaces = [figures[c] if figures else None for figures in (s.hausdorff, s.surface_dice)]
-            table.writerow([s.case, c + 1, *("" if v is None else v for v in (value, *surfaces))])
-    with replacing(path) as stream:
-        stream.write(text.getvalue().encode())
+    rows = [
+        (s.case, c + 1, value, *(figures[c] if figures else None for figures in (s.hausdorff, s.surface_dice)))
+        for s in scores
+        for c, value in enumerate(s.dice)
+    ]
+    write_table(path, ["case", "class", "dice", "hausdorff_mm", "surface_dice"], rows)
