@@ -32,9 +32,7 @@ class Door(FLComponent):
         super().__init__()
         kit = Path.cwd()  # both processes of a kit run there
         if not (kit / KIT_FILE).is_file():
-            raise FlapSamError(
-                f"The door finds no kit: {kit / KIT_FILE} is missing; start the kit by its start.sh."
-            )
+            raise FlapSamError(f"The door finds no kit: {kit / KIT_FILE} is missing; start the kit by its start.sh.")
         try:
             audit_log(kit).open("ab").close()
         except OSError as error:

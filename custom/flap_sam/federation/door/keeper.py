@@ -20,12 +20,13 @@ from functools import wraps
 from pathlib import Path
 
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
-from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.defs import Encoding, MessageHeaderKey
 from nvflare.fuel.f3.cellnet.utils import decode_payload
 from nvflare.fuel.f3.connection import Connection
 from nvflare.fuel.f3.endpoint import Endpoint
 from nvflare.fuel.f3.message import Message
 from nvflare.fuel.f3.streaming.stream_const import StreamHeaderKey
+from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.log_utils import get_obj_logger
 from nvflare.private.admin_defs import Message as AdminMessage
 
@@ -116,7 +117,7 @@ def hang(keeper: Keeper, cells: type[CoreCell]) -> None:
     """
     receive = getattr(cells, "process_message", None)
     if receive is None or tuple(inspect.signature(receive).parameters) != RECEIVES:
-X
+        raise FlapSamError("The door cannot be shut: FLARE has another CoreCell.process_message here than in 2.9.")
 
     @wraps(receive)
     def process_message(self, endpoint, connection, app_id, message) -> None:
@@ -160,11 +161,13 @@ def _is_asked(cell: CoreCell, message: Message) -> bool:
 
 
 def _opened(message: Message) -> AdminMessage:
-    """The admin message inside, which FLARE then takes as it is decoded here."""
+    """The admin message inside. It is encoded anew: FLARE then acts by what the door has read, not by what was sent."""
     if message.get_header(MessageHeaderKey.ENCRYPTED):
         raise Refused("it is encrypted, so that the door cannot read what it orders")
     decode_payload(message)
     order = message.payload
     if type(order) is not AdminMessage or not isinstance(order.headers, dict):
         raise Refused("it is no administrative message")
+    message.payload = fobs.dumps(order)
+    message.set_header(MessageHeaderKey.PAYLOAD_ENCODING, Encoding.FOBS)
     return order

@@ -27,8 +27,8 @@ class Refusals:
     """Writes the first refusal of a kind, the 10th, the 100th and so on, and after an hour their number.
 
     A kind is who sent what and why it may not pass. The 51st of an hour and those after it count as one. So a flood
-    leaves some hundred lines an hour. When a line cannot be written, `settle` raises until it can: the door lets nothing
-    pass meanwhile.
+    leaves some hundred lines an hour. When a line cannot be written, `settle` raises until it can: the door lets
+    nothing pass meanwhile.
 
     Args:
         write: appends an entry to the audit log, or raises.
