@@ -4,6 +4,7 @@ import hashlib
 import json
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from flap_sam.deployment.check import check
 from flap_sam.deployment.kit import lay
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+from flap_sam.federation.door.keeper import Keeper
+from flap_sam.federation.door.refusals import Refusals
 
+DOOR = {"id": "door", "path": "flap_sam.federation.door.component.Door", "args": {"relays": []}}
 POLICY = Path(__file__).parents[2] / "provisioning/policy"
 
 
@@ -61,6 +65,11 @@ def test_a_whole_kit_passes(kit):
         ("resources.json", {"class_allow_list": ["nvflare."]}, "classes", "jobs may build"),
         ("resources.json", {"class_list_enforcement_mode": "report"}, "classes", "enforced"),
         ("resources.json", {"allow_log_streaming": True}, "classes", "log files may leave"),
+        ("resources.json", {"components": []}, "door", "lists 0 times flap_sam.federation.door"),
+        ("resources.json", {"components": [DOOR, DOOR]}, "door", "lists 2 times flap_sam.federation.door"),
+        ("resources.json", {"components": [DOOR | {"args": {"open": 1}}]}, "door", "unexpected keyword argument"),
+        ("resources.json", {"components": [DOOR | {"args": {"relays": "r"}}]}, "door", "expected a list of names"),
+        ("flap_gate.json", {"audit": "/etc/hostname/flap_audit.jsonl"}, "door", "cannot be written"),
         ("authorization.json", {"permissions": {"lead": {"byoc": "any"}}}, "rights", "lead: byoc"),
         ("authorization.json", {"permissions": {"lead": "any"}}, "rights", "lead: shell_commands"),
         ("flap_gate.json", {"experiments": []}, "agreement", "nothing may leave"),
@@ -79,6 +88,21 @@ def test_each_fault_is_found(kit, file, settings, what, sentence):
     found = faults(kit)
     assert list(found) == [what]
     assert sentence in found[what]
+
+
+def test_a_door_behind_a_relay_is_knocked_at(kit):
+    change(kit, "resources.json", components=[DOOR | {"args": {"relays": ["relay-a"]}}])
+    assert faults(kit) == {}
+
+
+def test_a_knock_finds_every_door_that_does_not_hold(kit, monkeypatch):
+    monkeypatch.setattr(Keeper, "admits", Mock(return_value=True))
+    assert "stands open: sys.shell" in faults(kit)["door"]
+    monkeypatch.setattr(Keeper, "admits", Mock(return_value=False))
+    assert "lets nothing pass" in faults(kit)["door"]
+    monkeypatch.undo()
+    monkeypatch.setattr(Refusals, "note", Mock(return_value=False))
+    assert "does not say what it refuses" in faults(kit)["door"]
 
 
 @pytest.mark.parametrize(("file", "what"), [("privacy.json", "gate"), ("flap_gate.json", "agreement")])

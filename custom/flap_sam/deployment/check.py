@@ -1,6 +1,7 @@
 """A hospital's own check of its kit, before it starts: is the policy in force, is what the site needs there."""
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.door.component import checked
+from flap_sam.federation.door.keeper import audit_log
+from flap_sam.federation.door.knock import knock
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.files import sha256
 from flap_sam.sam.weights import NOTICES, weights_for
@@ -17,6 +21,7 @@ from flap_sam.site import Site
 from flap_sam.training.participant import assign
 
 GATE = "flap_sam.federation.gate.component.Gate"
+DOOR = "flap_sam.federation.door.component.Door"
 EXECUTOR = "flap_sam.federation.executor.FlapSamExecutor"
 SECONDS = 5
 PRIVATE = 0o077
@@ -46,6 +51,7 @@ def check(kit: Path) -> list[Finding]:
         _tried("installed", lambda: _installed()),
         _tried("gate", lambda: _gate(_json(local / "privacy.json"))),
         _tried("classes", lambda: _classes(_json(local / "resources.json"))),
+        _tried("door", lambda: _door(_json(local / "resources.json"), audit_log(kit))),
         _tried("rights", lambda: _rights(_json(local / "authorization.json"))),
         _tried("agreement", lambda: _agreement(Agreement.read(local))),
         _tried("data", lambda: _data(Site.read(local), name)),
@@ -90,6 +96,20 @@ def _classes(resources: dict) -> tuple[bool, str]:
     if resources.get("allow_log_streaming") is not False:
         return False, "log files may leave the site; set allow_log_streaming to false"
     return True, "jobs may build the executor alone; no log leaves"
+
+
+def _door(resources: dict, log: Path) -> tuple[bool, str]:
+    doors = [component for component in resources.get("components", []) if component.get("path") == DOOR]
+    if len(doors) != 1:
+        return (
+            False,
+            f"resources.json lists {len(doors)} times {DOOR}; expected once, or the server reaches every command",
+        )
+    there = next(path for path in (log, *log.parents) if path.exists())
+    if there.is_file() != (there == log) or not os.access(there, os.W_OK):
+        return False, f"{log} cannot be written, and the door lets nothing pass without it"
+    knock(checked(**doors[0].get("args", {})))
+    return True, "shut: it refused a knock, and wrote it down"
 
 
 def _rights(policy: dict) -> tuple[bool, str]:

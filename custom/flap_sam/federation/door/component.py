@@ -34,6 +34,7 @@ class Door(FLComponent):
         if not (kit / KIT_FILE).is_file():
             raise FlapSamError(f"The door finds no kit: {kit / KIT_FILE} is missing; start the kit by its start.sh.")
         try:
+            audit_log(kit).parent.mkdir(parents=True, exist_ok=True)
             audit_log(kit).open("ab").close()
         except OSError as error:
             raise FlapSamError(f"The audit log cannot be written ({error}), so this site cannot take part.") from error

@@ -83,7 +83,8 @@ class Keeper:
         reason = str(error) if isinstance(error, Refused) else f"the door failed with {type(error).__name__}"
         try:
             names = {"cell": cell.get_fqcn(), "neighbour": endpoint.name}
-            names |= {name: message.get_header(key) for name, key in NAMES.items()}
+            found = {name: message.get_header(key) for name, key in NAMES.items()}
+            names |= {name: value for name, value in found.items() if value is not None}
             if self._refusals.note(clean_reason(reason)[: rules.LONGEST_NAME], **names):
                 self._logger.warning(f"REFUSED at the door: {clean_reason(reason)}: {clean_reason(names)}")
         except Exception as unwritten:
