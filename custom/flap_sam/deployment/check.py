@@ -12,8 +12,8 @@ from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import checked
-from flap_sam.federation.door.keeper import audit_log
 from flap_sam.federation.door.knock import knock
+from flap_sam.federation.door.log import audit_log
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.files import sha256
 from flap_sam.sam.weights import NOTICES, weights_for

@@ -12,8 +12,8 @@ from nvflare.apis.fl_component import FLComponent
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.door.keeper import Keeper, audit_log, hang
-from flap_sam.federation.gate import audit
+from flap_sam.federation.door.keeper import Keeper, hang
+from flap_sam.federation.door.log import audit_log, write
 
 KIT_FILE = Path("startup/fed_client.json")
 
@@ -38,7 +38,7 @@ class Door(FLComponent):
             audit_log(kit).open("ab").close()
         except OSError as error:
             raise FlapSamError(f"The audit log cannot be written ({error}), so this site cannot take part.") from error
-        hang(Keeper(checked(relays), lambda entry: audit.write(audit_log(kit), entry)), CoreCell)
+        hang(Keeper(checked(relays), lambda entry: write(audit_log(kit), entry)), CoreCell)
 
 
 def checked(relays: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ What cannot be judged does not pass: an exception in here ends the message, not 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.f3.cellnet.defs import Encoding, MessageHeaderKey
@@ -32,11 +31,8 @@ from nvflare.private.admin_defs import Message as AdminMessage
 
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door import rules
-from flap_sam.federation.door.refusals import Refusals
+from flap_sam.federation.door.refusals import Refusals, printable
 from flap_sam.federation.door.rules import Envelope, Line, Refused
-from flap_sam.federation.gate import audit
-from flap_sam.federation.gate.agreement import Agreement
-from flap_sam.federation.messages import clean_reason
 
 RECEIVES = ("self", "endpoint", "connection", "app_id", "message")
 NAMES = {
@@ -73,7 +69,7 @@ class Keeper:
                 try:
                     rules.judge_order(party, envelope.origin, order.topic, order.headers)
                 except Refused as refused:
-                    raise Refused(f"{refused}: {order.topic}") from refused
+                    raise Refused(f"{refused}: {printable(order.topic)}") from refused
         except Exception as error:  # whatever it is: what the door cannot judge does not pass
             self._refuse(error, cell, endpoint, message)
             return False
@@ -85,8 +81,9 @@ class Keeper:
             names = {"cell": cell.get_fqcn(), "neighbour": endpoint.name}
             found = {name: message.get_header(key) for name, key in NAMES.items()}
             names |= {name: value for name, value in found.items() if value is not None}
-            if self._refusals.note(clean_reason(reason)[: rules.LONGEST_NAME], **names):
-                self._logger.warning(f"REFUSED at the door: {clean_reason(reason)}: {clean_reason(names)}")
+            if self._refusals.note(reason, **names):
+                told = {name: printable(value) for name, value in names.items()}
+                self._logger.warning(f"REFUSED at the door: {reason}: {told}")
         except Exception as unwritten:
             self._logger.error(f"The audit log cannot be written ({unwritten}): nothing passes the door until it can.")
 
@@ -126,15 +123,6 @@ def hang(keeper: Keeper, cells: type[CoreCell]) -> None:
             receive(self, endpoint, connection, app_id, message)
 
     cells.process_message = process_message
-
-
-def audit_log(kit: Path) -> Path:
-    """Where a kit's audit log is; an agreement that cannot be read leaves it in the kit, as it does for the gate."""
-    try:
-        own = Agreement.read(kit / "local").audit
-    except FlapSamError:
-        own = None
-    return own or kit / audit.FILE_NAME
 
 
 def _line(cell: CoreCell, connection: Connection | None) -> Line:

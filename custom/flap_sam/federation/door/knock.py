@@ -18,7 +18,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.federation.door import rules
 from flap_sam.federation.door.allowed import ADMIN
 from flap_sam.federation.door.keeper import Keeper, hang
-from flap_sam.federation.gate import audit
+from flap_sam.federation.door.log import AUDIT_LOG, write
 
 NEEDED = ("train.check_status", {"admin_command": "check_status", "require_authz": "true"})
 REFUSED = ("sys.shell", {})
@@ -32,8 +32,8 @@ def knock(relays: tuple[str, ...]) -> None:
         FlapSamError: it does not.
     """
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / audit.FILE_NAME
-        heard = _heard(Keeper(relays, lambda entry: audit.write(log, entry)), relays)
+        log = Path(folder) / AUDIT_LOG
+        heard = _heard(Keeper(relays, lambda entry: write(log, entry)), relays)
         written = log.read_text() if log.exists() else ""
     if REFUSED[0] in heard:
         raise FlapSamError(f"The door stands open: {REFUSED[0]} from the server was heard behind it.")

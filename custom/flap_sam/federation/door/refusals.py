@@ -61,7 +61,7 @@ class Refusals:
         Raises:
             OSError: it cannot be written down.
         """
-        entry = {"refused": reason, **{key: clean_reason(name)[:LONGEST] for key, name in names.items()}}
+        entry = {"refused": reason, **{key: printable(name) for key, name in names.items()}}
         with self._lock:
             if self._clock() - self._since >= HOUR:
                 self._end_hour()
@@ -89,6 +89,11 @@ class Refusals:
         while self._owed:
             self._write(self._owed[0])
             del self._owed[0]
+
+
+def printable(found: object) -> str:
+    """What a sender wrote, as one short line of plain characters."""
+    return clean_reason(found)[:LONGEST]
 
 
 def _is_power_of_ten(number: int) -> bool:
