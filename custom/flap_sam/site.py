@@ -4,14 +4,16 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from flap_sam.errors import FlapSamError
 from flap_sam.names import is_name
 from flap_sam.strict import StrictModel, checked, loads
+
+if TYPE_CHECKING:
+    import torch
 
 FILE_NAME = "flap_site.json"
 ENVIRONMENT = {
@@ -143,8 +145,10 @@ class Site(StrictModel):
         """Whether test cases are drawn: drawn volumes are no patients."""
         return self.pictures or demo
 
-    def torch_device(self) -> torch.device:
+    def torch_device(self) -> "torch.device":
         """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
+        import torch  # a hospital's parent process, whose door reads these settings, does without
+
         wanted = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(wanted)

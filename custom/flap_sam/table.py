@@ -23,7 +23,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell
     table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     for row in (columns, *rows):
         table.writerow([_harmless(cell) for cell in row])
-    with replacing(path) as stream:
+    with replacing(path, private=True) as stream:
         stream.write(text.getvalue().encode(errors="backslashreplace"))
 
 

@@ -142,7 +142,7 @@ def hostile_job(federation: Federation, job: Path, folder: Path) -> Path:
     _write(copy / "meta.json", lambda meta: meta.update(deploy_map=where))
     for kit, name in ((SERVER, "hostile.HostileController"), ("hospital-c", "hostile.HostileExecutor")):
         local = federation.kits / kit / "local"
-        (local / "custom").mkdir()
+        (local / "custom").mkdir(exist_ok=True)
         shutil.copy(HOSTILE, local / "custom")
         _write(local / "resources.json", lambda c, name=name: c["class_allow_list"].append(name))
     return copy

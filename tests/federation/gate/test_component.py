@@ -495,7 +495,7 @@ DEPENDENCIES = {
     "admitting a task": (rules, "admitted"),
     "judging an answer": (rules, "answer"),
     "bounding an update": (component, "release"),
-    "the digest": (audit, "digest"),
+    "the digest": (component, "digest"),
     "the fingerprint": (component, "_fingerprint"),
     "making the message": (component.FLModelUtils, "to_shareable"),
     "the site's own log": (Gate, "log_error"),
