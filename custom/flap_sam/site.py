@@ -108,8 +108,7 @@ class Site(StrictModel):
             variables = ", ".join(ENVIRONMENT[key] for key in given)
             raise FlapSamError(
                 f"The site's settings in {path or 'the environment'}{f' under {variables}' if given and path else ''} "
-                f"cannot be used: {error}; correct them.",
-                public="the site's own settings are wrong",
+                f"cannot be used: {error}; correct them."
             ) from error
 
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flap_sam.data.prepare import open_source, prepare
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 REVISION = 2
 DRAWN = ("phantom",)
@@ -25,8 +25,7 @@ def demo_sites(source: str) -> list[str]:
         FlapSamError: the job names another; its name becomes a folder here.
     """
     if source not in DRAWN:
-        message = f"The job's demo is {str(source)[:64]!r}; expected {', '.join(DRAWN)}."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(f"The job's demo is {source!r}; expected {', '.join(DRAWN)}.", Reason.NO_DATA)
     return open_source(source, cache_folder() / source / "volumes").sites()
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
@@ -53,8 +53,10 @@ def network_for(
             SAM's, or is another backbone than the experiment names; or there is a pin and no file.
     """
     if path is None and pin is not None:
-        message = "The site pins its checkpoint's sha256 and asks for random weights; take out one of the two."
-        raise FlapSamError(message, public="the site pins a SAM checkpoint and has none")
+        raise FlapSamError(
+            "The site pins its checkpoint's sha256 and asks for random weights; take out one of the two.",
+            Reason.CHECKPOINT,
+        )
     state = read(path, pin) if path is not None else {}
     backbone = _backbone(experiment.backbone, identify(state, path) if path is not None else None, path)
     experiment = experiment.resolved(backbone, BACKBONES[backbone].image_size)
@@ -70,7 +72,7 @@ def read(path: Path, pin: str | None = None) -> dict[str, Tensor]:
             that writes into it changes them.
     """
     if not path.is_file():
-        raise _refused(path, "there is no such file", "the site's SAM checkpoint is missing")
+        raise _refused(path, "there is no such file")
     if not os.access(path, os.R_OK):
         raise _refused(path, "this user may not read it")
     if pin is None:
@@ -121,8 +123,10 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
             report.started_anew.append(name)
         else:
             size = "missing" if found is None else f"of shape {list(found.shape)}"
-            message = f"The checkpoint's tensor {name} is {size}; expected {list(expected.shape)}, as SAM has it."
-            raise FlapSamError(message, public=message)
+            raise FlapSamError(
+                f"The checkpoint's tensor {name} is {size}; expected {list(expected.shape)}, as SAM has it.",
+                Reason.CHECKPOINT,
+            )
     network.load_state_dict(filled, assign=True)
     _start_magnitudes(network)
     return report
@@ -168,13 +172,13 @@ def _backbone(wanted: str, found: str | None, path: Path | None) -> str:
     if wanted not in ("auto", found):
         raise FlapSamError(
             f"Checkpoint {path} holds {found}; the experiment wants {wanted}. Point to that one.",
-            public=f"the site's checkpoint holds {found}; the experiment wants {wanted}",
+            Reason.BACKBONE,
         )
     return found
 
 
-def _refused(path: Path, cause: str, public: str = "the site's SAM checkpoint cannot be used") -> FlapSamError:
-    return FlapSamError(f"Checkpoint {path} cannot be used: {cause}.", public=public)
+def _refused(path: Path, cause: str) -> FlapSamError:
+    return FlapSamError(f"Checkpoint {path} cannot be used: {cause}.", Reason.CHECKPOINT)
 
 
 def _resizable(network: FlapSam) -> set[str]:
@@ -189,8 +193,10 @@ def _resizable(network: FlapSam) -> set[str]:
 def _resize(name: str, found: Tensor, shape: torch.Size) -> Tensor:
     """Bilinear along every axis whose size differs, the last one, the features, excepted."""
     if found.dim() != len(shape) or found.shape[-1] != shape[-1]:
-        message = f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(
+            f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}.",
+            Reason.CHECKPOINT,
+        )
     resized = found.double()
     for axis, size in enumerate(shape[:-1]):
         resized = _resize_axis(resized, axis, size)

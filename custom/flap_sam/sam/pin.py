@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 PIECE = 1 << 20
 
@@ -31,14 +31,14 @@ def pinned(path: Path, pin: str) -> Iterator[Path]:
                 raise FlapSamError(
                     f"Checkpoint {path} cannot be used: its sha256 is {found}, the site pins {pin}; bring back the "
                     "pinned file, or correct checkpoint_sha256.",
-                    public="the SAM checkpoint is not the pinned one",
+                    Reason.CHECKPOINT,
                 )
             yield Path(f"/proc/self/fd/{copy.fileno()}")
     except OSError as error:
         raise FlapSamError(
             f"Checkpoint {path} cannot be copied to {tempfile.gettempdir()} ({error}), as its pin asks for; make room "
             "there, or set TMPDIR to another folder.",
-            public="the site's SAM checkpoint cannot be used",
+            Reason.CHECKPOINT,
         ) from error
 
 
