@@ -12,6 +12,7 @@ from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.f3.cellnet.core_cell import TargetMessage
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.message import Message
+from nvflare.fuel.f3.streaming.stream_const import STREAM_CHANNEL, StreamHeaderKey
 from nvflare.private.admin_defs import Message as AdminMessage
 
 HOSPITAL = "hospital-a"
@@ -39,15 +40,25 @@ def besiege_as(origin: str, cell: Cell, job: str) -> None:
     send = core._send_to_endpoint
 
     def forged(to_endpoint, message) -> str:
-        message.set_header(MessageHeaderKey.ORIGIN, origin)
+        if _is_attack(message):
+            message.set_header(MessageHeaderKey.ORIGIN, origin)
         return send(to_endpoint, message)
 
+    time.sleep(1)  # streams are sent by threads of their own: those of before under their own name
     core._send_to_endpoint = forged
     try:
         besiege(cell, job)
-        time.sleep(2)  # streams are sent by threads of their own
+        time.sleep(1)
     finally:
         core._send_to_endpoint = send
+
+
+def _is_attack(message: Message) -> bool:
+    """Not the honest traffic of the job, which goes on meanwhile."""
+    if not message.get_header(MessageHeaderKey.DESTINATION).startswith(HOSPITAL):
+        return False
+    stream = message.get_header(MessageHeaderKey.CHANNEL) == STREAM_CHANNEL
+    return not stream or message.get_header(StreamHeaderKey.TOPIC) == "fed.event"
 
 
 def _order(topic: str) -> Message:
@@ -57,11 +68,7 @@ def _order(topic: str) -> Message:
 
 
 class BesiegingExecutor(FlapSamExecutor):
-    """Besieges the hospital before it trains.
-
-    Args:
-        mark: below it a file appears for every shell that was reached.
-    """
+    """Besieges the hospital before it trains."""
 
     def execute(self, task_name, shareable, fl_ctx, abort_signal):
         if task_name == TASK_TRAIN and shareable.get_header("current_round") == ROUND:
