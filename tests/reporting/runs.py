@@ -33,6 +33,8 @@ def record_of(number: int, sites: Sequence[str], layers: Sequence[str] = LAYERS)
             validation=[min(1.0, 0.1 * number + k / 100), None],
             demo=False,
             norm=2.0 + k if layers else None,
+            change=0.5 + k,
+            counted_slices=10 + k,
             bytes_down=1000 if number else 10,
             bytes_up=1_250_000,
         )

@@ -180,6 +180,8 @@ class _Run:
             validation=[mean_of_known(column) for column in zip(*validation, strict=True)],
             demo=self.demo,
             norm=None,
+            change=None,
+            counted_slices=self.pool.training_slices,
             bytes_down=0,
             bytes_up=0,
         )
