@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -86,7 +84,7 @@ def test_a_payload_is_scored_as_its_sites_score_it(small, store):
 
 def renamed(store, site, *classes):
     manifest = SiteStore.open(store, site).manifest
-    write_manifest(store, replace(manifest, classes=classes))
+    write_manifest(store, manifest.model_copy(update={"classes": classes}))
 
 
 def test_a_store_of_other_classes_is_refused(store):

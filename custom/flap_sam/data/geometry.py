@@ -32,6 +32,7 @@ class Volume:
         spacing: millimetres between voxel centres, in store axis order.
         affine: 4x4, voxel to patient millimetres of the file's own array.
         original_shape: the shape of the file's own array.
+        notes: sentences on what its reader had to guess, for whoever examines the file.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Volume:
     spacing: tuple[float, float, float]
     affine: Affine
     original_shape: tuple[int, int, int]
+    notes: tuple[str, ...] = ()
 
 
 def read_volume(path: Path) -> Volume:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -157,7 +156,7 @@ def _inert(name: str) -> str:
 
 def _built(value: Intensity) -> dict[str, object]:
     """How MONAI's configuration builds it."""
-    return {"_target_": _name(type(value)), **asdict(value)}
+    return {"_target_": _name(type(value)), **value.model_dump()}
 
 
 def _name(kind: Callable) -> str:
