@@ -384,15 +384,20 @@ def evaluate(
     tolerance: Annotated[float, typer.Option(min=0.001, help="of the surface Dice, in mm")] = 2.0,
     csv: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
 ) -> None:
-    """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice."""
-    from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
+    """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice, volumes.
+
+    What was missed, what was found where there is nothing, and label maps without a true one are named.
+    """
+    from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, maps_without_truth, stores_to_score
     from flap_sam.inference.model import Model
-    from flap_sam.reporting.evaluation import evaluation_table
+    from flap_sam.reporting.evaluation import evaluation_table, extra_text
     from flap_sam.site import Site
     from flap_sam.training.evaluate import write_cases
     from flap_sam.training.precision import settle
 
+    extra: list[Path] = []
     if predicted and truth and classes and not payload:
+        extra = maps_without_truth(predicted, truth)
         scores = list(evaluate_masks(predicted, truth, classes, tolerance))
         names = [f"class {k}" for k in range(1, classes + 1)]
     elif payload and store and not (predicted or truth):
@@ -408,6 +413,9 @@ def evaluate(
     if csv:
         write_cases(csv, scores)
         typer.echo(f"written: {csv}")
+    if extra:
+        typer.echo(extra_text(extra))
+        raise typer.Exit(1)
 
 
 exports = typer.Typer(help="A trained payload for other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True)
