@@ -356,7 +356,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
         (TEST_DICE, ("payloads", "final", "site-2", "test", 0), math.nan, "final.site-2.test[0] is nan, expected a"),
         (TEST_DICE, ("payloads", "final", "site-2", "test_spread", 0), -0.5, "it holds -0.5, expected no number below"),
         (TEST_DICE, ("payloads", "final", "site-2", "test"), [0.5], "lists by class have the lengths [1, 2]"),
-        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), None, "final.site-2.test_cases is None, expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), 1.5, "final.site-2.test_cases is 1.5, expected a"),
     ],
 )
 def test_a_value_of_another_type_is_named(tmp_path, name, path, value, sentence):

@@ -1,8 +1,9 @@
+import json
 from dataclasses import replace
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.reporting.results import closing_summary, results_below, write_test_dice
+from flap_sam.reporting.results import TEST_DICE, closing_summary, results_below, write_test_dice
 from flap_sam.reporting.round_log import ROUND_LOG, append
 from flap_sam.training.evaluate import evaluation
 
@@ -52,3 +53,16 @@ def test_a_damaged_run_is_one_sentence(finished):
     (finished / ROUND_LOG).unlink()
     with pytest.raises(FlapSamError, match="cannot be read"):
         closing_summary(finished)
+
+
+def test_what_a_site_withholds_is_a_dash(finished):
+    """Under differential privacy no count is told."""
+    path = finished / TEST_DICE
+    told = json.loads(path.read_text())
+    site = told["payloads"]["final"]["site-1"]
+    site["test_cases"] = None
+    site["test_with"] = site["test_missed"] = site["test_false_positives"] = [None, None]
+    path.write_text(json.dumps(told))
+    rows = [line for line in closing_summary(finished).splitlines() if "│ site-1" in line]
+    assert [cell.strip() for cell in rows[0].split("│")[2:4]] == ["-", "0.750 ±0.35"]
+    assert [cell.strip() for cell in rows[1].split("│")[2:6]] == ["-"] * 4

@@ -9,7 +9,8 @@ from flap_sam.data.sources.source import SourceCase
 from flap_sam.errors import FlapSamError
 from flap_sam.files import sha256
 
-PAIRED = (".hdr", ".img")
+HEADERS = (".hdr", ".img", ".mhd", ".nhdr")  # of volumes whose voxels may lie in another file of the same name
+PARTS = (*HEADERS, ".img.gz", ".raw", ".raw.gz", ".zraw")
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,21 @@ def stamped(known: Mapping[str, Case], case: SourceCase) -> Stamped:
 def check_unchanged(taken: Stamped) -> None:
     """Raises a FlapSamError where a file of a case is no longer as it was when its stamp was taken."""
     for path, stamps in ((taken.case.image, taken.image_files), (taken.case.label, taken.label_files)):
-        if [_look(file) for file in files_of(path)] != [_seen(stamp) for stamp in stamps]:
+        try:
+            now = [_look(file) for file in files_of(path)]
+        except OSError:
+            now = []
+        if now != [_seen(stamp) for stamp in stamps]:
             raise FlapSamError(f"{path} was changed while it was read; prepare the site again once it is finished.")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a volume: of a folder all that it holds, of half a pair of header and image both, else the one."""
+    """The files of a volume: of a folder all but hidden ones, of a header by itself also the files of its voxels."""
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    if path.suffix in PAIRED:
-        return [file for file in map(path.with_suffix, PAIRED) if file.is_file()]
+        return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    if path.suffix.lower() in HEADERS and path.exists():
+        parts = {f"{path.stem}{end}".lower() for end in PARTS}
+        return sorted(file for file in path.parent.iterdir() if file.name.lower() in parts)
     return [path]
 
 

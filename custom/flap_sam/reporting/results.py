@@ -167,15 +167,15 @@ def _dice_cells(report: Evaluation | None, classes: int) -> list[str]:
 
 def outcome_texts(report: Evaluation) -> list[str]:
     """Of every class: in how many of the cases that have it, it was missed, and in how many others it was found."""
-    told = zip(report.test_with, report.test_missed, report.test_false_positives, strict=True)
-    return [
-        text
-        for n, missed, false in told
-        for text in (
-            "-" if missed is None or n is None else f"{missed} of {n}",
-            "-" if false is None or n is None else f"{false} of {'-' if report.test_cases is None else report.test_cases - n}",
-        )
-    ]
+    texts = []
+    for n, missed, false in zip(report.test_with, report.test_missed, report.test_false_positives, strict=True):
+        without = None if n is None or report.test_cases is None else report.test_cases - n
+        texts += [_of(missed, n), _of(false, without)]
+    return texts
+
+
+def _of(number: int | None, whole: int | None) -> str:
+    return "-" if number is None else f"{number} of {figure(whole, 0)}"
 
 
 def _has_counts(reports: Mapping[str, Evaluation]) -> bool:
