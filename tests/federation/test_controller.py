@@ -19,11 +19,13 @@ from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
-from flap_sam.training.evaluate import CaseScore, evaluation
+from flap_sam.training.evaluate import evaluation
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.fl_model import FLModel
+
+from tests.training.cases import scored
 
 SITES = {"site-1": 1, "site-2": 3}
 THREE = {"site-1": 1, "site-2": 3, "site-3": 1}
@@ -121,8 +123,8 @@ class Federation:
             value = float(10 * round_number + self.sites[site])
             params = {n: torch.full(shape, value) for n, shape in payload.sent(self.experiment).items()}
         else:
-            case = CaseScore("v", (dice[0], None))
-            report = evaluation([case], [CaseScore("a", (0.5, None)), CaseScore("b", (0.5, None))], 2)
+            case = scored("v", (dice[0], None))
+            report = evaluation([case], [scored("a", (0.5, None)), scored("b", (0.5, None))], 2)
             params = {}
         return FLModel(params=params, current_round=round_number, meta={REPORT: to_meta(report), "client_name": site})
 
@@ -150,6 +152,7 @@ def test_a_whole_run(plain, tmp_path):
     table = json.loads((results / TEST_DICE).read_text())
     assert table["best_round"] == 1
     assert table["payloads"].keys() == {FINAL, BEST}
+    assert table["departures"] == {}
     assert [r["refused"] for r in rounds] == [{}, {}]
     assert {site["norm"] for r in rounds for site in r["sites"].values()} == {None}, "no adapters, no B A"
     record = run_record.read(results)
@@ -164,6 +167,12 @@ def test_a_whole_run(plain, tmp_path):
     ]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
+
+
+def test_the_test_dice_say_where_it_is_not_the_exported_payloads(plain, tmp_path):
+    Federation(replace(plain, payload_dtype="bfloat16"), tmp_path)
+    told = json.loads((tmp_path / "results" / TEST_DICE).read_text())["departures"]
+    assert told == dict.fromkeys(SITES, "scored the payload as it travels, rounded for bfloat16")
 
 
 @pytest.mark.parametrize("weights", get_args(Origin))

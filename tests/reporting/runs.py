@@ -63,6 +63,9 @@ def evaluation_of(value: float, classes: int = 2) -> Evaluation:
         validation_cases=2,
         test=[value, *[None] * (classes - 1)],
         test_spread=[0.125, *[None] * (classes - 1)],
+        test_with=[3, *[0] * (classes - 1)],
+        test_missed=[1, *[0] * (classes - 1)],
+        test_false_positives=[0, *[2] * (classes - 1)],
         test_cases=4,
         hausdorff=[None] * classes,
         surface_dice=[None] * classes,
@@ -105,7 +108,7 @@ def made_run(
     record.write(folder)
     if finished:
         reports = {site: evaluation_of(0.5 + k / 100, experiment.classes) for k, site in enumerate(sites)}
-        write_test_dice(folder, {FINAL: reports, BEST: reports}, best_round=rounds)
+        write_test_dice(folder, {FINAL: reports, BEST: reports}, rounds, {})
     if pictures:
         for site in sites:
             draw_pictures(work / site, site, rounds)

@@ -29,6 +29,7 @@ from flap_sam.training.participant import Assignment, assign
 from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say
+from flap_sam.training.scores import departures
 from flap_sam.training.trainer import LocalResult, Trainer
 
 
@@ -131,7 +132,8 @@ class _Run:
         best = self._better(best, replace(current, validation=_mean_of_sites(self._validation())))
         tables = {FINAL: self._score(current)}
         tables[BEST] = tables[FINAL] if best.round == current.round else self._score(best)
-        write_test_dice(self.out, tables, best.round)
+        apart = departures(self.experiment, tables[FINAL], travelled=False)
+        write_test_dice(self.out, tables, best.round, apart)
 
     def _candidate(self, number: int) -> Candidate:
         self.personal[number] = {name: tensor.clone() for name, tensor in self.trainer.state()[1].items()}

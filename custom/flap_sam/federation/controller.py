@@ -43,7 +43,7 @@ from flap_sam.sam.weights import NOTICES
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.best import Candidate, improves
-from flap_sam.training.scores import Evaluation
+from flap_sam.training.scores import Evaluation, departures
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
@@ -257,7 +257,8 @@ class FlapSamController(AskingController):
         tables = {FINAL: self._evaluate(FINAL, final)}
         best = self._better(best, replace(final, validation=_validation(tables[FINAL])))
         tables[BEST] = tables[FINAL] if best.round == final.round else self._evaluate(BEST, best)
-        write_test_dice(self._folder, tables, best.round)
+        apart = departures(self._likeness.job, tables[FINAL], travelled=True)
+        write_test_dice(self._folder, tables, best.round, apart)
         say("\n" + closing_summary(self._folder))
 
     def _evaluate(self, kind: str, scored: Candidate) -> dict[str, Evaluation]:

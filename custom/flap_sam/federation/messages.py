@@ -18,7 +18,10 @@ RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 REFUSED = "flap_sam_refused"
-METRICS = ("loss", "steps", "seconds", "validation", "test", "test_spread", "hausdorff", "surface_dice")
+METRICS = (
+    *("loss", "steps", "seconds", "validation", "test", "test_spread"),
+    *("test_with", "test_missed", "test_false_positives", "hausdorff", "surface_dice"),
+)
 COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 LARGEST_COUNT = 10**9
@@ -116,17 +119,19 @@ def _check(name: str, kind: object, value: object, classes: int, largest: float)
         good, expected = type(value) is int and 0 <= value <= LARGEST_COUNT, "a whole number, 0 or more"
     elif kind is float:
         good, expected = type(value) is float and 0 <= value <= LARGEST_COUNT, f"a number from 0 to {LARGEST_COUNT:g}"
+    elif kind == list[int | None]:
+        good, expected = _is_by_class(value, classes, LARGEST_COUNT, int), f"{classes} whole numbers or null"
     else:
         good, expected = _is_by_class(value, classes, largest), f"{classes} numbers from 0 to {largest:g} or null"
     if not good:
         raise _refused(name, value, expected)
 
 
-def _is_by_class(value: object, classes: int, largest: float) -> bool:
+def _is_by_class(value: object, classes: int, largest: float, kind: type = float) -> bool:
     return (
         isinstance(value, list)
         and len(value) == classes
-        and all(v is None or (type(v) is float and 0 <= v <= largest) for v in value)
+        and all(v is None or (type(v) is kind and 0 <= v <= largest) for v in value)
     )
 
 
