@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from flap_sam.data.intensity import IntensityField
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.names import is_name
 from flap_sam.strict import StrictModel, parse
 
@@ -166,7 +166,7 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, ValueError) as problem:
         raise FlapSamError(
             f"{path} is not a readable manifest: {problem}; remove {path.parent} and prepare the site again.",
-            public="the site's data store cannot be read",
+            Reason.STORE,
         ) from problem
 
 
@@ -180,12 +180,12 @@ def _check_version(path: Path, text: bytes) -> None:
         return
     told = f"{path} is of version {version} of the format, this flap-sam reads version {VERSION}"
     if version > VERSION:
-        raise FlapSamError(f"{told}; update flap-sam.", public="the site's data store is of a newer version")
+        raise FlapSamError(f"{told}; update flap-sam.", Reason.STORE)
     layout = found["source"].removesuffix("-published") if is_name(found.get("source")) else "LAYOUT"
     raise OlderStoreError(
         f"{told}; run `flap-sam prepare {layout} --source DIR --out {path.parent.parent} --site {path.parent.name}`, "
         "where DIR holds the volumes.",
-        public="the site's data store is of an older version",
+        Reason.STORE,
     )
 
 

@@ -20,14 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from flap_sam.data.manifest import Case, Draft, Manifest, Recipe, read_manifest
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.files import remove_if_empty, replacing, sha256
 from flap_sam.strict import StrictModel, parse
 
 MANIFEST = "manifest.json"
 ARRAYS, REDONE = "arrays", "redone-"
 KINDS = ("image", "label")
-UNREADABLE = "the site's data store cannot be read"
 
 
 def sites(store: Path) -> list[str]:
@@ -53,13 +52,13 @@ class SiteStore:
         if not store.is_dir():
             raise FlapSamError(
                 f"The data store {store} does not exist; make it with `flap-sam prepare` or correct the path.",
-                public="the site's data store does not exist",
+                Reason.STORE,
             )
         if site not in sites(store):
             raise FlapSamError(
                 f"The data store {store} has no site {site!r}, it holds {', '.join(sites(store)) or 'none'}; "
                 "prepare that site or correct its name.",
-                public="the site's data store holds no data for this site",
+                Reason.STORE,
             )
         opened = cls(store / site, read_manifest(store / site / MANIFEST))
         opened._check(site)
@@ -87,13 +86,13 @@ class SiteStore:
             raise FlapSamError(
                 f"{self.folder / MANIFEST} is the manifest of site {self.manifest.site!r}, expected {site!r}; "
                 "a store's folders must not be renamed, rename it back.",
-                public=UNREADABLE,
+                Reason.STORE,
             )
         if not self.cases("train"):
             raise FlapSamError(
                 f"{self.folder / MANIFEST} lists no training case, expected at least one; remove {self.folder} "
                 "and prepare the site with cases whose split is train.",
-                public="the site has no training case",
+                Reason.STORE,
             )
         for case in self.manifest.cases:
             self.image(case)
@@ -111,14 +110,12 @@ class SiteStore:
         except (OSError, ValueError) as problem:
             if path != self.path(case, kind):  # it was moved meanwhile
                 return self._array(case, kind, dtype)
-            raise FlapSamError(
-                f"{path} cannot be read ({problem}); prepare the site again.", public=UNREADABLE
-            ) from problem
+            raise FlapSamError(f"{path} cannot be read ({problem}); prepare the site again.", Reason.STORE) from problem
         if array.shape != case.shape or array.dtype != dtype:
             raise FlapSamError(
                 f"{path} holds {array.dtype} {array.shape}, but the manifest says {np.dtype(dtype)} {case.shape}; "
                 "prepare the site again.",
-                public=UNREADABLE,
+                Reason.STORE,
             )
         return array
 
