@@ -25,6 +25,7 @@ SERVER, LEAD, MEMBER, ADMIN = "localhost", "lead@federation.org", "member@federa
 FINISHED = "FINISHED:COMPLETED"
 HOSPITALS = {"hospital-a": "A", "hospital-b": "B", "hospital-c": "C"}
 QUICK = {"image_size": 32, "rank": 4, "batch_size": 4, "backbone": "vit_tiny", "rounds": 2}
+MOST_SLICES = 100
 SECONDS = 120
 
 
@@ -57,6 +58,7 @@ def stage(folder: Path, name: str, **settings) -> Path:
     """A job to submit, of short rounds."""
     changes = [f"--set={key}={json.dumps(value)}" for key, value in {**QUICK, **settings}.items()]
     run("flap-sam", "stage", ROOT / "jobs/flap_sam_nifti", "--out", folder / name, *changes)
+    conducted(folder / name, largest_slices=dict.fromkeys(HOSPITALS, MOST_SLICES))
     return folder / name
 
 
@@ -223,8 +225,13 @@ class Federation:
 def copy_of(job: Path, folder: Path, **conduct) -> Path:
     """A staged job to tamper with, conducted otherwise; what an earlier submission signed is left behind."""
     copy = shutil.copytree(job, folder, ignore=shutil.ignore_patterns(".__nvfl*"))
-    path = copy / "app/config/config_fed_server.json"
+    conducted(copy, **conduct)
+    return copy
+
+
+def conducted(job: Path, **conduct) -> None:
+    """Change how a staged job is conducted."""
+    path = job / "app/config/config_fed_server.json"
     config = json.loads(path.read_text())
     config["conduct"] |= conduct
     path.write_text(json.dumps(config))
-    return copy
