@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-package test-deployment bench results docs lint format clean
+.PHONY: demo test test-package test-deployment bench results docs sbom lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
@@ -31,6 +31,9 @@ results: $(READY) ## the paper's comparison in small: hours; goes on where it wa
 
 docs: $(READY) ## pages that are made from the code
 	$(BIN)/flap-sam options > docs/options.md
+
+sbom: $(READY) ## every package of the environment, with its version, as CycloneDX
+	$(BIN)/cyclonedx-py environment --output-reproducible -o sbom.cdx.json $(BIN)/python
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -81,7 +81,7 @@ def store_of(sites: int, folder: Path) -> None:
     manifest = SiteStore.open(source, name).manifest
     for i in range(sites):
         shutil.copytree(source / name, folder / f"site-{i + 1}")
-        write_manifest(folder, replace(manifest, site=f"site-{i + 1}"))
+        write_manifest(folder, manifest.model_copy(update={"site": f"site-{i + 1}"}))
 
 
 def round_of(sites: int, _: str) -> dict[str, list[float]]:

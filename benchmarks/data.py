@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from flap_sam.data.augment import Augmentation, Parameters, reduced, sample
 from flap_sam.data.intensity import CODE_MAXIMUM, SiteIntensity
-from flap_sam.data.manifest import Case, Manifest
-from flap_sam.data.store import SiteStore, write_case, write_manifest
+from flap_sam.data.manifest import Draft, Manifest, Recipe
+from flap_sam.data.store import ARRAYS, SiteStore, write_case, write_manifest
 from flap_sam.data.windows import Windows, epoch_order
 from flap_sam.experiment import WINDOW_SLICES
 from PIL import Image, ImageEnhance, ImageOps
@@ -48,6 +48,7 @@ def write_cases(folder: Path, cases: int, slices: int) -> Path:
     rng, pickles, written = np.random.default_rng(0), folder / "slices", []
     pickles.mkdir()
     intensity = SiteIntensity(low=-100.0, high=300.0, mean=100.0, std=60.0)
+    recipe = Recipe(source="made", classes=("organ",), any_label=False, minimum_side=0, intensity=intensity)
     y, x = np.mgrid[-1 : 1 : STORED * 1j, -1 : 1 : STORED * 1j]
     for n in range(cases):
         centre = rng.uniform(-0.5, 0.5, (2, 1, 1, 1))
@@ -56,10 +57,19 @@ def write_cases(folder: Path, cases: int, slices: int) -> Path:
         image = (0.3 + 0.4 * label + 0.05 * rng.standard_normal(label.shape)).clip(0, 1).astype(np.float32)
         for plane, (pixels, classes) in enumerate(zip(image, label, strict=True)):
             (pickles / f"{n * slices + plane}.pkl").write_bytes(pickle.dumps({"image": pixels, "label": classes}))
-        case = Case(f"case_{n}", "train", label.shape, (3.0, 0.8, 0.8), EYE, label.shape, -100.0, 300.0, "", "")
+        draft = Draft(
+            id=f"case_{n}",
+            split="train",
+            shape=label.shape,
+            spacing=(3.0, 0.8, 0.8),
+            affine=EYE,
+            original_shape=label.shape,
+            minimum=-100.0,
+            maximum=300.0,
+        )
         codes = np.rint(image * CODE_MAXIMUM).astype(np.uint16)
-        written.append(write_case(folder / "store" / "A", case, codes, label, intensity))
-    write_manifest(folder / "store", Manifest("made", "A", ("organ",), intensity, tuple(written)))
+        written.append(write_case(folder / "store" / "A" / ARRAYS, draft, codes, label, recipe))
+    write_manifest(folder / "store", Manifest(**dict(recipe), site="A", cases=tuple(written)))
     return pickles
 
 

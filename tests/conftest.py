@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 import torch
 from flap_sam.data.intensity import SiteIntensity
-from flap_sam.data.manifest import Case, Manifest
-from flap_sam.data.store import write_case, write_manifest
+from flap_sam.data.manifest import Draft, Manifest, Recipe
+from flap_sam.data.store import ARRAYS, write_case, write_manifest
 from flap_sam.experiment import Experiment
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 torch.set_num_threads(1)  # the networks are small: more threads only get in each other's way
+
+RECIPE = Recipe(
+    source="made",
+    classes=("organ", "lesion"),
+    any_label=False,
+    minimum_side=0,
+    intensity=SiteIntensity(low=0.0, high=1.0, mean=0.5, std=0.2),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +60,7 @@ def write_site(store: Path, site: str, splits: dict[str, list[tuple[int, int, in
             label[1:2] = 0
             image = 0.2 + 0.3 * label + 0.05 * rng.standard_normal(shape)
             codes = (image.clip(0, 1) * 65535).astype(np.uint16)
-            case = Case(
+            draft = Draft(
                 id=f"case_{len(cases)}",
                 split=split,
                 shape=shape,
@@ -61,12 +69,9 @@ def write_site(store: Path, site: str, splits: dict[str, list[tuple[int, int, in
                 original_shape=shape,
                 minimum=0.0,
                 maximum=1.0,
-                image_sha256="",
-                label_sha256="",
             )
-            intensity = SiteIntensity(low=0.0, high=1.0, mean=0.5, std=0.2)
-            cases.append(write_case(store / site, case, codes, label, intensity))
-    write_manifest(store, Manifest("made", site, ("organ", "lesion"), intensity, tuple(cases)))
+            cases.append(write_case(store / site / ARRAYS, draft, codes, label, RECIPE))
+    write_manifest(store, Manifest(**dict(RECIPE), site=site, cases=tuple(cases)))
 
 
 @pytest.fixture

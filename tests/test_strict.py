@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import pytest
-from flap_sam.strict import StrictModel, parse
+from flap_sam.strict import StrictModel, checked, loads, parse
 from pydantic import Field, ValidationError
 
 
@@ -25,6 +25,18 @@ def test_a_model_comes_back_from_its_own_json():
     example = parse(Example, GOOD)
     assert example == Example(name="a", share=1.0, inner=Inner(rows=(1, 2)))
     assert parse(Example, example.to_json()) == example
+
+
+def test_a_changed_model_is_checked_anew():
+    example = parse(Example, GOOD)
+    assert example.changed(name="b", note="n") == Example(name="b", share=1.0, inner=Inner(rows=(1, 2)), note="n")
+    for wrong, sentence in (({"share": 2.0}, "share is 2.0, expected less"), ({"age": 3}, "age is unknown")):
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            example.changed(**wrong)
+
+
+def test_values_make_the_model_that_their_json_makes():
+    assert checked(Example, loads(GOOD) | {"inner": {"rows": (1, 2)}}) == parse(Example, GOOD)
 
 
 def test_a_model_does_not_change():

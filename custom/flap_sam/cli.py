@@ -39,31 +39,51 @@ def prepare(
         bool, typer.Option("--published-intensities", help="kits19: the paper's table, not the site's own")
     ] = False,
 ) -> None:
-    """Turn volumes into a store that sites train from. Takes up again what was interrupted."""
-    from flap_sam.data import prepare as preparation
+    """Turn volumes into a store that sites train from, or make a store follow volumes that have changed.
 
-    preparation.prepare(source, folder, out, site, workers, published_intensities)
+    Cases whose files or settings changed are made again, new ones added, those that are gone removed, and all of it
+    said. What was interrupted is taken up again. Let no site train from the store meanwhile.
+    """
+    from flap_sam.data import prepare as preparation
+    from flap_sam.reporting.preparation import outcome_text, strays_text
+
+    def done(outcome: preparation.Outcome) -> None:
+        typer.echo(outcome_text(outcome))
+
+    strays = preparation.prepare(source, folder, out, site, workers, published_intensities, done)
+    typer.echo(strays_text(strays, out, folder), nl=False)
 
 
 @app.command(rich_help_panel=PREPARE)
 def doctor(
     store: Annotated[Path | None, typer.Argument(help="a prepared store")] = None,
-    folder: Annotated[Path | None, typer.Option("--source", help="volumes as they come, instead of a store")] = None,
-    layout: Annotated[str | None, typer.Option(help="of --source: kits19, ixi, prostate, decathlon, pairs ...")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--source", help="volumes as they come; with a store, those it was prepared from")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="of --source; a store knows its own: kits19, ixi, prostate, decathlon, pairs ...")
+    ] = None,
     site: Annotated[list[str] | None, typer.Option(help="only this site of --source; may be repeated")] = None,
     out: Annotated[Path, typer.Option(help="folder for the JSON and the pictures; they show patients")] = Path(
         "doctor"
     ),
 ) -> None:
-    """Examine a store or raw volumes before the first round: what is missing, broken, double or odd."""
+    """Examine a store or raw volumes before the first round: what is missing, broken, double or odd.
+
+    A store with its --source is also compared with it: what has changed since it was prepared is an error.
+    """
     from flap_sam.data import doctor as examination
     from flap_sam.data.contact_sheet import contact_sheet
     from flap_sam.files import replacing
     from flap_sam.reporting.doctor import report_table
 
-    if (store is None) == (folder is None) or (folder is None) != (layout is None):
-        raise FlapSamError("Name either a store, or --source with its --layout.")
-    report = examination.examine_source(layout, folder, site) if folder else examination.examine_store(store)
+    raw = folder is not None and layout is not None
+    if (store and (site or (layout and not folder))) or not (store or raw):
+        raise FlapSamError("Name a store, a store and its --source, or --source with its --layout.")
+    if store:
+        report = examination.examine_store(store, folder, layout)
+    else:
+        report = examination.examine_source(layout, folder, site)
     with replacing(out / "doctor.json") as stream:
         stream.write(report.to_json().encode())
     sheet = contact_sheet(report.pictures, report.classes, out / "contact_sheet.png")
@@ -364,15 +384,20 @@ def evaluate(
     tolerance: Annotated[float, typer.Option(min=0.001, help="of the surface Dice, in mm")] = 2.0,
     csv: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
 ) -> None:
-    """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice."""
-    from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
+    """Score label maps against the true ones, or a payload on a store: Dice, Hausdorff 95, surface Dice, volumes.
+
+    What was missed, what was found where there is nothing, and label maps without a true one are named.
+    """
+    from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, maps_without_truth, stores_to_score
     from flap_sam.inference.model import Model
-    from flap_sam.reporting.evaluation import evaluation_table
+    from flap_sam.reporting.evaluation import evaluation_table, extra_text
     from flap_sam.site import Site
     from flap_sam.training.evaluate import write_cases
     from flap_sam.training.precision import settle
 
+    extra: list[Path] = []
     if predicted and truth and classes and not payload:
+        extra = maps_without_truth(predicted, truth)
         scores = list(evaluate_masks(predicted, truth, classes, tolerance))
         names = [f"class {k}" for k in range(1, classes + 1)]
     elif payload and store and not (predicted or truth):
@@ -388,6 +413,9 @@ def evaluate(
     if csv:
         write_cases(csv, scores)
         typer.echo(f"written: {csv}")
+    if extra:
+        typer.echo(extra_text(extra))
+        raise typer.Exit(1)
 
 
 exports = typer.Typer(help="A trained payload for other tools: SAM's weights, PEFT, MONAI, ONNX.", no_args_is_help=True)

@@ -88,7 +88,6 @@ class FlapSamError(Exception):
         reason: the code that stands for it outside.
     """
 
-    def __init__(self, message: str, reason: Reason = Reason.STOPPED, public: str = "") -> None:
+    def __init__(self, message: str, reason: Reason = Reason.STOPPED) -> None:
         super().__init__(message)
         self.reason = reason
-        self.public = public  # until every caller gives a reason

@@ -17,7 +17,8 @@ STRATEGIES = ("svd", "factor-average", "freeze-a", "residual")
 SPLITS = ("balanced", "paper")
 ROBUST_RULES = ("none", "clip", "trimmed-mean", "median", "krum")
 SERVER_OPTIMIZERS = ("none", "momentum", "adam", "yogi")
-PAYLOAD_DTYPES = ("float32", "float16", "bfloat16", "int8")
+FLOAT_DTYPES = ("float32", "float16", "bfloat16")
+PAYLOAD_DTYPES = (*FLOAT_DTYPES, "int8")
 WINDOW_SLICES = 5
 
 LIMITS = {

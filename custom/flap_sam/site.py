@@ -1,14 +1,19 @@
 """Where things lie at this site: data, checkpoint, device. The site's own; no server and no job can set it."""
 
-import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from flap_sam.errors import FlapSamError
+from flap_sam.names import is_name
+from flap_sam.strict import StrictModel, checked, loads
+
+if TYPE_CHECKING:
+    import torch
 
 FILE_NAME = "flap_site.json"
 ENVIRONMENT = {
@@ -17,21 +22,42 @@ ENVIRONMENT = {
     "device": "FLAP_SAM_DEVICE",
     "state": "FLAP_SAM_STATE",
 }
-PATHS = ("data", "checkpoint", "state")
-PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
-MEMORIES = ("normal", "low")
-FLAGS = ("compile", "pictures")
-NOT_TEXTS = ("processes", *FLAGS)
 MOST_PROCESSES = 64
-EXPECTED = {
-    "precision": "one of " + ", ".join(PRECISIONS),
-    "memory": "one of " + ", ".join(MEMORIES),
-    "processes": f"1 to {MOST_PROCESSES}",
-}
+NAME = "letters, digits, '.', '_', '-' and blanks"
+SHA256 = "64 hexadecimal digits"
+EXPECTED = {"name": NAME, "checkpoint_sha256": SHA256, "processes": f"1 to {MOST_PROCESSES}"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
+def _none_if_empty(found: object) -> object:
+    return None if found == "" else found
+
+
+def _path(found: object) -> object:
+    if not isinstance(found, str):
+        return found
+    try:
+        return Path(found).expanduser() if found else None
+    except RuntimeError as error:
+        raise ValueError("a folder whose ~ is known here") from error
+
+
+def _name(found: str | None) -> str | None:
+    if found is not None and not is_name(found):
+        raise ValueError(NAME)
+    return found
+
+
+def _sha256(found: str | None) -> str | None:
+    if found is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", found):
+        raise ValueError(SHA256)
+    return found
+
+
+TextOrNone = Annotated[str | None, BeforeValidator(_none_if_empty)]
+PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
+
+
+class Site(StrictModel):
     """Settings of one site.
 
     Args:
@@ -45,52 +71,68 @@ class Site:
         memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
             rounding, in a fraction of the memory and a quarter more time.
         compile: let torch.compile fuse the network's operations; the first steps then take minutes.
-        processes: how many processes train together, one a GPU where `device` is None.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
+        processes: how many processes train together, one a GPU where `device` is None.
         pictures: draw the best and the worst test cases into the site's run folder, which they never leave (see
             `training.pictures`); on the demo they are drawn in any case.
     """
 
-    data: Path | None = None
-    name: str | None = None
-    checkpoint: Path | None = None
-    checkpoint_sha256: str | None = None
-    device: str | None = None
-    precision: str = "float32"
-    memory: str = "normal"
+    data: PathOrNone = None
+    name: Annotated[TextOrNone, AfterValidator(_name)] = None
+    checkpoint: PathOrNone = None
+    checkpoint_sha256: Annotated[TextOrNone, AfterValidator(_sha256)] = None
+    device: TextOrNone = None
+    precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"
+    memory: Literal["normal", "low"] = "normal"
     compile: bool = False
-    state: Path | None = None
-    processes: int = 1
+    state: PathOrNone = None
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     pictures: bool = False
 
     @classmethod
     def read(cls, local: Path | None) -> "Site":
-        """Settings from the environment, then from `flap_site.json` in the folder `local`."""
-        settings = _read_file(local / FILE_NAME) if local is not None else {}
-        settings |= {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
-        return cls.from_plain(settings)
+        """Settings from the environment, then from `flap_site.json` in the folder `local`.
+
+        Raises:
+            FlapSamError: the file is there and cannot be read, or a setting is unknown or not as it may be.
+        """
+        path = None if local is None else local / FILE_NAME
+        given = {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
+        try:
+            if path is None or not os.path.lexists(path):
+                return checked(cls, given)
+            settings = loads(path.read_bytes())
+            return checked(cls, settings | given if isinstance(settings, dict) else settings)
+        except (OSError, ValueError) as error:
+            variables = ", ".join(ENVIRONMENT[key] for key in given)
+            raise FlapSamError(
+                f"The site's settings in {path or 'the environment'}{f' under {variables}' if given and path else ''} "
+                f"cannot be used: {error}; correct them."
+            ) from error
 
     @classmethod
     def from_plain(cls, settings: Mapping[str, str | int | bool | None]) -> "Site":
-        """Settings as `flap_site.json` has them."""
-        paths = {key: Path(settings[key]).expanduser() if settings.get(key) else None for key in PATHS}
-        return cls(**(dict(settings) | paths))
+        """Settings as `flap_site.json` has them.
 
-    def __post_init__(self) -> None:
-        for name, choices in (("precision", PRECISIONS), ("memory", MEMORIES)):
-            if (value := getattr(self, name)) not in choices:
-                raise FlapSamError(f"The site's {name} is {value!r}; expected one of {', '.join(choices)}.")
-        for name in FLAGS:
-            if type(value := getattr(self, name)) is not bool:
-                raise FlapSamError(f"The site's {name} is {value!r}; expected true or false.")
-        if type(self.processes) is not int or not 1 <= self.processes <= MOST_PROCESSES:
-            raise FlapSamError(f"The site's processes are {self.processes!r}; expected 1 to {MOST_PROCESSES}.")
-        if self.processes > 1 and self.device not in (None, "cpu"):
-            raise FlapSamError(
-                f"The site's {self.processes} processes cannot share the device {self.device!r}; leave `device` out, "
-                "and each takes a GPU of its own."
+        Raises:
+            FlapSamError: one is unknown, or not as it may be.
+        """
+        try:
+            return checked(cls, dict(settings))
+        except ValueError as error:
+            raise FlapSamError(f"The site's settings cannot be used: {error}; correct them.") from error
+
+    @field_validator("processes")
+    @classmethod
+    def _a_device_each(cls, processes: int, beside: ValidationInfo) -> int:
+        device = beside.data.get("device")
+        if processes > 1 and device not in (None, "cpu"):
+            raise ValueError(
+                f"1 beside the device {device!r}, which processes cannot share; leave `device` out, and each takes a "
+                "GPU of its own"
             )
+        return processes
 
     @property
     def state_root(self) -> Path:
@@ -102,8 +144,10 @@ class Site:
         """Whether test cases are drawn: drawn volumes are no patients."""
         return self.pictures or demo
 
-    def torch_device(self) -> torch.device:
+    def torch_device(self) -> "torch.device":
         """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
+        import torch  # a hospital's parent process, whose door reads these settings, does without
+
         wanted = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(wanted)
@@ -112,23 +156,3 @@ class Site:
             reason = str(error).splitlines()[0]
             raise FlapSamError(f"The site's device {wanted!r} cannot be used ({reason}); try cpu or cuda:0.") from error
         return device
-
-
-def _read_file(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        settings = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise FlapSamError(f"Site settings {path} cannot be read: {error}; expected a JSON object.") from error
-    known = {field.name for field in fields(Site)}
-    wrong = sorted(set(settings) - known) if isinstance(settings, dict) else ["a non-object"]
-    if wrong:
-        raise FlapSamError(f"Site settings {path} hold {wrong}; known are {', '.join(sorted(known))}.")
-    texts = [value for name, value in settings.items() if name not in NOT_TEXTS]
-    if any(value is not None and not isinstance(value, str) for value in texts):
-        raise FlapSamError(
-            f"Site settings {path} hold a value that is no text; every setting but {', '.join(NOT_TEXTS)} is a text or "
-            "null."
-        )
-    return settings

@@ -2,7 +2,7 @@
 
 import json
 import reprlib
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +18,10 @@ class StrictModel(BaseModel):
         """The model as JSON, a field a line."""
         return self.model_dump_json(indent=1) + "\n"
 
+    def changed(self, **fields: object) -> Self:
+        """The model with some fields changed, checked anew; raises ValueError where it may not be so."""
+        return checked(type(self), dict(self) | fields)
+
 
 T = TypeVar("T", bound=StrictModel)
 
@@ -29,16 +33,29 @@ def parse(kind: type[T], text: str | bytes) -> T:
         ValueError: it is no JSON, names a field twice, or a field is missing, unknown, of another type or outside its
             limits: which, what was found, what was expected.
     """
-    try:
-        json.loads(text, object_pairs_hook=_without_duplicates)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is no JSON ({error})") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    loads(text)
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(_sentence(error)) from error
+
+
+def checked(kind: type[T], found: object) -> T:
+    """The model of values as Python has them, a tuple a tuple; raises ValueError as `parse`."""
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from error
+
+
+def loads(text: str | bytes) -> Any:
+    """What JSON holds; raises ValueError where it is none, or names a field twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"it is no JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

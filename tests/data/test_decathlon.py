@@ -30,7 +30,7 @@ def test_layout(folder):
     assert source.sites() == ["North", "South"]
     assert [(case.id, case.split) for case in source.cases("North")] == [("one", "train"), ("two", "test")]
     assert source.cases("South")[0].label == folder / "labelsTr" / "three.nii.gz"
-    assert source.intensity("North") == VolumeIntensity(0.5, 99.5)
+    assert source.intensity("North") == VolumeIntensity(low_percentile=0.5, high_percentile=99.5)
 
 
 def test_missing_case_is_named(folder):

@@ -1,21 +1,23 @@
 import json
+import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from flap_sam.data.doctor import examine_source, examine_store
 from flap_sam.data.findings import Range
-from flap_sam.data.manifest import Manifest, read_manifest
+from flap_sam.data.manifest import read_manifest
 from flap_sam.data.prepare import prepare
 from flap_sam.data.sources.kits19 import FED_KITS19, case_id
-from flap_sam.data.store import write_case, write_manifest
+from flap_sam.data.store import ARRAYS, write_case, write_manifest
 from flap_sam.errors import FlapSamError
 
-from tests.data.volumes import INTENSITY, draft, make_store, save
+from tests.data.volumes import RECIPE, draft, make_store, manifest_of, save
 
 SITES = {"North": {"n1": "train", "n2": "train", "n3": "test"}, "South": {"s1": "train", "s2": "test"}}
+GRID = np.diag((0.5, 0.5, 2.0, 1.0))
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "hippocampus"
 
 
@@ -37,8 +39,8 @@ def folder(tmp_path):
     for line in lines:
         image, label = files(folder, line.split(",")[0])
         shape = (6, 8, rng.integers(2, 9))
-        save(image, rng.integers(0, 900, shape).astype(np.int16), np.diag((0.5, 0.5, 2.0, 1.0)))
-        save(label, rng.integers(0, 3, shape, np.uint8), np.diag((0.5, 0.5, 2.0, 1.0)))
+        save(image, rng.integers(0, 900, shape).astype(np.int16), GRID)
+        save(label, rng.integers(0, 3, shape, np.uint8), GRID)
     (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "head", "2": "tail"}}))
     (folder / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
     return folder
@@ -137,22 +139,26 @@ def test_a_scan_of_one_intensity(folder):
 def test_duplicates(folder, first, second, severity):
     """The image is written anew, in another orientation; the mask is another one."""
     array = np.random.default_rng(9).integers(0, 900, (6, 8, 4)).astype(np.int16)
-    save(files(folder, first)[0], array)
-    save(files(folder, second)[0], array[::-1], np.diag((-1.0, 1.0, 1.0, 1.0)))
-    save(files(folder, first)[1], np.ones((6, 8, 4), np.uint8))
-    save(files(folder, second)[1], np.full((6, 8, 4), 2, np.uint8), np.diag((-1.0, 1.0, 1.0, 1.0)))
+    mirrored = GRID * (-1, 1, 1, 1)
+    save(files(folder, first)[0], array, GRID)
+    save(files(folder, second)[0], array[::-1], mirrored)
+    save(files(folder, first)[1], np.ones((6, 8, 4), np.uint8), GRID)
+    save(files(folder, second)[1], np.full((6, 8, 4), 2, np.uint8), mirrored)
     site = "South" if second == "s1" else "North"
-    assert f"also that of {first}, site North, train" in only(
-        examine_source("decathlon", folder), severity, site, second
-    )
+    about_the_image, *rest = examine_source("decathlon", folder).findings
+    assert (about_the_image.severity, about_the_image.site, about_the_image.case) == (severity, site, second)
+    assert f"also that of {first}, site North, train" in about_the_image.sentence
+    assert all("orientation" in finding.sentence for finding in rest)
 
 
 def test_the_same_mask_is_a_duplicate_unless_it_is_empty(folder):
     for case, fill in (("n1", 1), ("s1", 1), ("n3", 0), ("s2", 0)):
         save(
-            files(folder, case)[0], np.random.default_rng([*case.encode()]).integers(0, 900, (6, 8, 4)).astype(np.int16)
+            files(folder, case)[0],
+            np.random.default_rng([*case.encode()]).integers(0, 900, (6, 8, 4)).astype(np.int16),
+            GRID,
         )
-        save(files(folder, case)[1], np.full((6, 8, 4), fill, np.uint8))
+        save(files(folder, case)[1], np.full((6, 8, 4), fill, np.uint8), GRID)
     assert findings(examine_source("decathlon", folder)) == [
         ("warning", "North", "n3"),
         ("warning", "South", "s2"),
@@ -214,12 +220,12 @@ def rewrite(store, case, label):
     """Put another mask into the store, with its checksum."""
     manifest = read_manifest(store / case[0].upper() / "manifest.json")
     cases = [
-        write_case(store / manifest.site, old, np.load(array_file(store, case)), label, INTENSITY)
+        write_case(store / manifest.site / ARRAYS, old, np.load(array_file(store, case)), label, manifest.recipe)
         if old.id == case
         else old
         for old in manifest.cases
     ]
-    write_manifest(store, replace(manifest, cases=tuple(cases)))
+    write_manifest(store, manifest.model_copy(update={"cases": tuple(cases)}))
 
 
 def test_a_sound_store(store):
@@ -269,8 +275,8 @@ def test_the_same_scan_at_two_sites_of_a_store(store):
     """Sites clip differently, so its image differs; its mask does not."""
     label = np.ones((2, 5, 9), np.uint8)
     rewrite(store, "b2", label)
-    twin = write_case(store / "C", draft("c1", "train", label.shape), label.astype(np.uint16), label, INTENSITY)
-    write_manifest(store, Manifest("kits19", "C", ("kidney", "tumour"), INTENSITY, (twin,)))
+    twin = write_case(store / "C" / ARRAYS, draft("c1", "train", label.shape), label.astype(np.uint16), label, RECIPE)
+    write_manifest(store, manifest_of("C", [twin]))
     assert "that of b2, site B, validation" in only(examine_store(store), "error", "C", "c1")
 
 
@@ -278,7 +284,7 @@ def test_sites_that_training_would_refuse(store):
     (store / "B" / "manifest.json").unlink()
     shutil.copytree(store / "A", store / "D")
     make_store(store, "E", {"e1": ("train", (1, 4, 4))})
-    write_manifest(store, Manifest("made", "E", ("liver",), INTENSITY, ()))
+    write_manifest(store, manifest_of("E", [], RECIPE.model_copy(update={"classes": ("liver",)})))
     (store / "F" / "arrays").mkdir(parents=True)
     (store / "F" / "manifest.json").write_text("{")
     report = examine_store(store)
@@ -298,6 +304,115 @@ def test_what_is_no_store(tmp_path):
     for path in (tmp_path, tmp_path / "gone"):
         with pytest.raises(FlapSamError, match="holds no prepared site"):
             examine_store(path)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Five scans of noise and two organs in one site of the layout pairs; the first four train."""
+    folder = tmp_path / "pairs"
+    for k in range(5):
+        write_scan(folder, k)
+    lines = [f"c{k},A,{'train' if k < 4 else 'test'}" for k in range(5)]
+    (folder / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
+    return folder
+
+
+def write_scan(folder, k, change=lambda image: image, affine=GRID, label=None, seed=None):
+    """A scan with an organ where its number says; its image changed at last."""
+    own = np.zeros((12, 11, 9), np.uint8)
+    own[3:6, 2 + k : 6 + k, 2:7] = 1
+    image = np.random.default_rng(100 + k if seed is None else seed).normal(0, 20, own.shape) + 120 * own
+    save(folder / "images" / f"c{k}.nii.gz", change(np.rint(image)).astype(np.int16), affine)
+    save(folder / "labels" / f"c{k}.nii.gz", own if label is None else label, affine)
+
+
+def test_a_sound_site_of_scans(scans):
+    assert examine_source("pairs", scans).findings == ()
+
+
+@pytest.mark.parametrize("change", [lambda a: a + 1024, lambda a: a * 10, lambda a: a - 3000], ids=str)
+@pytest.mark.parametrize("case", [0, 4])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_scan_of_other_intensities(scans, tmp_path, change, case, prepared):
+    """Also where the store has laid every scan on its own range."""
+    write_scan(scans, case, change)
+    if prepared:
+        prepare("pairs", scans, tmp_path / "store", workers=1)
+    report = examine_store(tmp_path / "store") if prepared else examine_source("pairs", scans)
+    assert not report.failed
+    assert re.search("intensities (begin|end) at|labelled voxels", only(report, "warning", "A", f"c{case}"))
+
+
+def test_a_site_that_has_lost_its_intercept_is_told_from_another(scans):
+    for k in (1, 3):
+        write_scan(scans, k, lambda a: a + 1024)
+    lines = [f"c{k},{'North' if k in (1, 3) else 'South'},train" for k in range(5)]
+    (scans / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
+    report = examine_source("pairs", scans)
+    assert findings(report) == [("warning", "North", "c1"), ("warning", "North", "c3")]
+    assert "HU + 1024" in report.findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("affine", "word"),
+    [
+        (np.diag((0.5, 0.5, 4.0, 1)), "slices 4 mm apart"),
+        (np.diag((1.0, 0.5, 2.0, 1)), "columns 1 mm apart"),
+        (np.diag((1.0, 1.0, 4.0, 1)), "mm apart"),
+        (GRID * (-1, 1, 1, 1), "orientation LAS, 4 of the site's 5 cases in RAS"),
+        (GRID[[2, 1, 0, 3]], "orientation"),
+    ],
+)
+def test_a_scan_of_another_grid(scans, affine, word):
+    write_scan(scans, 2, affine=affine)
+    found = examine_source("pairs", scans).findings
+    assert {(finding.severity, finding.case) for finding in found} == {("warning", "c2")}
+    assert any(word in finding.sentence for finding in found)
+
+
+def test_files_in_several_orientations_are_one_warning(scans):
+    for k in (0, 1):
+        write_scan(scans, k, affine=GRID * (-1, 1, 1, 1))
+    assert "(3 RAS, 2 LAS)" in only(examine_source("pairs", scans), "warning", "A", None)
+
+
+def test_copies_and_twins_are_told_apart(scans):
+    """A copy; the image with another mask; the mask with another image; the image with other intensities."""
+    label = np.asarray(nib.load(scans / "labels" / "c0.nii.gz").dataobj)
+
+    def sentence(**how):
+        write_scan(scans, 4, **how)
+        (error,) = (f for f in examine_source("pairs", scans).findings if f.severity == "error")
+        assert error.case == "c4"
+        return error.sentence
+
+    assert sentence(seed=100, change=lambda _: raw(scans, 0), label=label).startswith("This is a copy")
+    assert "with another mask" in sentence(change=lambda _: raw(scans, 0))
+    assert "but the image is another" in sentence(label=label)
+    noisy = raw(scans, 0) * 0.9 + np.random.default_rng(5).normal(0, 2, label.shape)
+    assert "but for its intensities also that of c0" in sentence(change=lambda _: noisy)
+
+
+def raw(scans, k):
+    return np.asarray(nib.load(scans / "images" / f"c{k}.nii.gz").dataobj)
+
+
+def test_some_slices_of_another_scan(scans):
+    whole, mask = raw(scans, 0), np.asarray(nib.load(scans / "labels" / "c0.nii.gz").dataobj)
+    save(scans / "images" / "c4.nii.gz", whole[:, :, 2:], GRID)
+    save(scans / "labels" / "c4.nii.gz", mask[:, :, 2:], GRID)
+    assert "7 of the image's 7 slices are also those of c0" in only(examine_source("pairs", scans), "error", "A", "c4")
+
+
+def test_one_patient_by_the_names_of_its_cases(scans):
+    names = ["p1_pre", "p1_post", "p2_pre", "p3_ses-2", "p3_ses-1"]
+    for k, name in enumerate(names):
+        for kind in ("images", "labels"):
+            (scans / kind / f"c{k}.nii.gz").rename(scans / kind / f"{name}.nii.gz")
+    splits = ["train", "train", "train", "train", "test"]
+    lines = [f"{name},A,{split}" for name, split in zip(names, splits, strict=True)]
+    (scans / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
+    assert "of the patient of p3_ses-2" in only(examine_source("pairs", scans), "warning", "A", "p3_ses-1")
 
 
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="the hippocampus crops are not here")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flap_sam.data.prepare import prepare
 from flap_sam.data.store import SiteStore, sites
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 from tests.data.volumes import save
 
@@ -143,7 +143,7 @@ def test_a_broken_case_is_named_and_the_others_stay(folder, tmp_path, fault, cap
     with pytest.raises(FlapSamError, match=rf"{kind}/b\.nii\.gz.*{sentence}") as caught:
         prepare("pairs", folder, store, workers=1)
     assert "\n" not in str(caught.value)
-    assert caught.value.public == "the site stopped; its own log says why"
+    assert caught.value.reason == Reason.STOPPED
     assert capfd.readouterr() == ("", "")
     assert sites(store) == []
     assert not list(tmp_path.rglob("*.partial"))

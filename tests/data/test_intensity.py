@@ -29,7 +29,7 @@ def test_codes_stand_for_the_clipped_intensities(array):
 
 def test_scaling_a_scan_changes_no_code():
     array = np.random.default_rng(0).normal(100, 40, (3, 8, 8))
-    by_volume = VolumeIntensity(0.5, 99.5)
+    by_volume = VolumeIntensity(low_percentile=0.5, high_percentile=99.5)
     codes = encode(volume(array), by_volume).codes.astype(int)
     scored = encode(volume((array - 100) / 40), by_volume).codes.astype(int)
     assert np.abs(codes - scored).max() <= 1
@@ -37,7 +37,7 @@ def test_scaling_a_scan_changes_no_code():
 
 def test_volume_percentiles_cut_both_tails():
     array = np.arange(1000.0).reshape(10, 10, 10)
-    encoded = encode(volume(array), VolumeIntensity(10, 80))
+    encoded = encode(volume(array), VolumeIntensity(low_percentile=10, high_percentile=80))
     assert (encoded.minimum, encoded.maximum) == pytest.approx((99.9, 799.2))
 
 

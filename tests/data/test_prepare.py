@@ -71,13 +71,16 @@ def test_phantom_is_drawn_where_missing(raw, tmp_path):
     assert SiteStore.open(tmp_path, "A").manifest.cases[0].shape[1:] == (128, 128)
 
 
-def test_a_finished_store_is_left_alone_even_without_its_volumes(raw, tmp_path):
+def test_a_finished_store_is_left_alone(raw, tmp_path):
     prepare("kits19", raw, tmp_path, ["A"])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    prepare("kits19", tmp_path / "gone", tmp_path, ["A"])
+    prepare("kits19", raw, tmp_path, ["A"])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     with pytest.raises(FlapSamError, match="already prepared from kits19, not from phantom"):
         prepare("phantom", raw, tmp_path, ["A"])
+    with pytest.raises(FlapSamError, match=r"gone.* does not exist"):
+        prepare("kits19", tmp_path / "gone", tmp_path, ["A"])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_an_interrupted_preparation_is_continued(raw, tmp_path, monkeypatch):

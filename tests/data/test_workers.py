@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.data.workers import Workers, in_turn
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 
 
 def square(number: int) -> int:
@@ -15,7 +15,7 @@ def square(number: int) -> int:
 def note(folder: Path, number: int) -> int:
     """Item 1 fails at once; the others take a moment and leave a file."""
     if number == 1:
-        raise FlapSamError("item 1 is broken", public="an item is broken")
+        raise FlapSamError("item 1 is broken", Reason.STORE)
     time.sleep(0.2)
     (folder / str(number)).touch()
     return os.getpid()
@@ -44,7 +44,7 @@ def test_one_item_or_one_worker_needs_no_process(tmp_path):
 def test_after_a_failure_nothing_is_begun_and_what_runs_ends(tmp_path):
     with pytest.raises(FlapSamError, match="item 1 is broken") as caught, Workers(2) as crew:
         crew.each(partial(note, tmp_path), [0, 1, *range(2, 40)])
-    assert caught.value.public == "an item is broken"
+    assert caught.value.reason == Reason.STORE
     finished = {int(path.name) for path in tmp_path.iterdir()}
     assert 0 in finished
     assert len(finished) < 10

@@ -5,10 +5,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from flap_sam.data.intensity import SiteIntensity
-from flap_sam.data.manifest import Case, Manifest
-from flap_sam.data.store import SiteStore, write_case, write_manifest
+from flap_sam.data.manifest import Draft, Manifest, Recipe
+from flap_sam.data.store import ARRAYS, SiteStore, write_case, write_manifest
 
 INTENSITY = SiteIntensity(low=-100.0, high=300.0, mean=100.0, std=60.0)
+RECIPE = Recipe(source="kits19", classes=("kidney", "tumour"), any_label=False, minimum_side=0, intensity=INTENSITY)
 EYE = tuple(map(tuple, np.eye(4).tolist()))
 
 
@@ -18,8 +19,21 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Pat
     return path
 
 
-def draft(id: str, split: str, shape: tuple[int, int, int]) -> Case:
-    return Case(id, split, shape, (5.0, 0.8, 0.8), EYE, shape[::-1], -100.0, 300.0, "", "")
+def draft(id: str, split: str, shape: tuple[int, int, int]) -> Draft:
+    return Draft(
+        id=id,
+        split=split,
+        shape=shape,
+        spacing=(5.0, 0.8, 0.8),
+        affine=EYE,
+        original_shape=shape[::-1],
+        minimum=-100.0,
+        maximum=300.0,
+    )
+
+
+def manifest_of(site: str, cases, recipe: Recipe = RECIPE) -> Manifest:
+    return Manifest(**dict(recipe), site=site, cases=tuple(cases))
 
 
 def make_store(folder: Path, site: str, cases: dict[str, tuple[str, tuple[int, int, int]]]) -> SiteStore:
@@ -28,6 +42,6 @@ def make_store(folder: Path, site: str, cases: dict[str, tuple[str, tuple[int, i
     written = []
     for name, (split, shape) in cases.items():
         image, label = rng.integers(0, 65536, shape, np.uint16), rng.integers(0, 3, shape, np.uint8)
-        written.append(write_case(folder / site, draft(name, split, shape), image, label, INTENSITY))
-    write_manifest(folder, Manifest("kits19", site, ("kidney", "tumour"), INTENSITY, tuple(written)))
+        written.append(write_case(folder / site / ARRAYS, draft(name, split, shape), image, label, RECIPE))
+    write_manifest(folder, manifest_of(site, written))
     return SiteStore.open(folder, site)

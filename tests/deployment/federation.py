@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
 from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -24,6 +25,7 @@ SERVER, LEAD, MEMBER, ADMIN = "localhost", "lead@federation.org", "member@federa
 FINISHED = "FINISHED:COMPLETED"
 HOSPITALS = {"hospital-a": "A", "hospital-b": "B", "hospital-c": "C"}
 QUICK = {"image_size": 32, "rank": 4, "batch_size": 4, "backbone": "vit_tiny", "rounds": 2}
+MOST_SLICES = 100
 SECONDS = 120
 
 
@@ -56,6 +58,7 @@ def stage(folder: Path, name: str, **settings) -> Path:
     """A job to submit, of short rounds."""
     changes = [f"--set={key}={json.dumps(value)}" for key, value in {**QUICK, **settings}.items()]
     run("flap-sam", "stage", ROOT / "jobs/flap_sam_nifti", "--out", folder / name, *changes)
+    conducted(folder / name, largest_slices=dict.fromkeys(HOSPITALS, MOST_SLICES))
     return folder / name
 
 
@@ -87,10 +90,6 @@ class Federation:
         """Change settings in a file of a kit's local folder."""
         path = self.kits / kit / "local" / file
         path.write_text(json.dumps(json.loads(path.read_text()) | settings))
-
-    def state(self, kit: str) -> Path:
-        """Where a kit keeps its state."""
-        return self.folder / "homes" / kit / ".local/state/flap-sam"
 
     def environment(self, kit: str) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FLAP_SAM_", "NVFL"))}
@@ -199,9 +198,13 @@ class Federation:
         return [line for line in self.audit(hospital) if "sha256" in line]
 
     def audit(self, hospital: str) -> list[dict]:
-        """The gate's audit log of a hospital."""
-        path = self.kits / hospital / "flap_audit.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """What the audit log of a hospital tells."""
+        return list(self.audit_log(hospital).entries())
+
+    def audit_log(self, hospital: str) -> AuditLog:
+        """The audit log of a hospital."""
+        state = self.folder / "homes" / hospital / ".local/state/flap-sam"
+        return AuditLog(self.kits / hospital / FILE_NAME, state / "gate" / hospital)
 
     def log(self, kit: str) -> str:
         """All that a kit has written to its logs and its console."""
@@ -222,8 +225,13 @@ class Federation:
 def copy_of(job: Path, folder: Path, **conduct) -> Path:
     """A staged job to tamper with, conducted otherwise; what an earlier submission signed is left behind."""
     copy = shutil.copytree(job, folder, ignore=shutil.ignore_patterns(".__nvfl*"))
-    path = copy / "app/config/config_fed_server.json"
+    conducted(copy, **conduct)
+    return copy
+
+
+def conducted(job: Path, **conduct) -> None:
+    """Change how a staged job is conducted."""
+    path = job / "app/config/config_fed_server.json"
     config = json.loads(path.read_text())
     config["conduct"] |= conduct
     path.write_text(json.dumps(config))
-    return copy

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import Reason
-from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
 from flap_sam.reporting.round_log import ROUND_LOG
 from nvflare.fuel.flare_api.api_spec import AuthorizationError
 from nvflare.fuel.flare_api.flare_api import Session
@@ -142,7 +141,7 @@ def hostile_job(federation: Federation, job: Path, folder: Path) -> Path:
     _write(copy / "meta.json", lambda meta: meta.update(deploy_map=where))
     for kit, name in ((SERVER, "hostile.HostileController"), ("hospital-c", "hostile.HostileExecutor")):
         local = federation.kits / kit / "local"
-        (local / "custom").mkdir()
+        (local / "custom").mkdir(exist_ok=True)
         shutil.copy(HOSTILE, local / "custom")
         _write(local / "resources.json", lambda c, name=name: c["class_allow_list"].append(name))
     return copy
@@ -235,6 +234,4 @@ def test_no_kit_holds_a_secret_of_another(federation):
 
 def test_the_audit_logs_are_whole(federation):
     for hospital in HOSPITALS:
-        kit = federation.kits / hospital
-        log = AuditLog(kit / FILE_NAME, federation.state(hospital) / "gate" / hospital)
-        assert log.verify() is None
+        assert federation.audit_log(hospital).verify() is None

@@ -16,6 +16,8 @@ from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
 from flap_sam.federation.gate.ledger import Ledger, Turn, held
 from flap_sam.federation.gate.places import Places
 
+DOOR = {"id": "door", "path": "flap_sam.federation.door.component.Door", "args": {"relays": []}}
+
 
 @pytest.fixture
 def kit(tmp_path: Path, store: Path):
@@ -87,10 +89,31 @@ def test_each_fault_is_found(kit, file, settings, what, sentence):
     assert sentence in found[what]
 
 
+@pytest.mark.parametrize(
+    ("components", "sentence"),
+    [
+        ([], "lists flap_sam.federation.door.component.Door 0 times"),
+        ([DOOR, DOOR], "lists flap_sam.federation.door.component.Door 2 times"),
+        ([DOOR | {"args": {"open": 1}}], "unexpected keyword argument"),
+        ([DOOR | {"args": {"relays": "r"}}], "expected a list of names"),
+    ],
+)
+def test_a_door_that_is_not_shut_is_found(kit, components, sentence):
+    change(kit, "resources.json", components=components)
+    assert sentence in faults(kit)["door"]
+
+
 @pytest.mark.parametrize("file", [path.name for path in (POLICIES / "site").glob("*.json")])
 def test_a_missing_file_is_found(kit, file):
     (kit / "local" / file).unlink()
     assert faults(kit)
+
+
+def test_only_the_services_own_user_checks(kit, monkeypatch):
+    """Another one would look for the ledger in another home, and leave a log that the service cannot write."""
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    assert list(faults(kit)) == ["user"]
+    assert not (kit / "flap_audit.jsonl").exists()
 
 
 def test_a_hospital_may_say_how_its_machine_is_connected(kit):

@@ -10,6 +10,8 @@ from flap_sam.data.geometry import read_volume
 from flap_sam.errors import FlapSamError
 from flap_sam.export import bundle
 from flap_sam.inference.intensities import Conventions, clipped
+from flap_sam.inference.predict import predict
+from flap_sam.inference.scans import scans_at
 from flap_sam.inference.segment import Segmenter, outputs, write
 from monai.bundle import ConfigWorkflow, load, verify_net_in_out
 
@@ -139,10 +141,51 @@ def test_a_class_name_that_monai_would_evaluate_is_refused(small, tmp_path):
 
 def test_a_folder_without_scans_is_an_error(small, tmp_path):
     exported(small, Conventions(clipped("0", "9"), None, 0, ""), tmp_path)
-    found = workflow(tmp_path / "bundle", dataset_dir=str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    found = workflow(tmp_path / "bundle", dataset_dir=str(tmp_path / "empty"))
     with pytest.raises(RuntimeError) as problem:
         found.run()
-    causes = [problem.value]
-    while causes[-1].__cause__:
-        causes.append(causes[-1].__cause__)
-    assert "holds no NIfTI file" in str(causes[-1])
+    assert str(tmp_path / "empty") in str(cause(problem.value))
+
+
+def cause(problem):
+    while problem.__cause__:
+        problem = problem.__cause__
+    return problem
+
+
+def masks_of_predict(model, used, scans, folder):
+    """What `predict` writes, by name, and the sentences on what it could not."""
+    segmenter = Segmenter(model, used, torch.device("cpu"), "float32")
+    done = list(predict(segmenter, scans_at(scans), folder))
+    return {p.name: folder / f"{p.name}_mask.nii.gz" for p in done if not p.error}, [p.error for p in done if p.error]
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "masam"}, {"normalisation": "window"}], ids=str)
+def test_scans_of_few_slices_and_of_no_use_come_out_as_of_predict(small, tmp_path, settings):
+    """Of one slice, along each axis of the file; and scans that cannot be read, before, between and after."""
+    used = Conventions(clipped("1%", "99%"), None, 0, "")
+    model = exported(replace(small, **settings), used, tmp_path)
+    scans, rng = tmp_path / "scans", np.random.default_rng(3)
+    scans.mkdir()
+    for k, affine in enumerate((np.diag([1.0, 1, 3, 1]), PERMUTED, OBLIQUE)):
+        along = int(np.argmax(np.abs(affine[2, :3])))
+        for slices in (1, 2):
+            shape = np.insert([31, 26], along, slices)
+            nib.Nifti1Image(rng.integers(0, 900, shape, np.int16), affine).to_filename(scans / f"b{k}_{slices}.nii.gz")
+    nib.Nifti1Image(np.full((9, 8, 7), 5, np.int16), np.eye(4)).to_filename(scans / "a_constant.nii.gz")
+    (scans / "b0_3_truncated.nii.gz").write_bytes((scans / "b0_2.nii.gz").read_bytes()[:-50])
+    (scans / "z_none.nii").write_bytes(b"")
+    wanted, errors = masks_of_predict(model, used, scans, tmp_path / "ours")
+    assert (len(wanted), len(errors)) == (6, 3)
+    run = workflow(tmp_path / "bundle", dataset_dir=str(scans), output_dir=str(tmp_path / "masks"))
+    with pytest.raises(RuntimeError) as problem:
+        run.run()
+    told = str(cause(problem.value))
+    assert told.startswith("3 of 9 scans have no mask. ")
+    assert all(error in told for error in errors)
+    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == [f"{name}_mask.nii.gz" for name in wanted]
+    for name, ours in wanted.items():
+        theirs = nib.load(tmp_path / "masks" / f"{name}_mask.nii.gz")
+        np.testing.assert_array_equal(np.asarray(theirs.dataobj), np.asarray(nib.load(ours).dataobj))
+        np.testing.assert_array_equal(theirs.affine, nib.load(ours).affine)

@@ -21,8 +21,9 @@ def update(experiment, site: str, slices: int) -> FLModel:
 
 
 def begun(experiment, **conduct) -> LowRankAggregator:
+    """Of drawn updates, which are larger than what training changes."""
     aggregator = LowRankAggregator()
-    aggregator.begin(experiment, Conduct(**conduct))
+    aggregator.begin(experiment, Conduct(**{"largest_norm": None, **conduct}))
     return aggregator
 
 
@@ -148,7 +149,7 @@ def test_a_site_that_stands_out_is_refused_and_does_not_count(small, six):
                 spoilt.params[name] = 100 * six[1].params[name]
         merged = aggregate(small, [six[0], spoilt, *six[2:]])
         assert merged.meta["refused"].keys() == {"B"}
-        assert "expected at most 10 times the median" in merged.meta["refused"]["B"]
+        assert "expected at most 10 times the median (norm_limit)" in merged.meta["refused"]["B"]
         assert all(torch.equal(merged.params[name], without.params[name]) for name in without.params)
     anyone = aggregate(small, [six[0], spoilt, *six[2:]], norm_limit=None)
     assert anyone.meta["refused"] == {}
@@ -162,11 +163,43 @@ def test_a_site_may_not_grow_beyond_its_registration(small):
     aggregator.accept_model(update(small, "A", 7))
 
 
+def test_one_site_has_no_more_than_its_largest_share_whatever_the_blocks(small, monkeypatch):
+    slices = {"A": 10, "B": 3, "C": 10**6, "D": 7, "E": 20}
+    updates = [update(small, site, n) for site, n in slices.items()]
+    capped = [update(small, site, 60 if site == "C" else n) for site, n in slices.items()]
+    expected = aggregate(small, capped)
+    assert aggregate(small, updates).meta["counted"] == slices | {"C": 60}
+    for block in (32, 3, 2):
+        monkeypatch.setattr(module, "BLOCK_SITES", block)
+        for order in list(permutations(range(5)))[::40]:
+            found = aggregate(small, [updates[i] for i in order])
+            assert found.meta["counted"]["C"] == 60
+            for name, change in changes(small, expected.params).items():
+                torch.testing.assert_close(changes(small, found.params)[name], change, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, 1.0])
+def test_every_share_holds_in_rounds_larger_than_a_block(small, six, monkeypatch, share):
+    whole = aggregate(small, six, largest_share=share)
+    monkeypatch.setattr(module, "BLOCK_SITES", 2)
+    parts = aggregate(small, six, largest_share=share)
+    assert parts.meta["counted"] == whole.meta["counted"]
+    for name, change in changes(small, whole.params).items():
+        torch.testing.assert_close(changes(small, parts.params)[name], change, rtol=1e-5, atol=1e-5)
+
+
+def test_a_rule_without_enough_sites_makes_nothing(small, six):
+    with pytest.raises(FlapSamError, match=r"The round has 2 sites that count: robust 'median' needs 3 sites"):
+        aggregate(replace(small, robust="median"), six[:2])
+    with pytest.raises(FlapSamError, match=r"robust 'krum' with hostile_share 0.1 withstands no site of 6"):
+        aggregate(replace(small, robust="krum", hostile_share=0.1), six)
+
+
 def test_norms_are_those_of_the_changes(small, six):
     merged = aggregate(small, six)
     for model in six:
         whole = sum(change.square().sum() for change in changes(small, model.params).values()).sqrt().item()
-        assert merged.meta["norms"][model.meta["client_name"]] == pytest.approx(whole)
+        assert merged.meta["norms"][model.meta["client_name"]].adapters == pytest.approx(whole)
 
 
 def test_of_a_round_in_which_all_are_refused_nothing_is_made(small):

@@ -19,12 +19,16 @@ from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.reporting.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
-from flap_sam.training.evaluate import CaseScore, evaluation
+from flap_sam.training.evaluate import evaluation
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.fl_model import FLModel
 
+from tests.training.cases import scored
+
 SITES = {"site-1": 1, "site-2": 3}
+THREE = {"site-1": 1, "site-2": 3, "site-3": 1}
 VALIDATION = [0.1, 0.6, 0.4]  # of the start, and after each of two rounds
 
 
@@ -34,27 +38,39 @@ Spoil = Callable[[str, str, FLModel], None]
 class Context(FLContext):
     """A context that knows its engine and its job."""
 
-    def __init__(self, engine) -> None:
+    def __init__(self, engine, deployed: bool) -> None:
         super().__init__()
+        self.set_prop(FLContextKey.SECURE_MODE, deployed)
         self.get_engine, self.get_job_id = lambda: engine, lambda: "job"
 
 
 class Federation:
-    """Sites that answer every task at once; `spoil` may change an answer, or take it away by dropping its meta."""
+    """Sites that answer every task at once, in the order of `sites`, which holds their slices.
+
+    `spoil` may change an answer, or take it away by dropping its meta. Payloads of constants are far from what training
+    changes: no limit holds them.
+    """
 
     def __init__(
-        self, experiment: Experiment, folder, spoil: Callable[[str, str, FLModel], None] | None = None, **conduct
+        self,
+        experiment: Experiment,
+        folder,
+        spoil: Callable[[str, str, FLModel], None] | None = None,
+        sites: dict[str, int] = SITES,
+        deployed: bool = False,
+        **conduct,
     ):
         self.experiment, self.spoil, self.panics, self.asked, self.events = experiment, spoil, [], [], []
-        self.controller = FlapSamController(asdict(experiment), conduct)
+        self.sites = sites
+        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **conduct})
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
-            get_clients=lambda: [SimpleNamespace(name=site) for site in SITES],
+            get_clients=lambda: [SimpleNamespace(name=site) for site in sites],
             get_component=lambda _: LowRankAggregator(),
             get_workspace=lambda: workspace,
         )
         self.controller.engine = engine
-        self.controller.fl_ctx = Context(engine)
+        self.controller.fl_ctx = Context(engine, deployed)
         self.controller.abort_signal = SimpleNamespace(triggered=False)
         self.controller.panic = self._panic
         self.controller.send_model = self._send
@@ -78,7 +94,7 @@ class Federation:
         self.asked.append((task_name, data.current_round, targets))
         self.standing = 1
         answers = 0
-        for site in targets:
+        for site in sorted(targets, key=list(self.sites).index):
             answer = self._answer(site, task_name, data)
             if self.spoil:
                 self.spoil(site, task_name, answer)
@@ -95,8 +111,8 @@ class Federation:
             report = TrainReport(
                 experiment=self.experiment.to_json(),
                 start_digest="start",
-                slices=SITES[site],
-                loss=1.0 * SITES[site],
+                slices=self.sites[site],
+                loss=1.0 * self.sites[site],
                 steps=1,
                 seconds=0.5,
                 validation=dice,
@@ -104,11 +120,11 @@ class Federation:
                 weights="checkpoint",
                 labels="names",
             )
-            value = float(10 * round_number + SITES[site])
+            value = float(10 * round_number + self.sites[site])
             params = {n: torch.full(shape, value) for n, shape in payload.sent(self.experiment).items()}
         else:
-            case = CaseScore("v", (dice[0], None))
-            report = evaluation([case], [CaseScore("a", (0.5, None)), CaseScore("b", (0.5, None))], 2)
+            case = scored("v", (dice[0], None))
+            report = evaluation([case], [scored("a", (0.5, None)), scored("b", (0.5, None))], 2)
             params = {}
         return FLModel(params=params, current_round=round_number, meta={REPORT: to_meta(report), "client_name": site})
 
@@ -136,6 +152,7 @@ def test_a_whole_run(plain, tmp_path):
     table = json.loads((results / TEST_DICE).read_text())
     assert table["best_round"] == 1
     assert table["payloads"].keys() == {FINAL, BEST}
+    assert table["departures"] == {}
     assert [r["refused"] for r in rounds] == [{}, {}]
     assert {site["norm"] for r in rounds for site in r["sites"].values()} == {None}, "no adapters, no B A"
     record = run_record.read(results)
@@ -145,23 +162,31 @@ def test_a_whole_run(plain, tmp_path):
         False,
         "checkpoint",
     )
-    assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [(0, list(SITES), asdict(Conduct()))]
+    assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [
+        (0, list(SITES), asdict(Conduct(largest_norm=None)))
+    ]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
+
+
+def test_the_test_dice_say_where_it_is_not_the_exported_payloads(plain, tmp_path):
+    Federation(replace(plain, payload_dtype="bfloat16"), tmp_path)
+    told = json.loads((tmp_path / "results" / TEST_DICE).read_text())["departures"]
+    assert told == dict.fromkeys(SITES, "scored the payload as it travels, rounded for bfloat16")
 
 
 @pytest.mark.parametrize("weights", get_args(Origin))
 def test_the_console_tells_a_start_that_is_not_sams(plain, tmp_path, monkeypatch, weights):
     said = []
     monkeypatch.setattr("flap_sam.federation.controller.say", said.append)
-    Federation(plain, tmp_path, reporting("weights", weights, only_site="site-1"))
+    Federation(plain, tmp_path, reporting("weights", weights, *SITES))
     assert [line for line in said if line in NOTICES.values()] == [NOTICES[o] for o in NOTICES if o == weights]
     assert run_record.read(tmp_path / "results").weights == weights
 
 
-def reporting(entry: str, value: object, only_site: str = "site-2"):
+def reporting(entry: str, value: object, *sites: str):
     def spoil(site: str, task_name: str, answer: FLModel) -> None:
-        if site == only_site and task_name == TASK_TRAIN:
+        if site in (sites or ["site-2"]) and task_name == TASK_TRAIN:
             answer.meta[REPORT] = {**answer.meta[REPORT], entry: value}
 
     return spoil
@@ -183,11 +208,11 @@ def forged(site: str, _task_name: str, answer: FLModel) -> None:
 
 
 FAULTS = [
-    (reporting("start_digest", "other"), "it started from other weights than site-1, the first to answer"),
+    (reporting("start_digest", "other"), "it started from other weights than most sites"),
     (reporting("labels", "other"), "its classes have other names or another order"),
     (reporting("weights", "mine"), "The report is refused: weights is mine; expected one of checkpoint, box, random"),
     (reporting("demo", True), "some sites work on their own data and some on the demo"),
-    (reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()), "it runs vit_b at 224"),
+    (reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()), "it runs another experiment"),
     (reporting("experiment", "[" * 1999), "The experiment is not JSON"),
     (reporting("slices", 10**400), "The report is refused: slices"),
     (reporting("slices", 0), "site-2 reports 0 training slices"),
@@ -198,7 +223,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
 def test_where_every_site_is_needed_a_fault_ends_the_run_by_the_sites_name(plain, tmp_path, spoil, sentence):
-    federation = Federation(plain, tmp_path, spoil)
+    federation = Federation(plain, tmp_path, spoil, THREE)
     assert len(federation.panics) == 1
     assert f"site-2: {sentence}" in federation.panics[0]
     assert "\n" not in federation.panics[0]
@@ -207,30 +232,30 @@ def test_where_every_site_is_needed_a_fault_ends_the_run_by_the_sites_name(plain
 
 @pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
 def test_where_one_site_is_enough_the_round_goes_on_without_it(plain, tmp_path, spoil, sentence):
-    federation = Federation(plain, tmp_path, spoil, min_sites=1)
+    federation = Federation(plain, tmp_path, spoil, THREE, min_sites=1)
     assert federation.panics == []
     for record in federation.rounds(tmp_path):
-        assert list(record["sites"]) == ["site-1"]
+        assert list(record["sites"]) == ["site-1", "site-3"]
         assert sentence in record["refused"]["site-2"]
     final = payload.read(tmp_path / "results" / PAYLOAD_FILES[FINAL]).tensors
-    assert {t.unique().item() for t in final.values()} == {11.0}, "site-1's alone"
+    assert {t.unique().item() for t in final.values()} == {11.0}, "of the others alone"
 
 
 def test_the_first_site_cannot_run_another_experiment(plain, tmp_path):
-    federation = Federation(plain, tmp_path, reporting("experiment", Experiment().to_json(), "site-1"))
+    federation = Federation(plain, tmp_path, reporting("experiment", Experiment().to_json(), "site-1"), THREE)
     assert "site-1: it runs another experiment than the job's" in federation.panics[0]
 
 
 @pytest.mark.parametrize("conduct", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
 def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, conduct):
-    federation = Federation(plain, tmp_path, silent, min_sites=1, **conduct)
+    federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **conduct)
     assert federation.panics == []
     assert [record["missing"] for record in federation.rounds(tmp_path)] == [["site-2"]] * 2
 
 
 def test_a_silent_site_that_is_needed_ends_the_run(plain, tmp_path):
-    federation = Federation(plain, tmp_path, silent, round_timeout=0.3)
-    assert "2 sites are needed, 1 count; site-2: no usable answer in time" in federation.panics[0]
+    federation = Federation(plain, tmp_path, silent, THREE, round_timeout=0.3)
+    assert "3 sites are needed, 2 count; site-2: no usable answer in time" in federation.panics[0]
 
 
 def test_fewer_sites_than_the_operator_meant_do_not_start(plain, tmp_path):
@@ -295,3 +320,90 @@ def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
     other = replace(plain, seed=99)
     assert "No run of this experiment" in Federation(other, tmp_path, resume="latest").panics[0]
     assert "of another experiment than this job" in Federation(other, tmp_path, resume=run).panics[0]
+
+
+ODD = [("start_digest", "other"), ("labels", "other"), ("demo", True), ("experiment", "[" * 1999), ("weights", "mine")]
+
+
+@pytest.mark.parametrize(("entry", "value"), ODD)
+def test_an_odd_site_that_answers_first_is_refused_and_the_others_go_on(plain, tmp_path, entry, value):
+    sites = {"odd": 1, "site-1": 1, "site-2": 3}
+    federation = Federation(plain, tmp_path, reporting(entry, value, "odd"), sites, min_sites=1)
+    assert federation.panics == []
+    for record in federation.rounds(tmp_path):
+        assert list(record["sites"]) == ["site-1", "site-2"]
+        assert list(record["refused"]) == ["odd"]
+    final = payload.read(tmp_path / "results" / PAYLOAD_FILES[FINAL]).tensors
+    assert {t.unique().item() for t in final.values()} == {12.5}, "(1 * 11 + 3 * 13) / 4"
+
+
+def test_a_forged_payload_that_comes_first_is_held_unread_and_then_refused(plain, tmp_path):
+    federation = Federation(plain, tmp_path, forged, {"site-2": 1, "site-1": 1, "site-3": 1}, min_sites=1)
+    assert federation.panics == []
+    assert all(list(record["sites"]) == ["site-1", "site-3"] for record in federation.rounds(tmp_path))
+
+
+@pytest.mark.parametrize("sites", [{"site-1": 1, "site-2": 10**6}, {f"site-{k}": 1 for k in (1, 2, 3, 4)}])
+def test_where_no_more_than_half_agree_the_run_stops_and_names_the_groups(plain, tmp_path, sites):
+    odd = ["site-2", "site-4"]
+    federation = Federation(plain, tmp_path, reporting("start_digest", "other", *odd), sites, min_sites=1)
+    groups = [", ".join(s for s in sites if (s in odd) == other) for other in (False, True)]
+    assert len(federation.panics) == 1
+    assert f"{groups[0]} (vit_tiny at 32 px, weights start, classes names, own data)" in federation.panics[0]
+    assert f"{groups[1]} (vit_tiny at 32 px, weights other, " in federation.panics[0]
+    assert not (tmp_path / "results" / ROUND_LOG).exists()
+
+
+def test_silence_is_no_agreement(plain, tmp_path):
+    """Of two sites one alone would decide whom the other is measured by."""
+    federation = Federation(plain, tmp_path, silent, min_sites=1, round_timeout=0.3)
+    assert "more than half of the first round's 2 sites" in federation.panics[0]
+    assert "site-2 (no usable answer)" in federation.panics[0]
+
+
+def test_a_site_with_most_of_the_slices_counts_for_its_largest_share(plain, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("flap_sam.federation.controller.say", said.append)
+    sites = {"site-1": 1, "site-2": 3, "site-3": 10**6}
+    federation = Federation(plain, tmp_path, None, sites, largest_share=0.5, norm_limit=None)
+    assert federation.panics == []
+    for record in federation.rounds(tmp_path):
+        assert {s: r["counted_slices"] for s, r in record["sites"].items()} == {"site-1": 1, "site-2": 3, "site-3": 4}
+        assert record["sites"]["site-3"]["slices"] == 10**6
+    assert said.count("site-3 counts for 4 of its 1000000 slices: one site's share is at most 0.5") == 2
+
+
+def test_a_change_beyond_the_agreed_norm_does_not_count(plain, tmp_path):
+    """Two sites are enough: no median is needed."""
+
+    def huge(site: str, _task_name: str, answer: FLModel) -> None:
+        if site == "site-2" and answer.current_round == 1:
+            answer.params = {name: 1e5 * tensor for name, tensor in answer.params.items()}
+
+    federation = Federation(plain, tmp_path, huge, min_sites=1, largest_norm=1e5)
+    assert federation.panics == []
+    first, second = federation.rounds(tmp_path)
+    assert (list(first["sites"]), list(second["sites"])) == (["site-1", "site-2"], ["site-1"])
+    assert "expected at most 100000 (largest_norm)" in second["refused"]["site-2"]
+    assert all(0 < entry["change"] < 1e5 for entry in first["sites"].values())
+
+
+def test_a_round_with_too_few_sites_for_its_rule_ends_the_run(plain, tmp_path):
+    def huge(site: str, _task_name: str, answer: FLModel) -> None:
+        if site == "site-3" and answer.current_round == 1:
+            answer.params = {name: 1e9 * tensor for name, tensor in answer.params.items()}
+
+    federation = Federation(replace(plain, robust="median"), tmp_path, huge, THREE, largest_norm=1e6)
+    assert len(federation.rounds(tmp_path)) == 1
+    assert "The round has 2 sites that count: robust 'median' needs 3 sites" in federation.panics[0]
+    assert "site-3: the norm of its change" in federation.panics[0]
+    federation = Federation(replace(plain, robust="median"), tmp_path)
+    assert "robust 'median' needs 3 sites, there are 2" in federation.panics[0]
+    assert federation.asked == []
+
+
+def test_a_deployed_federation_needs_every_sites_registration(plain, tmp_path):
+    federation = Federation(plain, tmp_path, deployed=True, largest_slices={"site-1": 1})
+    assert "largest_slices has none for site-2" in federation.panics[0]
+    assert federation.asked == []
+    assert Federation(plain, tmp_path, deployed=True, largest_slices=SITES).panics == []

@@ -78,12 +78,19 @@ def test_a_distance_may_be_large_and_a_dice_may_not():
             validation_cases=1,
             test=[0.5],
             test_spread=[None],
+            test_with=[1],
+            test_missed=[0],
+            test_false_positives=[0],
             test_cases=1,
             hausdorff=[120.5],
             surface_dice=[1.0],
         )
     )
     assert from_meta(Evaluation, whole, classes=1).hausdorff == [120.5]
+    for found in ([1.0], [-1], [True], [1, 1], [10**10], 1):
+        for entry in ("test_with", "test_missed", "test_false_positives"):
+            with pytest.raises(FlapSamError, match=f"refused: {entry} is .*expected 1 whole numbers or null"):
+                from_meta(Evaluation, {**whole, entry: found}, classes=1)
     for entry in ("surface_dice", "test_spread"):
         with pytest.raises(FlapSamError, match=f"refused: {entry} is"):
             from_meta(Evaluation, {**whole, entry: [1.5]}, classes=1)

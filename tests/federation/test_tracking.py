@@ -11,6 +11,8 @@ SITE = SiteRecord(
     validation=[0.25, 0.75],
     demo=False,
     norm=2.0,
+    change=0.5,
+    counted_slices=3,
     bytes_down=5,
     bytes_up=2_000_000,
 )

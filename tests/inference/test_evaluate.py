@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -47,7 +45,18 @@ def test_maps_meet_by_name_and_distances_are_in_millimetres(folders):
 def test_the_table_ends_with_mean_and_spread(folders):
     text = evaluation_table(list(evaluate_masks(*folders, 2, 1.0)), ["organ", "lesion"], 1.0)
     assert "0.900 ± 0.141" in text
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("│ ")][:2] == ["a", "b"]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│ ")]
+    assert [row[:3] for row in rows[:4]] == [
+        ["a", "organ", "segmented"],
+        ["a", "lesion", "absent"],
+        ["b", "organ", "segmented"],
+        ["b", "lesion", "absent"],
+    ]
+    assert [row[6] for row in rows[:2]] == ["0.10", "0.00"], "100 voxels of 1 mm3"
+    assert [(row[0], row[1], row[-3], row[-2]) for row in rows[4:]] == [
+        ("organ", "2", "0 of 2", "0 of 0"),
+        ("lesion", "0", "0 of 0", "0 of 2"),
+    ]
 
 
 def test_a_missing_map_is_named(folders):
@@ -56,6 +65,35 @@ def test_a_missing_map_is_named(folders):
         list(evaluate_masks(*folders, 2, 1.0))
     with pytest.raises(FlapSamError, match=r"holds no label map \(\.nii"):
         list(evaluate_masks(folders[0].parent, folders[1], 2, 1.0))
+
+
+def test_maps_without_truth_are_named_and_the_exit_status_says_so(folders, tmp_path, monkeypatch, capsys):
+    for name in ("c_mask.nii.gz", "d.nii.gz"):
+        save(folders[0] / name, box(0), AXES)
+    words = ["--predicted", str(folders[0]), "--truth", str(folders[1]), "--classes", "1", "--csv", str(tmp_path / "s")]
+    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
+    assert code == 1
+    assert "2 label maps not scored" in out
+    assert str(folders[0] / "c_mask.nii.gz") in out
+    assert str(folders[0] / "d.nii.gz") in out
+    assert len((tmp_path / "s").read_text().splitlines()) == 3, "what has a truth is scored"
+
+
+def test_missed_and_false_positive_and_absent_are_told_apart(tmp_path):
+    full, none = box(0), box(0) * 0
+    for name, true, found in (("a", full, full), ("b", full, none), ("c", none, full), ("d", none, none)):
+        save(tmp_path / "truth" / f"{name}.nii.gz", true, AXES)
+        save(tmp_path / "predicted" / f"{name}.nii.gz", found, AXES)
+    scores = list(evaluate_masks(tmp_path / "predicted", tmp_path / "truth", 1, 1.0))
+    assert [s.overlaps[0].outcome for s in scores] == ["segmented", "missed", "false positive", "absent"]
+    assert scores[2].false_positive_ml == (pytest.approx(5 * 5 * 4 / 1000),)
+    diagonal = np.linalg.norm((12 * 0.5, 10 * 2, 9))
+    assert scores[1].hausdorff == (pytest.approx(diagonal),)
+    text = evaluation_table(scores, ["organ"], 1.0)
+    (means,) = [line for line in text.splitlines() if line.startswith("│ organ") and "±" in line]
+    assert [cell.strip() for cell in means.split("│")[1:3]] == ["organ", "2"]
+    assert f"{diagonal / 2:.1f} ±" in means
+    assert "1 of 2" in means
 
 
 def test_two_maps_of_one_case_are_refused(folders):
@@ -86,7 +124,7 @@ def test_a_payload_is_scored_as_its_sites_score_it(small, store):
 
 def renamed(store, site, *classes):
     manifest = SiteStore.open(store, site).manifest
-    write_manifest(store, replace(manifest, classes=classes))
+    write_manifest(store, manifest.model_copy(update={"classes": classes}))
 
 
 def test_a_store_of_other_classes_is_refused(store):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from flap_sam.lowrank.factors import Factors
@@ -7,6 +9,7 @@ from flap_sam.lowrank.robust import (
     hostile_sites,
     krum,
     median,
+    shortcoming,
     squared_distances,
     trimmed_mean,
 )
@@ -30,11 +33,42 @@ def test_scalar_products_and_distances_are_those_of_the_dense_changes():
     )
 
 
-@pytest.mark.parametrize(
-    ("share", "sites", "expected"), [(0.2, 5, 1), (0.2, 4, 0), (0.34, 3, 1), (0.49, 2, 0), (0.3, 10, 3), (0.4, 1, 0)]
-)
-def test_the_hostile_are_whole_sites_and_never_half(share, sites, expected):
-    assert hostile_sites(share, sites) == expected
+@given(st.integers(0, 49), st.integers(1, 200))
+def test_the_hostile_are_whole_sites_and_never_half(percent, sites):
+    found = hostile_sites(percent / 100, sites)
+    assert found == percent * sites // 100
+    assert 2 * found < sites
+
+
+FEWEST = {("median", 0.2): 3, ("clip", 0.2): 3, ("trimmed-mean", 0.34): 3, ("trimmed-mean", 0.2): 5, ("krum", 0.2): 5}
+
+
+@pytest.mark.parametrize(("rule", "share"), FEWEST)
+def test_below_the_number_of_sites_at_which_it_means_anything_a_rule_is_refused(rule, share):
+    fewest = FEWEST[rule, share]
+    for sites in range(1, fewest):
+        assert f"robust '{rule}'" in shortcoming(rule, share, sites)
+    assert [shortcoming(rule, share, sites) for sites in range(fewest, 12)] == [None] * (12 - fewest)
+
+
+@given(st.sampled_from(["trimmed-mean", "krum"]), st.integers(0, 49), st.integers(1, 60))
+def test_a_rule_that_passes_withstands_the_sites_that_it_says(rule, percent, sites):
+    f = percent * sites // 100
+    good = f >= 1 and (sites >= 2 * f + 3 if rule == "krum" else sites > 2 * f)
+    reason = shortcoming(rule, percent / 100, sites)
+    assert (reason is None) == good
+    if f < 1:
+        assert f"hostile_share {percent / 100:g} withstands no site of {sites}" in reason
+
+
+@given(st.integers(1, 60))
+def test_the_share_that_is_named_protects_at_least_one_site(sites):
+    named = float(re.search("raise hostile_share to ([0-9.]+)", shortcoming("krum", 0.0, sites))[1])
+    assert hostile_sites(named, sites) >= 1
+
+
+def test_no_rule_needs_nothing():
+    assert shortcoming("none", 0.0, 1) is None
 
 
 def test_clipping_shortens_whoever_is_longer_than_the_median():
@@ -50,10 +84,11 @@ def test_krum_never_takes_the_one_that_stands_apart(bad, factor):
     assert krum(torch.cdist(stacked, stacked).square(), 1) != bad
 
 
-def test_krum_of_equals_and_of_few():
+def test_krum_of_equals_takes_the_first_and_of_few_none():
     assert krum(torch.zeros(5, 5), 1) == 0
-    assert krum(torch.zeros(1, 1), 0) == 0
-    assert krum(torch.tensor([[0.0, 9, 9], [9, 0, 1], [9, 1, 0]]), 1) == 1
+    assert krum(torch.tensor([[0.0, 9, 9], [9, 0, 1], [9, 1, 0]]), 0) == 1
+    with pytest.raises(ValueError, match="at least 5 are needed"):
+        krum(torch.zeros(4, 4), 1)
 
 
 @given(st.permutations(range(5)))

@@ -1,10 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import torch
 from flap_sam.data.manifest import read_manifest
 from flap_sam.data.pool import PooledStore
-from flap_sam.data.store import MANIFEST, SiteStore, write_case, write_manifest
+from flap_sam.data.store import ARRAYS, MANIFEST, SiteStore, write_case, write_manifest
 from flap_sam.pretraining.organs import organs
 
 SIDE = 64
@@ -16,11 +14,11 @@ def drawn_over(folder, draw) -> SiteStore:
     old = next(case for case in manifest.cases if case.split == "test")
     label = np.zeros((old.shape[0], SIDE, SIDE), np.uint8)
     draw(label)
-    case = replace(old, shape=label.shape)
+    draft = old.model_copy(update={"shape": label.shape})
     image = np.broadcast_to(np.arange(len(label), dtype=np.uint16)[:, None, None] * 1000, label.shape)
-    case = write_case(folder / "A", case, image, label, manifest.intensity)
+    case = write_case(folder / "A" / ARRAYS, draft, image, label, manifest.recipe)
     cases = tuple(case if other == old else other for other in manifest.cases)
-    write_manifest(folder, replace(manifest, cases=cases))
+    write_manifest(folder, manifest.model_copy(update={"cases": cases}))
     return SiteStore.open(folder, "A")
 
 

@@ -33,6 +33,8 @@ def record_of(number: int, sites: Sequence[str], layers: Sequence[str] = LAYERS)
             validation=[min(1.0, 0.1 * number + k / 100), None],
             demo=False,
             norm=2.0 + k if layers else None,
+            change=0.5 + k,
+            counted_slices=10 + k,
             bytes_down=1000 if number else 10,
             bytes_up=1_250_000,
         )
@@ -61,6 +63,9 @@ def evaluation_of(value: float, classes: int = 2) -> Evaluation:
         validation_cases=2,
         test=[value, *[None] * (classes - 1)],
         test_spread=[0.125, *[None] * (classes - 1)],
+        test_with=[3, *[0] * (classes - 1)],
+        test_missed=[1, *[0] * (classes - 1)],
+        test_false_positives=[0, *[2] * (classes - 1)],
         test_cases=4,
         hausdorff=[None] * classes,
         surface_dice=[None] * classes,
@@ -103,7 +108,7 @@ def made_run(
     record.write(folder)
     if finished:
         reports = {site: evaluation_of(0.5 + k / 100, experiment.classes) for k, site in enumerate(sites)}
-        write_test_dice(folder, {FINAL: reports, BEST: reports}, best_round=rounds)
+        write_test_dice(folder, {FINAL: reports, BEST: reports}, rounds, {})
     if pictures:
         for site in sites:
             draw_pictures(work / site, site, rounds)

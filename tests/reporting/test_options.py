@@ -1,11 +1,10 @@
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting.options import GROUPS, markdown, meanings
+from flap_sam.reporting.options import GROUPS, markdown, meanings, settings_of
 from flap_sam.site import ENVIRONMENT
 
 PAGE = Path(__file__).parents[2] / "docs/options.md"
@@ -17,18 +16,19 @@ def test_the_page_is_what_the_code_gives():
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.kind.__name__)
 def test_every_setting_has_a_meaning_and_no_meaning_lacks_its_setting(group):
-    names = [entry.name for entry in fields(group.kind)]
+    names = [setting.name for setting in settings_of(group.kind)]
     assert meanings(group.kind).keys() == set(names)
     assert all(meanings(group.kind).values())
     assert group.expected.keys() <= set(names)
 
 
-def test_a_row_holds_what_the_dataclass_says():
+def test_a_row_holds_what_the_class_says():
     rows = {line.split("`")[1]: line for line in markdown().splitlines() if line.startswith("| `")}
     cells = [cell.strip() for cell in rows["rank"].split("|")[1:-1]]
     assert cells == ["`rank`", "whole number", "`32`", "1 to 1024", "rank of the adapters."]
     assert '| text | `"svd"` | svd, factor-average, freeze-a, residual |' in rows["strategy"]
     assert "| number, or null | `null` |" in rows["wait_after_min"]
+    assert '| text | `"float32"` | float32, tf32, bfloat16, auto |' in rows["precision"]
     assert all(f"`{name}`, `{variable}`" in rows[name] for name, variable in ENVIRONMENT.items())
 
 

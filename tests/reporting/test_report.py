@@ -83,8 +83,9 @@ def test_the_page_needs_nothing_else_and_its_ids_are_its_own(tmp_path):
 
 def test_the_figures_of_the_run_are_there(tmp_path):
     found = page(tmp_path)
-    assert found.table("site", "cases")[1][:5] == ["site-2", "4", "0.510 ± 0.125", "-", "0.510"]
-    assert found.table("site", "cases")[-1][:3] == ["mean of sites", "", "0.510 ± 0.010"]
+    assert found.table("site", "cases")[1][:5] == ["site-2", "4", "0.510 ± 0.125 n=3", "-", "0.510"]
+    assert found.table("site", "cases")[-1][:3] == ["mean of sites", "", "0.510 ± 0.010 n=3"]
+    assert found.table("site", "missed")[0] == ["site-1", "1 of 3", "0 of 1", "0 of 0", "2 of 4"]
     assert found.table("site", "slices", "counted")[0] == ["site-1", "10", "3", "0", "0", "0"]
     assert found.table("site", "up a round")[-1] == ["all sites", "", "", "11.25", "0.01", "11.26"]
     assert ["encoder 0 q", "90.000", "90.000", "0.3"] in found.table("layer")
@@ -355,7 +356,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
         (TEST_DICE, ("payloads", "final", "site-2", "test", 0), math.nan, "final.site-2.test[0] is nan, expected a"),
         (TEST_DICE, ("payloads", "final", "site-2", "test_spread", 0), -0.5, "it holds -0.5, expected no number below"),
         (TEST_DICE, ("payloads", "final", "site-2", "test"), [0.5], "lists by class have the lengths [1, 2]"),
-        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), None, "final.site-2.test_cases is None, expected a"),
+        (TEST_DICE, ("payloads", "final", "site-2", "test_cases"), 1.5, "final.site-2.test_cases is 1.5, expected a"),
     ],
 )
 def test_a_value_of_another_type_is_named(tmp_path, name, path, value, sentence):

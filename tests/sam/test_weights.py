@@ -38,3 +38,9 @@ def test_a_backbone_that_the_box_lacks_is_refused(backbone):
     ) as told:
         weights_for(backbone, None)
     assert told.value.reason == Reason.CHECKPOINT
+
+
+@pytest.mark.parametrize("pin", [None, "ab" * 32])
+def test_a_sites_pin_goes_with_the_file_and_the_box_s_file_is_always_pinned(pin):
+    assert weights_for("auto", ELSEWHERE, pin).pin == weights_for("auto", RANDOM, pin).pin == pin
+    assert weights_for("auto", None, pin).pin == (pin or pretrained.SHA256)

@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from flap_sam.data.prepare import SOURCES, prepare
+from flap_sam.data.prepare import open_source, prepare
+from flap_sam.errors import FlapSamError, Reason
 
 REVISION = 2
+DRAWN = ("phantom",)
 
 
 def cache_folder() -> Path:
@@ -17,8 +19,14 @@ def cache_folder() -> Path:
 
 
 def demo_sites(source: str) -> list[str]:
-    """The sites of a procedural source."""
-    return SOURCES[source](cache_folder() / source / "volumes").sites()
+    """The sites of a procedural source.
+
+    Raises:
+        FlapSamError: the job names another; its name becomes a folder here.
+    """
+    if source not in DRAWN:
+        raise FlapSamError(f"The job's demo is {source!r}; expected {', '.join(DRAWN)}.", Reason.NO_DATA)
+    return open_source(source, cache_folder() / source / "volumes").sites()
 
 
 def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, str]:
@@ -29,6 +37,9 @@ def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, s
 
     Returns:
         The store and the site's name in it.
+
+    Raises:
+        FlapSamError: as `demo_sites`; or there is no such site, or no room to draw it.
     """
     folder = cache_folder() / source
     name = choose(demo_sites(source))

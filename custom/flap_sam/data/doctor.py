@@ -4,36 +4,44 @@ Every file is read to its end, one volume at a time, and a broken case does not 
 looked at. The report names cases and its pictures show patients: they are for the site's own eyes.
 """
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from flap_sam.data.findings import ERROR, WARNING, Finding, Report, Scan, SiteRecord, WholeCase
-from flap_sam.data.geometry import read_pair, read_volume
+from flap_sam.data.geometry import by_rows, read_pair, read_volume
+from flap_sam.data.intensity import CODE_MAXIMUM, SiteIntensity
 from flap_sam.data.manifest import Case, read_manifest
 from flap_sam.data.prepare import chosen_sites, open_source
 from flap_sam.data.sources.source import MissingFilesError, Source, SourceCase
-from flap_sam.data.store import MANIFEST, SiteStore, array_path
+from flap_sam.data.stale import stale
+from flap_sam.data.store import MANIFEST, SiteStore
+from flap_sam.data.twins import patients, relation
+from flap_sam.data.unlike import apart_from_zero, odd_intensities, odd_orientation, odd_spacing
 from flap_sam.errors import FlapSamError
 from flap_sam.files import sha256
 
 
-def examine_store(store: Path) -> Report:
+def examine_store(store: Path, source: Path | None = None, layout: str | None = None) -> Report:
     """Examine every site of a prepared store, also against the checksums in its manifests.
 
+    Args:
+        source: the volumes that it was prepared from, to be compared with it.
+        layout: of the source; that of every site's preparation if left out.
+
     Raises:
-        FlapSamError: the folder is no store.
+        FlapSamError: the folder is no store, or the source is no folder.
     """
     names = sorted({path.parent.name for pattern in (f"*/{MANIFEST}", "*/arrays") for path in store.glob(pattern)})
     if not names:
         raise FlapSamError(f"{store} holds no prepared site; make it with `flap-sam prepare` or correct the path.")
-    return _report(store, [_examine_prepared(store, name) for name in names])
+    if source and not source.is_dir():
+        raise FlapSamError(f"{source} does not exist, expected the folder of the volumes; correct the path.")
+    return _report(store, [_examine_prepared(store, name, source, layout) for name in names])
 
 
 def examine_source(layout: str, folder: Path, sites: list[str] | None = None) -> Report:
@@ -52,7 +60,7 @@ def examine_source(layout: str, folder: Path, sites: list[str] | None = None) ->
     return _report(folder, [_examine_raw(source, site) for site in chosen_sites(source, folder, sites or None)])
 
 
-def _examine_prepared(store: Path, site: str) -> SiteRecord:
+def _examine_prepared(store: Path, site: str, source: Path | None, layout: str | None) -> SiteRecord:
     record, folder = SiteRecord(site), store / site
     if not (folder / MANIFEST).is_file():
         record.note(ERROR, None, f"{folder} has no {MANIFEST}: its preparation did not finish; prepare the site again.")
@@ -63,32 +71,35 @@ def _examine_prepared(store: Path, site: str) -> SiteRecord:
         record.note(ERROR, None, str(problem))
         return record
     record.classes = opened.manifest.classes
+    record.absolute = isinstance(opened.manifest.intensity, SiteIntensity)
     record.expected = Counter(case.split for case in opened.manifest.cases)
     for case in _tracked(opened.manifest.cases, site):
         _examine_arrays(record, opened, case)
     _try_to_open(record, store)
+    if source:
+        for case, sentence in stale(opened.manifest, source, store, layout):
+            record.note(ERROR, case, sentence)
     return record
 
 
 def _examine_arrays(record: SiteRecord, opened: SiteStore, case: Case) -> None:
-    arrays, hashes = {}, {}
+    arrays = {}
     for kind, read, written in (
         ("image", opened.image, case.image_sha256),
         ("label", opened.label, case.label_sha256),
     ):
-        path = array_path(opened.folder, case.id, kind)
         try:
             arrays[kind] = read(case)
         except FlapSamError as problem:
             record.note(ERROR, case.id, str(problem))
             continue
-        hashes[kind] = sha256(path)
-        if hashes[kind] != written:
+        path = opened.path(case, kind)
+        if (found := sha256(path)) != written:
             record.note(
                 ERROR,
                 case.id,
-                f"{path} has the SHA-256 {hashes[kind]}, but the manifest says {written}: it was changed after "
-                "its preparation; prepare the site again.",
+                f"{path} has the SHA-256 {found}, but the manifest says {written}: it was changed after its "
+                "preparation; remove it and prepare the site again.",
             )
     if len(arrays) == 2:
         record.add(
@@ -98,10 +109,12 @@ def _examine_arrays(record: SiteRecord, opened: SiteStore, case: Case) -> None:
                 image=arrays["image"],
                 label=arrays["label"],
                 spacing=case.spacing,
+                affine=case.affine,
                 lowest=case.minimum,
                 highest=case.maximum,
-                image_hash=hashes["image"],
-                label_hash=hashes["label"],
+                slope=(case.maximum - case.minimum) / CODE_MAXIMUM,
+                intercept=case.minimum,
+                notes=case.notes,
             )
         )
 
@@ -143,13 +156,13 @@ def _examine_volumes(record: SiteRecord, source: Source, case: SourceCase) -> No
         Scan(
             id=case.id,
             split=case.split,
-            image=volume.array,
+            image=by_rows(volume.array, volume.array.dtype, lambda row: row),
             label=label,
             spacing=volume.spacing,
+            affine=volume.affine,
             lowest=float(volume.array.min()),
             highest=float(volume.array.max()),
-            image_hash=_content_hash(volume.array),
-            label_hash=_content_hash(label),
+            notes=volume.notes,
         )
     )
 
@@ -163,21 +176,13 @@ def _file_problems(case: SourceCase) -> Iterator[str]:
             yield str(problem)
 
 
-def _content_hash(array: np.ndarray) -> str:
-    """SHA-256 over the voxels of [slices, rows, columns], row by row as `geometry.by_rows` goes, and as fast."""
-    digest = hashlib.sha256()
-    for row in range(array.shape[1]):
-        digest.update(np.ascontiguousarray(array[:, row]))
-    return digest.hexdigest()
-
-
 def _report(examined: Path, records: Sequence[SiteRecord]) -> Report:
     own = [finding for record in records for finding in record.findings]
     return Report(
         examined=str(examined),
         classes=next((record.classes for record in records if record.classes), ()),
         sites=tuple(record.summary() for record in records),
-        findings=(*own, *_other_classes(records), *_duplicates(records)),
+        findings=(*own, *_other_classes(records), *_twins(records), *_odd(records)),
         pictures=tuple(case.picture for record in records for case in record.cases),
     )
 
@@ -192,20 +197,52 @@ def _other_classes(records: Sequence[SiteRecord]) -> Iterator[Finding]:
             yield Finding(ERROR, record.site, None, sentence)
 
 
-def _duplicates(records: Sequence[SiteRecord]) -> Iterator[Finding]:
-    """Cases seen before; a warning where that only counts them twice, at one site and in one split."""
-    seen: dict[str, WholeCase] = {}
+def _twins(records: Sequence[SiteRecord]) -> Iterator[Finding]:
+    """Cases that an earlier one is, or its patient; an error where they lie at two sites or in two splits."""
+    seen: list[WholeCase] = []
     for case in (case for record in records for case in record.cases):
-        twin = next((seen[content] for content in case.contents if content in seen), None)
-        if twin:
-            apart = (case.site, case.split) != (twin.site, twin.split)
-            sentence = (
-                f"The image or the mask of this {case.split} case is also that of {twin.id}, site {twin.site}, "
-                f"{twin.split}; keep only one of them."
-            )
+        found = [(other, clause) for other in seen if (clause := relation(case.prints, other.prints))]
+        apart = [pair for pair in found if (pair[0].site, pair[0].split) != (case.site, case.split)]
+        if found:
+            twin, clause = (apart or found)[0]
+            of = f"{twin.id}, site {twin.site}, {twin.split}"
+            sentence = f"{clause.format(of)}, and this is a {case.split} case; keep them in one split, or only one."
             yield Finding(ERROR if apart else WARNING, case.site, case.id, sentence)
-        for content in case.contents:
-            seen.setdefault(content, case)
+        seen.append(case)
+    for record in records:
+        yield from _patients(record)
+
+
+def _patients(record: SiteRecord) -> Iterator[Finding]:
+    """Cases whose names tell one patient, in two splits; a name is no proof."""
+    splits = {case.id: case.split for case in record.cases}
+    first: dict[str, str] = {}
+    for case, patient in patients([*splits]).items():
+        other = first.setdefault(patient, case)
+        if splits[other] != splits[case]:
+            yield Finding(
+                WARNING,
+                record.site,
+                case,
+                f"By its name this {splits[case]} case is of the patient of {other}, which is a {splits[other]} case; "
+                "keep a patient in one split.",
+            )
+
+
+def _odd(records: Sequence[SiteRecord]) -> Iterator[Finding]:
+    """Cases unlike the rest, each at most once for its intensities, its spacing and its orientation."""
+    everyone = [case.look for record in records for case in record.cases]
+    apart = [(site, (case, sentence)) for site, case, sentence in apart_from_zero(everyone)]
+    for record in records:
+        looks = [case.look for case in record.cases]
+        shifted = [found for site, found in apart if site == record.site]
+        odd = (*shifted, *odd_intensities(looks, record.absolute))
+        for kind in (odd, odd_spacing(looks), odd_orientation(looks)):
+            told: set[str | None] = set()
+            for case, sentence in kind:
+                if case not in told:
+                    yield Finding(WARNING, record.site, case, sentence)
+                told.add(case)
 
 
 def _tracked(cases: Sequence, site: str) -> Iterable:

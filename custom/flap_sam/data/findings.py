@@ -9,7 +9,10 @@ from statistics import median
 import numpy as np
 
 from flap_sam.data.contact_sheet import Picture, picture
+from flap_sam.data.geometry import Affine
 from flap_sam.data.manifest import SPLITS
+from flap_sam.data.twins import Prints
+from flap_sam.data.unlike import Look, intensities, orientation
 
 ERROR, WARNING = "error", "warning"
 
@@ -98,8 +101,10 @@ class Scan:
     Attributes:
         image, label: [slices, rows, columns] in store orientation; labels are uint8.
         spacing: millimetres, in the same order.
+        affine: of its file's array.
         lowest, highest: intensities in the scan's unit.
-        image_hash, label_hash: equal for equal arrays.
+        slope, intercept: what makes of the image's numbers intensities in the scan's unit.
+        notes: sentences on what its reader had to guess.
     """
 
     id: str
@@ -107,31 +112,35 @@ class Scan:
     image: np.ndarray
     label: np.ndarray
     spacing: tuple[float, float, float]
+    affine: Affine
     lowest: float
     highest: float
-    image_hash: str
-    label_hash: str
+    slope: float = 1.0
+    intercept: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class WholeCase:
-    """What is kept of a scan; `contents` are the hashes of its image and, unless that is empty, of its mask."""
+    """What is kept of a scan."""
 
     site: str
     id: str
     split: str
     labels: tuple[int, ...]
-    contents: tuple[str, ...]
+    prints: Prints
+    look: Look
     figures: dict[str, float]
     picture: Picture
 
 
 @dataclass
 class SiteRecord:
-    """What is known of a site while it is examined."""
+    """What is known of a site while it is examined; `absolute` means that its intensities have a unit."""
 
     site: str
     classes: tuple[str, ...] = ()
+    absolute: bool = False
     expected: Counter[str] = field(default_factory=Counter)
     cases: list[WholeCase] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -149,11 +158,28 @@ class SiteRecord:
             self.note(WARNING, scan.id, "The mask is empty; make sure that there is nothing to draw.")
         if scan.lowest == scan.highest:
             self.note(ERROR, scan.id, f"The image has the one intensity {scan.lowest:g} everywhere; export it again.")
+        for note in scan.notes:
+            self.note(WARNING, scan.id, note)
         names = ("slices", "slice_mm", "row_mm", "column_mm", "lowest", "highest")
-        figures = dict(zip(names, (len(scan.image), *scan.spacing, scan.lowest, scan.highest), strict=True))
-        contents = (scan.image_hash, scan.label_hash) if labels else (scan.image_hash,)
-        shown = picture(self.site, scan.id, scan.split, scan.image, scan.label, scan.spacing)
-        self.cases.append(WholeCase(self.site, scan.id, scan.split, labels, contents, figures, shown))
+        self.cases.append(
+            WholeCase(
+                site=self.site,
+                id=scan.id,
+                split=scan.split,
+                labels=labels,
+                prints=Prints.of(scan.image, scan.label),
+                look=self._look(scan),
+                figures=dict(zip(names, (len(scan.image), *scan.spacing, scan.lowest, scan.highest), strict=True)),
+                picture=picture(self.site, scan.id, scan.split, scan.image, scan.label, scan.spacing),
+            )
+        )
+
+    def _look(self, scan: Scan) -> Look:
+        low, high, organ = (
+            None if found is None else scan.intercept + scan.slope * found
+            for found in intensities(scan.image, scan.label)
+        )
+        return Look(self.site, scan.id, low, high, organ, scan.spacing, orientation(scan.affine))
 
     def summary(self) -> SiteSummary:
         holding = Counter(label for case in self.cases for label in case.labels)

@@ -8,6 +8,7 @@ never from the order of the array's axes.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
@@ -22,6 +23,13 @@ FLAT = 1e-3
 Affine = tuple[tuple[float, ...], ...]
 
 
+class HasGrid(Protocol):
+    """What says on which grid an array of a file lies, as a `Volume` does and a store's `Case`."""
+
+    affine: Affine
+    original_shape: tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Volume:
     """One scan in store orientation.
@@ -32,6 +40,7 @@ class Volume:
         spacing: millimetres between voxel centres, in store axis order.
         affine: 4x4, voxel to patient millimetres of the file's own array.
         original_shape: the shape of the file's own array.
+        notes: sentences on what its reader had to guess, for whoever examines the file.
     """
 
     path: Path
@@ -39,6 +48,7 @@ class Volume:
     spacing: tuple[float, float, float]
     affine: Affine
     original_shape: tuple[int, int, int]
+    notes: tuple[str, ...] = ()
 
 
 def read_volume(path: Path) -> Volume:
@@ -105,6 +115,17 @@ def read_masks(predicted_path: Path, truth_path: Path, classes: int) -> tuple[np
     predicted, truth = read_volume(predicted_path), read_volume(truth_path)
     _check_same_grid(truth, predicted)
     return _labels(predicted, classes), _labels(truth, classes), truth
+
+
+def voxel_millilitres(affine: Affine) -> float:
+    """The volume of a voxel, in ml; of a tilted gantry less than its sides would give."""
+    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
+
+
+def diagonal(grid: HasGrid) -> float:
+    """The diagonal of a scan, in mm, as its own file has it."""
+    sides = np.linalg.norm(np.asarray(grid.affine)[:3, :3], axis=0) * grid.original_shape
+    return float(np.linalg.norm(sides))
 
 
 def by_rows(array: np.ndarray, dtype: type, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

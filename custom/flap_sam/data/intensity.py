@@ -5,35 +5,50 @@ to 0..1 undoes any scaling and shifting before it, so z-scoring a scan first wou
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from flap_sam.data.geometry import Volume, by_rows
 from flap_sam.errors import FlapSamError
+from flap_sam.strict import StrictModel
 
 CODE_MAXIMUM = 65535
 
+Percentile = Annotated[float, Field(ge=0, le=100)]
 
-@dataclass(frozen=True)
-class SiteIntensity:
+
+class SiteIntensity(StrictModel):
     """One table for all scans of a site, in the scans' own unit (CT: HU)."""
 
     low: float
     high: float
     mean: float
-    std: float
+    std: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} to be at most high {self.high:g}")
+        return self
 
     def bounds(self, image: np.ndarray) -> tuple[float, float]:
         """Where to clip a scan."""
         return self.low, self.high
 
 
-@dataclass(frozen=True)
-class VolumeIntensity:
+class VolumeIntensity(StrictModel):
     """Every scan by its own percentiles, for scans without an absolute unit (MR)."""
 
-    low_percentile: float
-    high_percentile: float
+    low_percentile: Percentile
+    high_percentile: Percentile
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.low_percentile >= self.high_percentile:
+            raise ValueError(f"low_percentile {self.low_percentile:g} to be below {self.high_percentile:g}")
+        return self
 
     def bounds(self, image: np.ndarray) -> tuple[float, float]:
         """Where to clip a scan."""
@@ -41,7 +56,16 @@ class VolumeIntensity:
         return float(low), float(high)
 
 
+def _kind(found: object) -> str:
+    keys = found if isinstance(found, dict) else type(found).model_fields if isinstance(found, StrictModel) else ()
+    return "volume" if "low_percentile" in keys else "site"
+
+
 Intensity = SiteIntensity | VolumeIntensity
+IntensityField = Annotated[
+    Annotated[SiteIntensity, Tag("site")] | Annotated[VolumeIntensity, Tag("volume")], Discriminator(_kind)
+]
+"""An `Intensity` as a field of a model, told apart by its keys."""
 
 
 @dataclass(frozen=True)

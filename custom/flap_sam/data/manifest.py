@@ -1,180 +1,193 @@
 """What a site store says about itself: `manifest.json`."""
 
+import hashlib
 import json
-import math
-import re
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, Self, get_args
 
-from flap_sam.data.geometry import Affine
-from flap_sam.data.intensity import Intensity, SiteIntensity, VolumeIntensity
-from flap_sam.errors import FlapSamError
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-VERSION = 2
-SPLITS = ("train", "validation", "test")
+from flap_sam.data.intensity import IntensityField
+from flap_sam.errors import FlapSamError, Reason
+from flap_sam.names import is_name
+from flap_sam.strict import StrictModel, parse
+
+VERSION = 3
+Split = Literal["train", "validation", "test"]
+SPLITS = get_args(Split)
+MOST_CLASSES = 255  # a store keeps a label in 8 bits
 
 
-@dataclass(frozen=True)
-class Case:
-    """One scan of the store.
+def _named(value: str) -> str:
+    if not is_name(value):
+        raise ValueError("a name of letters, digits, '.', '_' and '-'")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_named)]
+Text = Annotated[str, Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Row = tuple[float, float, float, float]
+
+
+class SourceFile(StrictModel):
+    """A file that a case was made of, as it was then.
+
+    Attributes:
+        name: without its folder.
+        size: in bytes.
+        modified_ns, changed_ns: when its content and when anything of it was last changed (mtime and ctime), in
+            nanoseconds since 1970.
+        sha256: of its bytes.
+    """
+
+    name: Text
+    size: Annotated[int, Field(ge=0)]
+    modified_ns: int
+    changed_ns: int
+    sha256: Sha256
+
+
+class Recipe(StrictModel):
+    """All settings that a case's arrays depend on, beside its files.
+
+    Attributes:
+        source: the layout it was prepared from, for example "kits19".
+        classes: class names without background; label k is `classes[k - 1]`.
+        any_label: whatever is above 0 in a label map is class 1.
+        minimum_side: to how many rows and columns at least its slices were zero-padded, and a new scan's must be.
+        intensity: how its scans were clipped, and how a new scan of this site must be.
+    """
+
+    source: Name
+    classes: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MOST_CLASSES)]
+    any_label: bool
+    minimum_side: Annotated[int, Field(ge=0)]
+    intensity: IntensityField
+
+    def first_difference(self, other: "Recipe") -> str | None:
+        """The first setting in which another recipe differs; None where it does not."""
+        return next((name for name in Recipe.model_fields if getattr(self, name) != getattr(other, name)), None)
+
+
+class Draft(StrictModel):
+    """One scan of the store, before its arrays are written.
 
     Attributes:
         id: the case's name, also that of its files.
-        split: "train", "validation" or "test".
         shape: (slices, rows, columns) of the stored arrays.
         spacing: millimetres, in the order of `shape`.
         affine: 4x4, voxel to patient millimetres of the original file.
         original_shape: the shape of the original file's array.
         minimum, maximum: the intensities, after clipping, that the codes 0 and 65535 stand for.
-        image_sha256, label_sha256: of the array files' bytes.
+        notes: sentences on what the reader of its image had to guess.
+        image_files, label_files: what it was made of; empty only where it was not made of files.
     """
 
-    id: str
-    split: str
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    affine: Affine
-    original_shape: tuple[int, int, int]
+    id: Name
+    split: Split
+    shape: Shape
+    spacing: Spacing
+    affine: tuple[Row, Row, Row, Row]
+    original_shape: Shape
     minimum: float
     maximum: float
-    image_sha256: str
-    label_sha256: str
+    notes: tuple[Text, ...] = ()
+    image_files: tuple[SourceFile, ...] = ()
+    label_files: tuple[SourceFile, ...] = ()
 
-    @classmethod
-    def from_json(cls, found: Any) -> "Case":
-        """Raises ValueError where a field is missing, unknown or of the wrong kind."""
-        _check_keys(found, cls)
-        if found["split"] not in SPLITS:
-            raise ValueError(f"split is {found['split']!r}, expected one of {', '.join(SPLITS)}")
-        if not isinstance(found["affine"], list) or len(found["affine"]) != 4:
-            raise ValueError(f"affine is {found['affine']!r}, expected 4 rows")
-        return cls(
-            id=_name(found, "id"),
-            split=found["split"],
-            shape=_sizes(found, "shape"),
-            spacing=_numbers(found["spacing"], 3, "spacing"),
-            affine=tuple(_numbers(row, 4, "affine row") for row in found["affine"]),
-            original_shape=_sizes(found, "original_shape"),
-            minimum=_number(found["minimum"], "minimum"),
-            maximum=_number(found["maximum"], "maximum"),
-            image_sha256=_name(found, "image_sha256"),
-            label_sha256=_name(found, "label_sha256"),
-        )
+    @property
+    def contents(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The hashes of the files of its image, and of its label map."""
+        return _hashes(self.image_files), _hashes(self.label_files)
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Case(Draft):
+    """One scan of the store; `image_sha256` and `label_sha256` are of the array files' bytes."""
+
+    image_sha256: Sha256
+    label_sha256: Sha256
+
+
+class Manifest(Recipe):
     """A site's store as a whole.
 
     Attributes:
-        source: the layout it was prepared from, for example "kits19".
-        classes: class names without background; label k is `classes[k - 1]`.
-        intensity: how its scans were clipped, and how a new scan of this site must be.
-        minimum_side: to how many rows and columns at least its slices were zero-padded, and a new scan's must be.
+        revision: how often its arrays were made, from 1; see `store`.
     """
 
-    source: str
-    site: str
-    classes: tuple[str, ...]
-    intensity: Intensity
+    version: Literal[3] = VERSION
+    site: Name
+    revision: PositiveInt = 1
     cases: tuple[Case, ...]
-    minimum_side: int = 0
-    version: int = VERSION
 
-    @classmethod
-    def from_json(cls, found: Any) -> "Manifest":
-        """Raises ValueError where a field is missing, unknown or of the wrong kind."""
-        if isinstance(found, dict) and found.get("version") != VERSION:
-            raise ValueError(f"its format version is {found.get('version')!r}, expected {VERSION}")
-        _check_keys(found, cls)
-        classes = found["classes"]
-        if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f"classes is {classes!r}, expected a list of class names")
-        if not isinstance(found["cases"], list):
-            raise ValueError(f"cases is {found['cases']!r}, expected a list")
-        cases = tuple(map(Case.from_json, found["cases"]))
-        if len({case.id for case in cases}) < len(cases):
-            raise ValueError("a case is listed twice")
-        return cls(
-            source=_name(found, "source"),
-            site=_name(found, "site"),
-            classes=tuple(classes),
-            intensity=intensity_from_json(found["intensity"]),
-            cases=cases,
-            minimum_side=_whole(found["minimum_side"], "minimum_side"),
-        )
+    @model_validator(mode="after")
+    def _every_case_once(self) -> Self:
+        names = [case.id for case in self.cases]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"every case once; {twice} is listed twice")
+        return self
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    @property
+    def content_sha256(self) -> str:
+        """SHA-256 over what training depends on: neither times nor the files that the store was made of count.
+
+        It is that of a manifest of version 2, so that comparisons that were recorded then still name the same data.
+        """
+        kept = [name for name in Case.model_fields if name not in ("notes", "image_files", "label_files")]
+        told = self.model_dump(mode="json")
+        content = {name: told[name] for name in ("source", "site", "classes", "intensity")}
+        content["cases"] = [{name: case[name] for name in kept} for case in told["cases"]]
+        content |= {"minimum_side": self.minimum_side, "version": 2}
+        return hashlib.sha256((json.dumps(content, indent=1) + "\n").encode()).hexdigest()
 
 
-def intensity_from_json(found: Any) -> Intensity:
-    """A table by its keys; raises ValueError where it is neither kind."""
-    kind = VolumeIntensity if isinstance(found, dict) and "low_percentile" in found else SiteIntensity
-    _check_keys(found, kind)
-    return kind(**{key: _number(value, key) for key, value in found.items()})
+class OlderStoreError(FlapSamError):
+    """A store was written by an older flap-sam and must be prepared again."""
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read and check a `manifest.json`.
 
     Raises:
+        OlderStoreError: it has an older version.
         FlapSamError: it cannot be read, is no JSON, or breaks the format.
     """
     try:
-        return Manifest.from_json(json.loads(path.read_text("utf-8")))
+        text = path.read_bytes()
+        _check_version(path, text)
+        return parse(Manifest, text)
     except (OSError, ValueError) as problem:
         raise FlapSamError(
             f"{path} is not a readable manifest: {problem}; remove {path.parent} and prepare the site again.",
-            public="the site's data store cannot be read",
+            Reason.STORE,
         ) from problem
 
 
-def _check_keys(found: Any, kind: type) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"found {found!r}, expected a {kind.__name__} as a JSON object")
-    expected = {field.name for field in fields(kind)}
-    for problem, keys in (
-        ("lacks", expected - found.keys()),
-        ("has the unknown key", found.keys() - expected),
-    ):
-        if keys:
-            raise ValueError(f"{kind.__name__} {found.get('id', '')} {problem} {', '.join(sorted(keys))}")
+def _check_version(path: Path, text: bytes) -> None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # `parse` says what is wrong
+    version = found.get("version") if isinstance(found, dict) else None
+    if type(version) is not int or version == VERSION:
+        return
+    told = f"{path} is of version {version} of the format, this flap-sam reads version {VERSION}"
+    if version > VERSION:
+        raise FlapSamError(f"{told}; update flap-sam.", Reason.STORE)
+    layout = found["source"].removesuffix("-published") if is_name(found.get("source")) else "LAYOUT"
+    raise OlderStoreError(
+        f"{told}; run `flap-sam prepare {layout} --source DIR --out {path.parent.parent} --site {path.parent.name}`, "
+        "where DIR holds the volumes.",
+        Reason.STORE,
+    )
 
 
-def is_name(value: Any) -> bool:
-    """Whether `value` can name a site or case and the files of it."""
-    return isinstance(value, str) and re.fullmatch(r"\w[\w. -]*", value) is not None
-
-
-def _name(found: dict, key: str) -> str:
-    value = found[key]
-    if not is_name(value):
-        raise ValueError(f"{key} is {value!r}, expected a name of letters, digits, '.', '_' and '-'")
-    return value
-
-
-def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key} is {value!r}, expected a number")
-    return float(value)
-
-
-def _numbers(values: Any, count: int, key: str) -> tuple[float, ...]:
-    if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"{key} is {values!r}, expected {count} numbers")
-    return tuple(_number(value, key) for value in values)
-
-
-def _whole(value: Any, key: str) -> int:
-    if not _number(value, key).is_integer():
-        raise ValueError(f"{key} is {value!r}, expected a whole number")
-    return int(value)
-
-
-def _sizes(found: dict, key: str) -> tuple[int, int, int]:
-    sizes = _numbers(found[key], 3, key)
-    if not all(size >= 1 and size.is_integer() for size in sizes):
-        raise ValueError(f"{key} is {found[key]!r}, expected 3 whole numbers from 1")
-    return tuple(map(int, sizes))
+def _hashes(files: tuple[SourceFile, ...]) -> tuple[str, ...]:
+    return tuple(file.sha256 for file in files)

@@ -1,6 +1,7 @@
 """From volumes to a site store."""
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,10 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from flap_sam.bar import bar
 from flap_sam.data import store
+from flap_sam.data.difference import Difference, difference
 from flap_sam.data.geometry import pad_in_plane, read_pair
-from flap_sam.data.intensity import Intensity, encode
-from flap_sam.data.manifest import Case, Manifest
+from flap_sam.data.intensity import Intensity, SiteIntensity, encode
+from flap_sam.data.manifest import Case, Draft, Manifest, OlderStoreError, Recipe, read_manifest
 from flap_sam.data.sources import phantom
 from flap_sam.data.sources.bids import Bids
 from flap_sam.data.sources.decathlon import Decathlon
@@ -20,10 +22,12 @@ from flap_sam.data.sources.kits19 import Kits19, PublishedKits19
 from flap_sam.data.sources.pairs import Pairs
 from flap_sam.data.sources.prostate import Prostate
 from flap_sam.data.sources.source import Source, SourceCase
+from flap_sam.data.stamps import Stamped, check_unchanged, stamped
 from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
 
 VALIDATION_SHARE = 0.2
+PUBLISHED = "-published"  # after the name of a layout whose intensity tables are the paper's
 
 SOURCES = {
     "kits19": Kits19,
@@ -36,6 +40,26 @@ SOURCES = {
 }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a preparation did at a site.
+
+    Attributes:
+        site, cases: its name, and how many cases its store now holds.
+        made_anew: why there was no store to go on from; None where there was one.
+        found: how the source differed from the store, where there was one.
+        taken_over: how many cases an interrupted preparation had finished.
+        notes: what the reader of a case's image had to guess, by case, of those that were made.
+    """
+
+    site: str
+    cases: int
+    made_anew: str | None
+    found: Difference | None
+    taken_over: int
+    notes: dict[str, tuple[str, ...]]
+
+
 def prepare(
     source: str,
     source_dir: Path,
@@ -43,11 +67,14 @@ def prepare(
     sites: list[str] | None = None,
     workers: int | None = None,
     published_intensities: bool = False,
-) -> None:
-    """Write the stores of some or all sites; what is finished is left alone, what is half done is continued.
+    done: Callable[[Outcome], object] = lambda _: None,
+) -> list[str]:
+    """Make the stores of some or all sites what their sources are: cases are added, made again, and removed.
 
-    Different processes may prepare different sites of one store at the same time. A script that calls this with
-    several workers must do so below `if __name__ == "__main__"`, as they start anew.
+    A case is made again where one of its files, or a setting that it depends on, is no longer what it was. What is
+    half done is continued. A process that is killed leaves a site's store as it was before or as it is after. Different
+    processes may prepare different sites of one store at the same time; none should train from a site meanwhile. A
+    script that calls this with several workers must do so below `if __name__ == "__main__"`, as they start anew.
 
     Args:
         source: the layout of `source_dir`, one of `SOURCES`; "phantom" first draws what is missing there.
@@ -56,19 +83,25 @@ def prepare(
         workers: at most so many cases are prepared at a time, each by a process that holds one scan; as many as
             there are processors if left out.
         published_intensities: of KiTS19 take the paper's intensity table of each site, rather than compute it.
+        done: is told what was done at every site.
+
+    Returns:
+        Sites of the store that the source does not have; they stay as they are. None where `sites` are chosen.
 
     Raises:
-        FlapSamError: an unknown source or site, a case that is missing or broken, or a file that cannot be
-            written. Cases that were finished before stay, and are not prepared again by the next call.
+        FlapSamError: an unknown source or site, a case that is missing or broken, a site that was prepared from
+            another layout, or a file that cannot be written. Cases that were finished before stay, and are not
+            prepared again by the next call.
     """
     opened = open_source(source, source_dir, published_intensities)
     chosen = chosen_sites(opened, source_dir, sites)
     with Workers(cores() if workers is None else workers) as crew, bar(MofNCompleteColumn()) as progress:
         for site in chosen:
-            if not _is_finished(opened, out, site):
-                if source == "phantom":
-                    phantom.generate(source_dir, [site], progress=progress)
-                _prepare_site(opened, out, site, crew, progress)
+            before, made_anew = _standing(opened, out, site)
+            if source == "phantom":
+                phantom.generate(source_dir, [site], progress=progress)
+            done(_SitePreparation(opened, out, site, crew, progress).run(before, made_anew))
+    return sorted(set(store.sites(out)) - set(chosen)) if sites is None else []
 
 
 def with_validation(cases: list[SourceCase]) -> list[SourceCase]:
@@ -100,54 +133,130 @@ def chosen_sites(source: Source, folder: Path, wanted: list[str] | None) -> list
     return known if wanted is None else wanted
 
 
-def _is_finished(source: Source, out: Path, site: str) -> bool:
-    if site not in store.sites(out):
-        return False
-    found = store.SiteStore.open(out, site).manifest.source
-    if found != source.name:
-        raise FlapSamError(
-            f"{out / site} is already prepared from {found}, not from {source.name}; choose another folder or "
-            "remove it."
-        )
-    return True
-
-
-def _prepare_site(source: Source, out: Path, site: str, crew: Workers, progress: Progress) -> None:
-    cases = with_validation(source.cases(site))
-    if all(case.split != "train" for case in cases):
-        raise FlapSamError(f"Site {site} has no training case, expected at least one; correct the site table.")
-    task = progress.add_task(f"site {site}: intensities", total=None)
-    each = partial(crew.each, done=lambda: progress.advance(task))
-    recipe = _Recipe(
-        out / site, len(source.classes), source.any_label, source.intensity(site, each), source.minimum_side
+def settings(source: Source, intensity: Intensity) -> Recipe:
+    """The recipe of a source's cases."""
+    return Recipe(
+        source=source.name,
+        classes=source.classes,
+        any_label=source.any_label,
+        minimum_side=source.minimum_side,
+        intensity=intensity,
     )
-    progress.reset(task, description=f"site {site}: cases", total=len(cases))
-    prepared = each(partial(_prepare_case, recipe), cases)
-    store.write_manifest(
-        out, Manifest(source.name, site, source.classes, recipe.intensity, tuple(prepared), source.minimum_side)
+
+
+def _standing(source: Source, out: Path, site: str) -> tuple[Manifest | None, str | None]:
+    """The manifest of a site's finished store, or why there is none to go on from."""
+    path = out / site / store.MANIFEST
+    if not path.exists():
+        return None, "all new"
+    try:
+        manifest = read_manifest(path)
+    except OlderStoreError:
+        return None, "all made again, as the store was written by an older flap-sam"
+    if manifest.source != source.name:
+        raise FlapSamError(
+            f"{out / site} is already prepared from {manifest.source}, not from {source.name}; choose another folder "
+            "or remove it."
+        )
+    if manifest.site != site:
+        raise FlapSamError(
+            f"{path} is the manifest of site {manifest.site!r}, expected {site!r}; a store's folders must not be "
+            "renamed, rename it back."
+        )
+    store.settle(out / site, manifest)
+    return manifest, None
+
+
+class _SitePreparation:
+    """Makes one site's store what its source is."""
+
+    def __init__(self, source: Source, out: Path, site: str, crew: Workers, progress: Progress) -> None:
+        self.source, self.out, self.site = source, out, site
+        self._crew, self._progress = crew, progress
+        self._task = progress.add_task(f"site {site}: files", total=None)
+
+    def run(self, before: Manifest | None, made_anew: str | None) -> Outcome:
+        """Args: before: of the finished store, if there is one."""
+        cases = with_validation(self.source.cases(self.site))
+        if all(case.split != "train" for case in cases):
+            raise FlapSamError(f"Site {self.site} has no training case, expected at least one; correct the site table.")
+        known = {case.id: case for case in before.cases} if before else {}
+        now = [stamped(known, case) for case in cases]  # quick beside what follows, and all there is where nothing does
+        recipe = settings(self.source, self._intensity(before, now))
+        found = difference(before, recipe, now) if before else None
+        kept = {name: known[name] for name in found.kept if self._is_whole(before, known[name])} if found else {}
+        todo = [each for each in now if each.case.id not in kept]
+        next_revision = before.revision + 1 if before else 1
+        work = _Work(store.working_folder(self.out / self.site, next_revision), recipe)
+        if before is None:
+            (self.out / self.site / store.MANIFEST).unlink(missing_ok=True)
+        store.discard(work.arrays, [each.case.id for each in todo])
+        self._show("cases", len(todo))
+        made = self._crew.each(partial(_prepare_case, work), todo, done=self._advance)
+        revision = next_revision if todo else before.revision
+        manifest = Manifest(**dict(recipe), site=self.site, revision=revision, cases=_in_order(now, kept, made))
+        if manifest != before:
+            store.write_manifest(self.out, manifest)
+        if found:
+            damaged = dict.fromkeys(set(found.kept) - set(kept), "its arrays were damaged")
+            found = replace(found, kept=tuple(kept), changed=found.changed | damaged)
+        notes = {case.id: case.notes for case, _ in made if case.notes}
+        return Outcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
+
+    def _intensity(self, before: Manifest | None, now: Sequence[Stamped]) -> Intensity:
+        """As the source says; a table that is made of all training scans is taken over while these are as they were."""
+        if before and isinstance(before.intensity, SiteIntensity):
+            then = {case.id: case.contents for case in before.cases if case.split != "test"}
+            if then == {each.case.id: each.contents for each in now if each.case.split != "test"}:
+                return before.intensity
+        self._show("intensities", None)
+        return self.source.intensity(self.site, partial(self._crew.each, done=self._advance))
+
+    def _show(self, what: str, total: int | None) -> None:
+        self._progress.reset(self._task, description=f"site {self.site}: {what}", total=total)
+
+    def _advance(self) -> None:
+        self._progress.advance(self._task)
+
+    def _is_whole(self, before: Manifest, case: Case) -> bool:
+        opened = store.SiteStore(self.out / self.site, before)
+        try:
+            opened.image(case), opened.label(case)
+        except FlapSamError:
+            return False
+        return True
+
+
+def _in_order(now: Sequence[Stamped], kept: Mapping[str, Case], made: Sequence[tuple[Case, bool]]) -> tuple[Case, ...]:
+    """The cases in the source's order, each with its split and its files as they are now."""
+    cases = {**kept, **{case.id: case for case, _ in made}}
+    return tuple(
+        cases[each.case.id].model_copy(
+            update={"split": each.case.split, "image_files": each.image_files, "label_files": each.label_files}
+        )
+        for each in now
     )
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """How all cases of a site are prepared; see `Source`."""
+class _Work:
+    """Where and how all cases of a site are prepared."""
 
-    folder: Path
-    classes: int
-    any_label: bool
-    intensity: Intensity
-    minimum_side: int
+    arrays: Path
+    recipe: Recipe
 
 
-def _prepare_case(recipe: _Recipe, case: SourceCase) -> Case:
-    """Prepare a case, unless an earlier run has."""
-    written = store.written_case(recipe.folder, case.id, case.split, recipe.intensity)
-    if written:
-        return written
-    volume, label = read_pair(case.image, case.label, recipe.classes, recipe.any_label)
+def _prepare_case(work: _Work, now: Stamped) -> tuple[Case, bool]:
+    """Prepare a case, unless an earlier run has; says whether one had."""
+    written = store.written_case(work.arrays, now.case.id, work.recipe)
+    if written and written.contents == now.contents:
+        return written, True
+    recipe, case = work.recipe, now.case
+    volume, label = read_pair(case.image, case.label, len(recipe.classes), recipe.any_label)
+    check_unchanged(now)
     encoded = encode(volume, recipe.intensity)
     image, label = (pad_in_plane(array, recipe.minimum_side) for array in (encoded.codes, label))
-    draft = Case(
+    draft = Draft(
         id=case.id,
         split=case.split,
         shape=label.shape,
@@ -156,7 +265,8 @@ def _prepare_case(recipe: _Recipe, case: SourceCase) -> Case:
         original_shape=volume.original_shape,
         minimum=encoded.minimum,
         maximum=encoded.maximum,
-        image_sha256="",
-        label_sha256="",
+        notes=volume.notes,
+        image_files=now.image_files,
+        label_files=now.label_files,
     )
-    return store.write_case(recipe.folder, draft, image, label, recipe.intensity)
+    return store.write_case(work.arrays, draft, image, label, recipe), False

@@ -6,21 +6,27 @@
 
 Arrays are in store orientation (see `geometry`). Cases are written one by one and the manifest last: a folder
 without a manifest is a preparation that did not finish, and no store.
+
+A finished store changes in one step too. Cases that are made again are written to STORE/<site>/redone-<revision>,
+where nobody looks before the manifest of that revision is there; from then on they are looked for there first, and
+`settle` moves them to `arrays`. Whoever is killed in between leaves the store as it was before or after.
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from flap_sam.data.intensity import Intensity
-from flap_sam.data.manifest import Case, Manifest, intensity_from_json, read_manifest
-from flap_sam.errors import FlapSamError
-from flap_sam.files import replacing, sha256
+from flap_sam.data.manifest import Case, Draft, Manifest, Recipe, read_manifest
+from flap_sam.errors import FlapSamError, Reason
+from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.strict import StrictModel, parse
 
 MANIFEST = "manifest.json"
-UNREADABLE = "the site's data store cannot be read"
+ARRAYS, REDONE = "arrays", "redone-"
+KINDS = ("image", "label")
 
 
 def sites(store: Path) -> list[str]:
@@ -46,13 +52,13 @@ class SiteStore:
         if not store.is_dir():
             raise FlapSamError(
                 f"The data store {store} does not exist; make it with `flap-sam prepare` or correct the path.",
-                public="the site's data store does not exist",
+                Reason.STORE,
             )
         if site not in sites(store):
             raise FlapSamError(
                 f"The data store {store} has no site {site!r}, it holds {', '.join(sites(store)) or 'none'}; "
                 "prepare that site or correct its name.",
-                public="the site's data store holds no data for this site",
+                Reason.STORE,
             )
         opened = cls(store / site, read_manifest(store / site / MANIFEST))
         opened._check(site)
@@ -80,81 +86,130 @@ class SiteStore:
             raise FlapSamError(
                 f"{self.folder / MANIFEST} is the manifest of site {self.manifest.site!r}, expected {site!r}; "
                 "a store's folders must not be renamed, rename it back.",
-                public=UNREADABLE,
+                Reason.STORE,
             )
         if not self.cases("train"):
             raise FlapSamError(
                 f"{self.folder / MANIFEST} lists no training case, expected at least one; remove {self.folder} "
                 "and prepare the site with cases whose split is train.",
-                public="the site has no training case",
+                Reason.STORE,
             )
         for case in self.manifest.cases:
             self.image(case)
             self.label(case)
 
+    def path(self, case: Case, kind: str) -> Path:
+        """Where a case's "image" or "label" lies now."""
+        redone = _redone(self.folder, self.manifest.revision) / _file(case.id, kind)
+        return redone if redone.exists() else array_path(self.folder, case.id, kind)
+
     def _array(self, case: Case, kind: str, dtype: type) -> np.ndarray:
-        path = array_path(self.folder, case.id, kind)
+        path = self.path(case, kind)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as problem:
-            raise FlapSamError(
-                f"{path} cannot be read ({problem}); remove {self.folder} and prepare the site again.",
-                public=UNREADABLE,
-            ) from problem
+            if path != self.path(case, kind):  # it was moved meanwhile
+                return self._array(case, kind, dtype)
+            raise FlapSamError(f"{path} cannot be read ({problem}); prepare the site again.", Reason.STORE) from problem
         if array.shape != case.shape or array.dtype != dtype:
             raise FlapSamError(
                 f"{path} holds {array.dtype} {array.shape}, but the manifest says {np.dtype(dtype)} {case.shape}; "
-                f"remove {self.folder} and prepare the site again.",
-                public=UNREADABLE,
+                "prepare the site again.",
+                Reason.STORE,
             )
         return array
 
 
 def array_path(folder: Path, case_id: str, kind: str) -> Path:
     """Where a site folder keeps a case's "image" or "label"."""
-    return folder / "arrays" / f"{case_id}.{kind}.npy"
+    return folder / ARRAYS / _file(case_id, kind)
 
 
-def write_case(folder: Path, case: Case, image: np.ndarray, label: np.ndarray, intensity: Intensity) -> Case:
+def working_folder(folder: Path, revision: int) -> Path:
+    """Where a site folder's arrays are written that a manifest of this revision will name."""
+    return folder / ARRAYS if revision == 1 else _redone(folder, revision)
+
+
+class _Note(StrictModel):
+    """Says that a case's arrays are whole, and of what recipe."""
+
+    recipe: Recipe
+    case: Case
+
+
+def write_case(arrays: Path, draft: Draft, image: np.ndarray, label: np.ndarray, recipe: Recipe) -> Case:
     """Write a case's arrays, then a note that they are whole.
 
     Args:
-        folder: the site's folder, STORE/<site>.
-        case: all but its checksums.
+        arrays: a `working_folder`.
 
     Returns:
         The case with its checksums.
     """
     checksums = {}
     for kind, array in (("image", image), ("label", label)):
-        path = array_path(folder, case.id, kind)
+        path = arrays / _file(draft.id, kind)
         with replacing(path) as stream:
             np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
         checksums[f"{kind}_sha256"] = sha256(path)
-    case = replace(case, **checksums)
-    with replacing(_note(folder, case.id)) as stream:
-        stream.write(json.dumps({"intensity": asdict(intensity), "case": asdict(case)}).encode())
+    case = Case(**{**dict(draft), **checksums})
+    with replacing(_note(arrays, case.id)) as stream:
+        stream.write(_Note(recipe=recipe, case=case).to_json().encode())
     return case
 
 
-def written_case(folder: Path, case_id: str, split: str, intensity: Intensity) -> Case | None:
-    """A case that an earlier, unfinished preparation has written in the same way, if there is one."""
+def written_case(arrays: Path, case_id: str, recipe: Recipe) -> Case | None:
+    """A case that an earlier, unfinished preparation has written by the same recipe, if there is one."""
     try:
-        note = json.loads(_note(folder, case_id).read_text("utf-8"))
-        case, written_with = Case.from_json(note["case"]), intensity_from_json(note["intensity"])
-    except (OSError, ValueError, KeyError, TypeError):
+        note = parse(_Note, _note(arrays, case_id).read_bytes())
+    except (OSError, ValueError):
         return None
-    return case if (case.split, written_with) == (split, intensity) else None
+    return note.case if note.recipe == recipe else None
 
 
 def write_manifest(store: Path, manifest: Manifest) -> None:
-    """Finish a site's store: write its manifest and clear the notes of `write_case`."""
+    """Finish a site's store: write its manifest, which is the step from the old to the new store, and `settle` it."""
     folder = store / manifest.site
     with replacing(folder / MANIFEST) as stream:
         stream.write(manifest.to_json().encode())
-    for case in manifest.cases:
-        _note(folder, case.id).unlink(missing_ok=True)
+    settle(folder, manifest)
 
 
-def _note(folder: Path, case_id: str) -> Path:
-    return folder / "arrays" / f"{case_id}.json"
+def settle(folder: Path, manifest: Manifest) -> None:
+    """Move redone arrays to their place, and remove those of cases that the manifest does not name, and all notes.
+
+    What a later preparation that was interrupted has written stays, to be taken over.
+    """
+    named = {_file(case.id, kind) for case in manifest.cases for kind in KINDS}
+    redone, arrays = _redone(folder, manifest.revision), folder / ARRAYS
+    for path in redone.glob("*.npy"):
+        if path.name in named:
+            path.replace(arrays / path.name)
+    for path in arrays.iterdir() if arrays.is_dir() else ():
+        if path.name not in named:
+            path.unlink()
+    for old in folder.glob(f"{REDONE}*"):
+        if old != _redone(folder, manifest.revision + 1):
+            shutil.rmtree(old)
+    remove_if_empty(arrays)
+
+
+def discard(arrays: Path, kept: Collection[str]) -> None:
+    """Remove what an interrupted preparation has left in a `working_folder` of other cases than these."""
+    wanted = {name for case in kept for name in (*(_file(case, kind) for kind in KINDS), _note(arrays, case).name)}
+    for path in arrays.iterdir() if arrays.is_dir() else ():
+        if path.name not in wanted:
+            path.unlink()
+    remove_if_empty(arrays)
+
+
+def _redone(folder: Path, revision: int) -> Path:
+    return folder / f"{REDONE}{revision}"
+
+
+def _file(case_id: str, kind: str) -> str:
+    return f"{case_id}.{kind}.npy"
+
+
+def _note(arrays: Path, case_id: str) -> Path:
+    return arrays / f"{case_id}.json"

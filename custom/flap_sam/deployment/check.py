@@ -1,6 +1,7 @@
 """A hospital's own check of its kit, before it starts: is the policy in force, is what the site needs there."""
 
 import json
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from flap_sam.deployment.policy_check import (
     private,
 )
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.door.component import checked
+from flap_sam.federation.door.knock import knock
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.federation.gate.audit import RELEASED
 from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
@@ -31,6 +34,7 @@ from flap_sam.sam.weights import NOTICES, weights_for
 from flap_sam.site import Site
 from flap_sam.training.participant import assign
 
+DOOR = "flap_sam.federation.door.component.Door"
 SECONDS = 5
 LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
@@ -54,11 +58,15 @@ def check(kit: Path) -> list[Finding]:
     if not startup.is_file():
         raise FlapSamError(f"{kit} is no hospital's kit: {startup} is missing; point to the folder above startup/.")
     client = json.loads(startup.read_text())
+    if (owner := kit.stat().st_uid) != os.geteuid():
+        found = f"the kit belongs to user {owner}, this is user {os.geteuid()}; run the check as the service does"
+        return [Finding("user", False, found)]
     local, name = kit / "local", client["client"]["fqsn"]
     return [
         _tried("installed", lambda: _installed()),
         _tried("gate", lambda: as_shipped(local, PRIVACY)),
         _tried("classes", lambda: as_shipped(local, RESOURCES)),
+        _tried("door", lambda: _door(_components(local))),
         _tried("rights", lambda: as_shipped(local, AUTHORIZATION)),
         _tried("foreign code", lambda: no_code(local)),
         _tried("policy", lambda: not_writable(kit)),
@@ -83,6 +91,18 @@ def _tried(what: str, look: Callable[[], Look]) -> Finding:
 
 def _installed() -> Look:
     return True, f"flap-sam {version('flap-sam')}, nvflare {version('nvflare')}, torch {version('torch')}"
+
+
+def _components(local: Path) -> list[dict]:
+    return json.loads((local / RESOURCES).read_text())["components"]
+
+
+def _door(components: list[dict]) -> Look:
+    doors = [component for component in components if component.get("path") == DOOR]
+    if len(doors) != 1:
+        return False, f"{RESOURCES} lists {DOOR} {len(doors)} times; expected once, or the server reaches every command"
+    knock(checked(**doors[0].get("args", {})))
+    return True, "shut: it refused a knock, and wrote it down"
 
 
 def _agreement(agreement: Agreement) -> Look:

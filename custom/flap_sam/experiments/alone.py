@@ -29,6 +29,7 @@ from flap_sam.training.participant import Assignment, assign
 from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say
+from flap_sam.training.scores import departures
 from flap_sam.training.trainer import LocalResult, Trainer
 
 
@@ -38,7 +39,7 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
     Raises:
         FlapSamError: no data is configured and the job has no demo.
     """
-    unnamed = replace(site, name=None)
+    unnamed = site.changed(name=None)
     names = sites(site.data) if site.data else demo_sites(job.demo) if job.demo else ["?"]
     return {name: assign(unnamed, name, job.demo) for name in names}
 
@@ -97,8 +98,8 @@ class _Run:
         self.pictures = site.shows_pictures(self.demo)
         self.device = site.torch_device()
         self.precision = settle(site.precision, self.device)
-        self.weights = weights_for(experiment.backbone, site.checkpoint)
-        network, self.experiment, _ = network_for(experiment, self.weights.file, site.checkpoint_sha256)
+        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
+        network, self.experiment, _ = network_for(experiment, self.weights.file, self.weights.pin)
         self.start_digest = start_digest(network, self.experiment)
         self.network = network.to(self.device)
         if site.compile:
@@ -131,7 +132,8 @@ class _Run:
         best = self._better(best, replace(current, validation=_mean_of_sites(self._validation())))
         tables = {FINAL: self._score(current)}
         tables[BEST] = tables[FINAL] if best.round == current.round else self._score(best)
-        write_test_dice(self.out, tables, best.round)
+        apart = departures(self.experiment, tables[FINAL], travelled=False)
+        write_test_dice(self.out, tables, best.round, apart)
 
     def _candidate(self, number: int) -> Candidate:
         self.personal[number] = {name: tensor.clone() for name, tensor in self.trainer.state()[1].items()}
@@ -180,6 +182,8 @@ class _Run:
             validation=[mean_of_known(column) for column in zip(*validation, strict=True)],
             demo=self.demo,
             norm=None,
+            change=None,
+            counted_slices=self.pool.training_slices,
             bytes_down=0,
             bytes_up=0,
         )

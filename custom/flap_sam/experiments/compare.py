@@ -13,7 +13,6 @@ import torch
 from rich.progress import TextColumn
 
 from flap_sam.bar import bar
-from flap_sam.data.store import MANIFEST
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
@@ -53,7 +52,8 @@ class Comparison:
         stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
-        manifests = hashlib.sha256("".join(sha256(s.folder / MANIFEST) for s in stores.values()).encode()).hexdigest()
+        contents = "".join(store.manifest.content_sha256 for store in stores.values())
+        manifests = hashlib.sha256(contents.encode()).hexdigest()
         self.data = Data(source=", ".join(sorted(sources)), slices=self.slices, sha256=manifests)
         self.cells: dict[Key, Cell] = {}
         for planned in plan.cells([*stores]):

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 import flap_sam
-from flap_sam.data.geometry import STORE_AXES
 from flap_sam.data.intensity import Intensity
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import WINDOW_SLICES, Experiment
@@ -93,27 +91,14 @@ def metadata(experiment: Experiment, provenance: Mapping[str, str], used: Conven
 
 def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
     """`inference.json`: scans of `dataset_dir` to label maps in `output_dir`, on the scans' own grids."""
-    load = [
-        {"_target_": "LoadImaged", "keys": "image"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "".join(STORE_AXES), "labels": None},
-        {"_target_": _name(monai_parts.Codesd), "keys": "image", "intensity": _built(used.intensity)},
-        {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [-1, used.minimum_side, used.minimum_side]},
-    ]
-    save = [
-        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
-        {
-            "_target_": "SaveImaged",
-            "keys": "pred",
-            "output_dir": "@output_dir",
-            "output_postfix": "mask",
-            "output_dtype": "$np.uint8",
-            "resample": False,
-            "separate_folder": False,
-        },
-    ]
+    read = {
+        "_target_": _name(monai_parts.ReadScand),
+        "keys": "image",
+        "intensity": _built(used.intensity),
+        "minimum_side": used.minimum_side,
+    }
+    write_masks = {"_target_": _name(monai_parts.WriteMaskd), "keys": "pred", "output_dir": "@output_dir"}
     return {
-        "imports": ["$import numpy as np"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/masks'",
@@ -121,11 +106,11 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
         "data": {"_target_": _name(monai_parts.scans_in), "folder": "@dataset_dir"},
         "network_def": {"_target_": _name(monai_parts.WindowNetwork), "experiment": experiment.to_json()},
         "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": load},
-        "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
+        "preprocessing": {"_target_": "Compose", "transforms": [read]},
+        "dataset": {"_target_": _name(monai_parts.Scans), "data": "@data", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": _name(monai_parts.VolumeInferer)},
-        "postprocessing": {"_target_": "Compose", "transforms": save},
+        "postprocessing": {"_target_": "Compose", "transforms": [write_masks]},
         "handlers": [
             {
                 "_target_": "CheckpointLoader",
@@ -143,8 +128,9 @@ def inference(experiment: Experiment, used: Conventions) -> dict[str, object]:
             "val_handlers": "@handlers",
         },
         "run": [
-            {"_target_": _name(monai_parts.check_scans), "scans": "@data", "folder": "@dataset_dir"},
+            {"_target_": _name(monai_parts.check_scans), "folder": "@dataset_dir"},
             "$@evaluator.run()",
+            {"_target_": _name(monai_parts.check_skipped), "dataset": "@dataset"},
         ],
     }
 
@@ -157,7 +143,7 @@ def _inert(name: str) -> str:
 
 def _built(value: Intensity) -> dict[str, object]:
     """How MONAI's configuration builds it."""
-    return {"_target_": _name(type(value)), **asdict(value)}
+    return {"_target_": _name(type(value)), **value.model_dump()}
 
 
 def _name(kind: Callable) -> str:
@@ -180,8 +166,9 @@ python -m monai.bundle run --config_file configs/inference.json --bundle_root . 
     --dataset_dir /data/scans --output_dir /data/masks
 ```
 
-takes every `.nii` and `.nii.gz` of `dataset_dir` and writes `<scan>_mask.nii.gz`, uint8, on the scan's own grid.
-Scans are clipped as those were that the network was trained on: `Codesd` in `configs/inference.json`.
+takes every scan of `dataset_dir`, as `flap-sam predict` does, and writes `<scan>_mask.nii.gz`, uint8, on the scan's own
+grid. One that is of no use keeps no other from its mask; it is named at the end, in an error.
+Scans are clipped as those were that the network was trained on: `ReadScand` in `configs/inference.json`.
 
 The network takes windows of {WINDOW_SLICES} neighbouring slices, {size} x {size} pixels in 0..1, and gives logits of
 the background and every class. `models/model.pt` holds tensors alone (`torch.load(weights_only=True)`).

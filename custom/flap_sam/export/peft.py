@@ -66,7 +66,7 @@ def write(model: Model, provenance: Mapping[str, str], folder: Path) -> None:
             "it as sam, monai or onnx."
         )
     tensors = {f"{PREFIX}{name}.{own}": t for name, layer in layers.items() for own, t in layer.tensors().items()}
-    base = _not_in(checkpoint.read(model.weights.file) if model.weights.file else {}, model)
+    base = _not_in(checkpoint.read(model.weights.file, model.weights.pin) if model.weights.file else {}, model)
     with new_folder(folder) as partial:
         (partial / ADAPTER).write_bytes(save(tensors, metadata={"format": "pt", **provenance}))
         (partial / BASE).write_bytes(save(base, metadata=dict(provenance)))

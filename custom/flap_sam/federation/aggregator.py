@@ -1,8 +1,7 @@
 """The server's arithmetic: the sites' payloads of a round become one."""
 
-import statistics
 from collections.abc import Mapping
-from math import sqrt
+from dataclasses import replace
 
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
@@ -15,8 +14,10 @@ from flap_sam.federation.conduct import Conduct
 from flap_sam.lowrank.aggregate import DenseSum
 from flap_sam.lowrank.factors import leading
 from flap_sam.lowrank.gather import Totals, Update, gatherer
-from flap_sam.lowrank.robust import gram
+from flap_sam.lowrank.robust import shortcoming
+from flap_sam.lowrank.screen import Screen
 from flap_sam.lowrank.server_optimizer import server_optimizer
+from flap_sam.lowrank.shares import capped, most_capped
 from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, Strategy, Svd, Total
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
@@ -31,9 +32,11 @@ BLOCK_BYTES = 2 * 2**30
 class LowRankAggregator(ModelAggregator):
     """Averages what the adapters do and refactorises it; averages everything else that is sent (paper, section 2.3).
 
-    Updates are held in blocks of up to `BLOCK_SITES` or `BLOCK_BYTES` and folded in, in the order of the sites'
-    names, when a block is full: memory does not grow with the number of sites, and a round that fits into one
-    block gives the same bits whatever the order of arrival.
+    Updates are held in blocks of up to `BLOCK_SITES` or `BLOCK_BYTES`; a full block is judged by its norms (see
+    `lowrank.screen`) and folded in, in the order of the sites' names. Memory does not grow with the number of sites,
+    and a round that fits into one block gives the same bits whatever the order of arrival. The few sites with most
+    slices are kept back until the round closes: only then it is known what they may weigh (see `lowrank.shares`).
+    Robust rules need a whole round at once, and hold it.
     """
 
     def begin(self, experiment: Experiment, conduct: Conduct) -> None:
@@ -51,11 +54,10 @@ class LowRankAggregator(ModelAggregator):
 
     def reset_stats(self) -> None:
         self._gatherer = gatherer(self.experiment.robust, self.strategy, self.experiment.hostile_share)
+        self._screen = Screen(self.strategy, self._received, self.conduct.norm_limit, self.conduct.largest_norm)
         self._held: list[Update] = []
-        self._seen: set[str] = set()
-        self._adapter_norms: dict[str, float] = {}
-        self._other_norms: dict[str, float] = {}
-        self._refused: dict[str, str] = {}
+        self._kept_back: list[Update] = []
+        self._slices: dict[str, int] = {}
 
     def accept_model(self, model: FLModel) -> None:
         """Count a site in, after its whole payload has been checked.
@@ -68,33 +70,44 @@ class LowRankAggregator(ModelAggregator):
                 with, or came before.
         """
         site, slices = model.meta["client_name"], model.meta["slices"]
-        if site in self._seen:
+        if site in self._slices:
             raise FlapSamError(f"{site} sent a second update in one round; the first counts.")
         registered = self.conduct.largest_slices.get(site, slices)
         if not 1 <= slices <= registered:
             expected = f"1 to {registered}, its registered number" if slices > registered else "1 or more"
             raise FlapSamError(f"{site} reports {slices} training slices; expected {expected}.")
         update = Update(site, slices, self._decode(site, model.params))
-        self._seen.add(site)
-        self._adapter_norms[site], self._other_norms[site] = self._norms(update)
+        self._slices[site] = slices
         self._held.append(update)
-        if len(self._held) >= BLOCK_SITES or len(self._held) * update.bytes >= BLOCK_BYTES:
+        held = len(self._held) + len(self._kept_back)
+        if not self._gatherer.whole_round and (held >= BLOCK_SITES or held * update.bytes >= BLOCK_BYTES):
             self._fold()
 
     def aggregate_model(self) -> FLModel:
         """The new payload in `params`, rounded as the wire rounds it.
 
-        `meta` holds by layer what the truncation `kept` and its `residual`, and by site the `norms` of the changes,
-        of a method with adapters, and who was `refused` for them; without any site left, `params` are empty.
+        `meta` holds by layer what the truncation `kept` and its `residual`, and by site its `norms`, who was `refused`
+        for them, and the slices it `counted` for; without any site left, `params` are empty.
 
         Raises:
-            FlapSamError: the sum left the range of float32.
+            FlapSamError: the sum left the range of float32, or too few sites are left for the experiment's robust
+                rule.
         """
-        self._fold()
-        norms = self._adapter_norms if self.strategy.groups else {}
-        meta = {"kept": {}, "residual": {}, "norms": norms, "refused": self._refused}
-        if not self._seen - self._refused.keys():
+        self._judge()
+        counted = capped(self._standing(), self.conduct.largest_share)
+        meta = {
+            "kept": {},
+            "residual": {},
+            "norms": self._screen.norms,
+            "refused": self._screen.refused,
+            "counted": counted,
+        }
+        if not counted:
             return FLModel(params_type=ParamsType.FULL, params={}, meta=meta)
+        self._require_enough(len(counted))
+        rest = [replace(update, weight=counted[update.site]) for update in self._kept_back]
+        if rest:
+            self._gatherer.fold(sorted(rest, key=lambda update: update.site))
         totals = self._stepped(self._gatherer.close(self._received))
         tensors = dict(totals.means)
         for group in self.strategy.groups:
@@ -137,30 +150,30 @@ class LowRankAggregator(ModelAggregator):
         known = {name: leading(self._received[name], types[name][0]) for name in checked if name in self._received}
         return quantise.numbers(checked, experiment.payload_dtype, known)
 
-    def _norms(self, update: Update) -> tuple[float, float]:
-        """Frobenius norm of B A over all layers, and of all other tensors together."""
-        squares = sum(gram([self.strategy.factors(g, update.tensors)]).item() for g in self.strategy.groups)
-        others = sum(t.double().square().sum().item() for t in self._gatherer.plain(update).values())
-        return sqrt(max(squares, 0)), sqrt(others)
+    def _standing(self) -> dict[str, int]:
+        """The slices of the sites that count."""
+        return {site: n for site, n in self._slices.items() if site not in self._screen.refused}
+
+    def _judge(self) -> None:
+        """Keep back of the held updates those that count."""
+        self._kept_back += self._screen.judge(self._held)
+        self._held = []
 
     def _fold(self) -> None:
-        """Fold the held updates in, those excepted whose norm stands out of the round so far."""
-        block = sorted(self._held, key=lambda update: update.site)
-        self._held = []
-        limit = self.conduct.norm_limit
-        for norms, what in ((self._adapter_norms, "B A"), (self._other_norms, "its other tensors")):
-            median = statistics.median(norms.values()) if norms else 0.0
-            for update in block:
-                norm = norms[update.site]
-                if limit is not None and norm > limit * median:
-                    self._refused.setdefault(
-                        update.site,
-                        f"the norm of {what} is {norm:.4g}, the round's median {median:.4g}; "
-                        f"expected at most {limit:g} times the median",
-                    )
-        counted = [update for update in block if update.site not in self._refused]
-        if counted:
-            self._gatherer.fold(counted)
+        """Fold in what counts, but for the sites whose share may turn out too large."""
+        self._judge()
+        ordered = sorted(self._kept_back, key=lambda update: (-update.weight, update.site))
+        few = most_capped(self.conduct.largest_share)
+        self._kept_back = ordered[:few]
+        if ordered[few:]:
+            self._gatherer.fold(sorted(ordered[few:], key=lambda update: update.site))
+
+    def _require_enough(self, sites: int) -> None:
+        """Refuse to let a robust rule stand for a protection that it does not give among so few sites."""
+        reason = shortcoming(self.experiment.robust, self.experiment.hostile_share, sites)
+        if reason:
+            told = "".join(f"; {site}: {why}" for site, why in sorted(self._screen.refused.items()))
+            raise FlapSamError(f"The round has {sites} sites that count: {reason}{told}.")
 
     def _stepped(self, totals: Totals) -> Totals:
         """The totals after the server's optimizer, which starts once there is a payload to step from."""

@@ -17,7 +17,7 @@ from flap_sam.federation.messages import REASON, clean_reason
 
 CHECK_SECONDS = 0.1
 
-Accept = Callable[[str, FLModel], None]
+Accept = Callable[[str, FLModel], bool]
 
 
 class AskingController(ModelController):
@@ -39,28 +39,30 @@ class AskingController(ModelController):
         """Send a task and hand each answer on as it arrives, until all have answered or the time is over.
 
         Args:
-            accept: counts an answer in, or raises to refuse it.
-
-        Raises:
-            FlapSamError: too few sites remain.
+            accept: see `take`.
         """
         self.counted, self.refused = set(), {}
 
         def on_result(result: FLModel) -> bool:
-            site = result.meta["client_name"]
-            try:
-                accept(site, result)
-            except FlapSamError as error:
-                self.refuse(site, error)
-            except Exception as error:  # a peer's answer may break anything; it must not become "no answer"
-                self.refuse(site, f"its answer cannot be used ({type(error).__name__})")
-            else:
-                self.counted.add(site)
-            return site in self.counted
+            return self.take(result.meta["client_name"], result, accept)
 
         self.send_model(task_name=task_name, data=task, targets=list(asked), callback=on_result)
         self._wait(asked)
-        self.require_enough(asked)
+
+    def take(self, site: str, result: FLModel, accept: Accept) -> bool:
+        """Whether an answer counts.
+
+        Args:
+            accept: counts an answer in, keeps it for later and returns False, or raises to refuse it.
+        """
+        try:
+            if accept(site, result):
+                self.counted.add(site)
+        except FlapSamError as error:
+            self.refuse(site, error)
+        except Exception as error:  # a peer's answer may break anything; it must not become "no answer"
+            self.refuse(site, f"its answer cannot be used ({type(error).__name__})")
+        return site in self.counted
 
     def _wait(self, asked: Sequence[str]) -> None:
         needed = self._needed(asked)

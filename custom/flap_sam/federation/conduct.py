@@ -1,9 +1,11 @@
 """How a run is conducted: the operator's part of a job, which says nothing of what is trained."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from flap_sam.errors import FlapSamError
+from flap_sam.names import is_run_name
 
 WHOLE = "a whole number, 1 or more, or null"
 SECONDS = "a number of seconds, 0 or more"
@@ -13,7 +15,9 @@ EXPECTED = {
     "round_timeout": SECONDS,
     "wait_after_min": f"{SECONDS}, or null",
     "patience": WHOLE,
+    "largest_norm": "a number above 0, or null",
     "norm_limit": "a number above 1, or null",
+    "largest_share": "a number from 0.1 to 1",
     "largest_slices": "an object of whole numbers by the site's name",
     "resume": 'the name of a run, "latest" or null',
 }
@@ -29,9 +33,14 @@ class Conduct:
         round_timeout: seconds after which a task closes with the answers that are there; 0 means never.
         wait_after_min: seconds that a task still waits once `min_sites` have been counted; None means for all.
         patience: rounds without a better validation Dice after which the run stops; None means it never does.
-        norm_limit: a site's B A, or its other tensors, may be this many times the round's median in norm; None
-            means any.
-        largest_slices: training slices that a site is registered with and may not exceed, by its name.
+        largest_norm: what a site changes in a round, its B A and all its other tensors together, may have this
+            Frobenius norm; agreed beforehand, it holds whatever the other sites send. None means any.
+        norm_limit: among three sites or more a site's B A, or its other tensors, may be this many times the median
+            of the other sites in norm; None means any.
+        largest_share: of the weights that one site may have, among three sites or more; who has more slices counts
+            for fewer.
+        largest_slices: training slices that a site is registered with and may not exceed, by its name; every site of
+            a deployed federation needs an entry.
         resume: name of the run to continue, or "latest" of this experiment; None starts anew.
     """
 
@@ -40,19 +49,24 @@ class Conduct:
     round_timeout: float = 0.0
     wait_after_min: float | None = None
     patience: int | None = None
+    largest_norm: float | None = 1000.0
     norm_limit: float | None = 10.0
+    largest_share: float = 0.6
     largest_slices: Mapping[str, int] = field(default_factory=dict)
     resume: str | None = None
 
     def __post_init__(self) -> None:
         wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience")}
         good = {name: value is None or _is_count(value) for name, value in wholes.items()}
-        limits, wait, norm = self.largest_slices, self.wait_after_min, self.norm_limit
+        limits, wait = self.largest_slices, self.wait_after_min
         good["round_timeout"] = _is_number(self.round_timeout) and self.round_timeout >= 0
         good["wait_after_min"] = wait is None or (_is_number(wait) and wait >= 0)
-        good["norm_limit"] = norm is None or (_is_number(norm) and norm > 1)
+        for name, lowest in (("largest_norm", 0), ("norm_limit", 1)):
+            limit = getattr(self, name)
+            good[name] = limit is None or (_is_number(limit) and lowest < limit < math.inf)
+        good["largest_share"] = _is_number(self.largest_share) and 0.1 <= self.largest_share <= 1
         good["largest_slices"] = isinstance(limits, Mapping) and all(_is_count(n) for n in limits.values())
-        good["resume"] = self.resume is None or isinstance(self.resume, str)
+        good["resume"] = self.resume is None or is_run_name(self.resume)  # as "latest" is too
         for name, accepted in good.items():
             if not accepted:
                 _refuse(name, getattr(self, name), EXPECTED[name])

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
+from flap_sam.federation import preconditions
 from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.asking import AskingController
+from flap_sam.federation.asking import Accept, AskingController
 from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.likeness import Likeness
@@ -29,18 +31,19 @@ from flap_sam.federation.messages import (
     from_meta,
 )
 from flap_sam.federation.persistor import results_folder
+from flap_sam.federation.round_records import closed, encoded_size, round_record, site_record
 from flap_sam.federation.run_state import RunState, RunStore, find
 from flap_sam.federation.tracking import track
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
-from flap_sam.reporting.round_log import ROUND_LOG, LayerRecord, RoundRecord, SiteRecord
+from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.sam.weights import NOTICES
 from flap_sam.site import Site
 from flap_sam.training import quantise
 from flap_sam.training.best import Candidate, improves
-from flap_sam.training.scores import Evaluation
+from flap_sam.training.scores import Evaluation, departures
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
@@ -52,8 +55,9 @@ class FlapSamController(AskingController):
     """Runs an experiment over the connected sites.
 
     In round 0 there is no payload: each site starts the trained tensors from the experiment's seed and its own
-    checkpoint, and the server refuses whoever started from another network than the first to answer. A site that
-    is refused or silent is named in the round log, and the round goes on while enough sites remain.
+    checkpoint, and the server refuses whoever started from another network than most sites (see `likeness`). Until
+    more than half of the sites have said the same, their answers are held unread, one a site at most. A site that is
+    refused or silent is named in the round log, and the round goes on while enough sites remain.
 
     Args:
         experiment: settings as `Experiment` names them.
@@ -86,12 +90,11 @@ class FlapSamController(AskingController):
         job = Experiment.from_dict(self._settings)
         self.conduct = Conduct.from_dict(self._conduct_settings)
         self._likeness = Likeness(job)
+        self._unread: dict[str, FLModel] = {}
         self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
         self._folder = results_folder(self.fl_ctx)
         self._sites = sorted(client.name for client in self.engine.get_clients())
-        wanted = self.conduct.min_sites or 1
-        if len(self._sites) < wanted:
-            raise FlapSamError(f"{len(self._sites)} sites are connected; the job's min_sites is {wanted}.")
+        preconditions.check(job, self.conduct, self._sites, preconditions.is_deployed(self.fl_ctx))
         current, best = self._begin_or_resume(job)
         say(f"run {self._store.run}: {job.method} on {len(self._sites)} sites, {job.rounds} rounds")
 
@@ -117,7 +120,8 @@ class FlapSamController(AskingController):
         state = self._store.load()
         if state.experiment != job.digest():
             raise FlapSamError(f"Run {self._store.run} is of another experiment than this job; resume it with its own.")
-        self._adopt("the run resumed", state.first)
+        self._likeness.adopt(state.first)
+        self._begin(state.first)
         self._write_record(state.record.resumed(stint(state.current.round, self._sites, asdict(self.conduct))))
         self._aggregator.restore(state.memory)
         (self._folder / ROUND_LOG).write_text(state.log)
@@ -130,7 +134,7 @@ class FlapSamController(AskingController):
     def _state(self, current: Candidate, best: Candidate | None) -> RunState:
         return RunState(
             experiment=self._likeness.job.digest(),
-            first=self._likeness.first,
+            first=self._likeness.reference,
             current=current,
             best=best,
             memory=self._aggregator.memory(),
@@ -173,46 +177,42 @@ class FlapSamController(AskingController):
         task = self._task(current)
         bytes_down = encoded_size(task)
         records: dict[str, SiteRecord] = {}
-        if self._likeness.first:
+        if self._likeness.reference:
             self._aggregator.start_round(current.tensors)
 
-        def accept(site: str, result: FLModel) -> None:
-            report = from_meta(TrainReport, result.meta.get(REPORT), self._likeness.job.classes)
-            if result.current_round != number:
-                raise FlapSamError(f"it answers round {result.current_round}, not {number}")
-            if self._likeness.first is None:
-                self._adopt(site, report)
-                self._write_record(self._new_record(report))
+        def count(site: str, result: FLModel) -> bool:
+            report = self._report(result, number)
             self._likeness.check(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
-            records[site] = _site_record(report, bytes_down, encoded_size(result))
+            records[site] = site_record(report, bytes_down, encoded_size(result))
             say(round_log.site_line(number, site, records[site]))
+            return True
+
+        def accept(site: str, result: FLModel) -> bool:
+            if self._likeness.reference is None:
+                return self._hear(site, result, asked, count)
+            return count(site, result)
 
         asked = self._drawn(number)
         self.ask(TASK_TRAIN, task, asked, accept)
+        self._require_agreement(asked)
+        self.require_enough(asked)
         server_start = time.perf_counter()
         merged = self._aggregator.aggregate_model()
         for site, reason in merged.meta["refused"].items():
             self.refuse(site, reason)
         self.require_enough(asked)
         end = time.perf_counter()
-        counted = {
-            s: replace(r, norm=merged.meta["norms"].get(s)) for s, r in sorted(records.items()) if s in self.counted
-        }
-        record = RoundRecord(
+        counted = closed({s: r for s, r in records.items() if s in self.counted}, merged.meta)
+        self._say_capped(counted)
+        record = round_record(
+            counted,
+            merged.meta,
             run=self._store.run,
             round=number,
-            validation=mean_of_known([mean_of_known(r.validation) for r in counted.values()]),
-            loss=mean_of_known([r.loss for r in counted.values()], [r.slices for r in counted.values()]),
-            svd_energy_kept=mean_of_known(merged.meta["kept"].values()),
-            layers={
-                layer: LayerRecord(kept=kept, residual=merged.meta["residual"][layer])
-                for layer, kept in merged.meta["kept"].items()
-            },
             seconds=end - start,
             server_seconds=end - server_start,
-            sites=counted,
             refused=dict(sorted(self.refused.items())),
             missing=self.missing(asked),
             late=sorted(self.late),
@@ -223,32 +223,64 @@ class FlapSamController(AskingController):
         say(round_log.round_line(record, self._likeness.job.rounds))
         return record, Candidate(merged.params, number + 1, None)
 
+    def _report(self, result: FLModel, number: int) -> TrainReport:
+        report = from_meta(TrainReport, result.meta.get(REPORT), self._likeness.job.classes)
+        if result.current_round != number:
+            raise FlapSamError(f"it answers round {result.current_round}, not {number}")
+        return report
+
+    def _hear(self, site: str, result: FLModel, asked: Sequence[str], count: Accept) -> bool:
+        """Hold a first round's answer; once more than half of the sites say the same, count all that are held."""
+        agreed = self._likeness.hear(site, self._report(result, 0), len(asked))
+        self._unread[site] = result
+        if agreed:
+            self._begin(self._likeness.reference)
+            self._write_record(self._new_record(self._likeness.reference))
+            for other in [s for s in self._unread if s not in self.refused]:
+                self.take(other, self._unread.pop(other), count)
+            self._unread.clear()
+        return site in self.counted
+
+    def _require_agreement(self, asked: Sequence[str]) -> None:
+        if self._likeness.reference is None and self._unread and not self.abort_signal.triggered:
+            reasons = "".join(f"; {site}: {reason}" for site, reason in sorted(self.refused.items()))
+            raise FlapSamError(self._likeness.disagreement(asked) + reasons + ".")
+
+    def _say_capped(self, sites: dict[str, SiteRecord]) -> None:
+        limit = f"one site's share is at most {self.conduct.largest_share:g}"
+        for site, r in sites.items():
+            if r.counted_slices < r.slices:
+                say(f"{site} counts for {r.counted_slices} of its {r.slices} slices: {limit}")
+
     def _finish(self, final: Candidate, best: Candidate | None) -> None:
         """Score the last payload, and the best one where that is another, at every site."""
         tables = {FINAL: self._evaluate(FINAL, final)}
         best = self._better(best, replace(final, validation=_validation(tables[FINAL])))
         tables[BEST] = tables[FINAL] if best.round == final.round else self._evaluate(BEST, best)
-        write_test_dice(self._folder, tables, best.round)
+        apart = departures(self._likeness.job, tables[FINAL], travelled=True)
+        write_test_dice(self._folder, tables, best.round, apart)
         say("\n" + closing_summary(self._folder))
 
     def _evaluate(self, kind: str, scored: Candidate) -> dict[str, Evaluation]:
         reports: dict[str, Evaluation] = {}
 
-        def accept(site: str, result: FLModel) -> None:
+        def accept(site: str, result: FLModel) -> bool:
             reports[site] = from_meta(Evaluation, result.meta.get(REPORT), self._likeness.job.classes)
+            return True
 
         say(f"every site scores the {kind} payload on its test cases")
         self.ask(TASK_EVALUATE, self._task(scored), self._sites, accept)
+        self.require_enough(self._sites)
         return dict(sorted(reports.items()))
 
-    def _adopt(self, site: str, report: TrainReport) -> None:
-        self._likeness.adopt(site, report)
+    def _begin(self, reference: TrainReport) -> None:
+        """Expect what most sites have said; they have agreed on it, or an earlier job of the run has."""
         experiment = self._likeness.experiment
         self._aggregator.begin(experiment, self.conduct)
         say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
-        if report.demo:
+        if reference.demo:
             say(DEMO_NOTICE)
-        if notice := NOTICES.get(report.weights):
+        if notice := NOTICES.get(reference.weights):
             say(notice)
 
     def _task(self, sent: Candidate) -> FLModel:
@@ -272,33 +304,11 @@ class FlapSamController(AskingController):
             "round": kept.round,
             "validation_dice": kept.validation,
             "run": self._store.run,
-            "start": self._likeness.first.start_digest,
+            "start": self._likeness.reference.start_digest,
         }
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
 
 
-def encoded_size(model: FLModel) -> int:
-    """Bytes of a message's tensors and report in FLARE's encoding."""
-    return len(
-        fobs.dumps({"params": dict(model.params or {}), "meta": {k: model.meta.get(k) for k in (EXPERIMENT, REPORT)}})
-    )
-
-
 def _validation(reports: dict[str, Evaluation]) -> float | None:
     return mean_of_known([mean_of_known(report.validation) for report in reports.values()])
-
-
-def _site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:
-    """The record of a report; the norm comes when the round closes."""
-    return SiteRecord(
-        slices=report.slices,
-        loss=report.loss,
-        steps=report.steps,
-        seconds=report.seconds,
-        validation=report.validation,
-        demo=report.demo,
-        norm=None,
-        bytes_down=bytes_down,
-        bytes_up=bytes_up,
-    )

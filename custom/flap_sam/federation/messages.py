@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin
 
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.names import is_run_name
 from flap_sam.sam.weights import Origin
 from flap_sam.training.scores import Evaluation
 
@@ -17,7 +18,10 @@ RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
 REASON = "flap_sam_reason"
 REFUSED = "flap_sam_refused"
-METRICS = ("loss", "steps", "seconds", "validation", "test", "test_spread", "hausdorff", "surface_dice")
+METRICS = (
+    *("loss", "steps", "seconds", "validation", "test", "test_spread"),
+    *("test_with", "test_missed", "test_false_positives", "hausdorff", "surface_dice"),
+)
 COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 LARGEST_COUNT = 10**9
@@ -89,7 +93,7 @@ def withheld(report: TrainReport | Evaluation, slices: int) -> TrainReport | Eva
 
 def run_name(found: object) -> str:
     """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
-    if not isinstance(found, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found):
+    if not is_run_name(found):
         raise _refused("the name of the run", repr(found), "small letters, digits and dashes", Reason.TASK)
     return found
 
@@ -115,17 +119,19 @@ def _check(name: str, kind: object, value: object, classes: int, largest: float)
         good, expected = type(value) is int and 0 <= value <= LARGEST_COUNT, "a whole number, 0 or more"
     elif kind is float:
         good, expected = type(value) is float and 0 <= value <= LARGEST_COUNT, f"a number from 0 to {LARGEST_COUNT:g}"
+    elif kind == list[int | None]:
+        good, expected = _is_by_class(value, classes, LARGEST_COUNT, int), f"{classes} whole numbers or null"
     else:
         good, expected = _is_by_class(value, classes, largest), f"{classes} numbers from 0 to {largest:g} or null"
     if not good:
         raise _refused(name, value, expected)
 
 
-def _is_by_class(value: object, classes: int, largest: float) -> bool:
+def _is_by_class(value: object, classes: int, largest: float, kind: type = float) -> bool:
     return (
         isinstance(value, list)
         and len(value) == classes
-        and all(v is None or (type(v) is float and 0 <= v <= largest) for v in value)
+        and all(v is None or (type(v) is kind and 0 <= v <= largest) for v in value)
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
 from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.names import is_run_name
 from flap_sam.reporting.run_record import RunRecord
 from flap_sam.training.best import Candidate
 
@@ -49,9 +50,14 @@ class RunStore:
     Args:
         root: the folder for all runs' states of this machine (see `Site.state_root`).
         run: the run's name.
+
+    Raises:
+        FlapSamError: that is none, and might lead out of `root`.
     """
 
     def __init__(self, root: Path, run: str) -> None:
+        if not is_run_name(run):
+            raise FlapSamError(f"The run's name is {run!r}; expected small letters, digits and dashes, at most 64.")
         self.run = run
         self.folder = root / run / SERVER
 
@@ -121,13 +127,13 @@ def find(root: Path, wanted: str, experiment: str) -> RunStore:
         experiment: digest of the job's experiment.
 
     Raises:
-        FlapSamError: there is no such run, or it is another experiment's.
+        FlapSamError: that is no run's name, or no run of the experiment has a state.
     """
     if wanted != LATEST:
         return RunStore(root, wanted)
-    runs = [path.parent.parent for path in root.glob(f"*/{SERVER}/round_*.safetensors")]
-    for run in sorted(set(runs), reverse=True):
-        store = RunStore(root, run.name)
+    runs = {path.parent.parent.name for path in root.glob(f"*/{SERVER}/round_*.safetensors")}
+    for run in sorted(filter(is_run_name, runs), reverse=True):
+        store = RunStore(root, run)
         if store.load().experiment == experiment:
             return store
     raise FlapSamError(f"No run of this experiment has a state in {root}; start it anew with resume null.")

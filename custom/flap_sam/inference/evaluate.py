@@ -12,10 +12,10 @@ from flap_sam.errors import FlapSamError
 from flap_sam.inference.model import Model
 from flap_sam.inference.scans import is_nifti, stem
 from flap_sam.inference.segment import MASK
-from flap_sam.training.evaluate import CaseScore, dice, score
-from flap_sam.training.surfaces import surface_metrics
+from flap_sam.training.evaluate import CaseScore, compared, score
 
 SUFFIX = MASK.removesuffix(".nii.gz")
+NAMED = 20  # of the maps that are missing
 
 
 def stores_to_score(store: Path, only: Sequence[str] | None, classes: int) -> list[SiteStore]:
@@ -70,8 +70,15 @@ def evaluate_masks(predicted: Path, truth: Path, classes: int, tolerance: float)
     """
     for case, (found, true) in _pairs(predicted, truth).items():
         prediction, label, volume = read_masks(found, true, classes)
-        surfaces = surface_metrics(prediction, label, classes, volume.spacing, tolerance)
-        yield CaseScore(case, dice(prediction, label, classes), *surfaces)
+        yield compared(case, prediction, label, classes, volume, tolerance)
+
+
+def maps_without_truth(predicted: Path, truth: Path) -> list[Path]:
+    """The label maps of a folder that `evaluate_masks` does not score, as there is no true one of their names."""
+    if predicted.is_file():
+        return []
+    found, true = _maps_in(predicted), _maps_in(truth)
+    return [found[case] for case in sorted(found.keys() - true.keys())]
 
 
 def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
@@ -79,9 +86,10 @@ def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
         return {_case(truth): (predicted, truth)}
     found, true = _maps_in(predicted), _maps_in(truth)
     if missing := sorted(true.keys() - found.keys()):
+        named = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
         raise FlapSamError(
-            f"{predicted} holds no label map of {missing[0]}, which {truth} has ({len(missing)} of {len(true)} are "
-            f"missing); expected {missing[0]}{MASK}."
+            f"{predicted} holds no label map of {named}, which {truth} has ({len(missing)} of {len(true)} are "
+            f"missing); expected {missing[0]}{MASK}. Without them the others would be scored too well."
         )
     return {case: (found[case], file) for case, file in sorted(true.items())}
 

@@ -43,7 +43,7 @@ class Model:
         """
         found = payload.read(path)
         weights = weights_for(found.experiment.backbone, checkpoint)
-        network, experiment, _ = network_for(found.experiment, weights.file)
+        network, experiment, _ = network_for(found.experiment, weights.file, weights.pin)
         _check_start(path, weights, found, start_digest(network, experiment))
         with torch.no_grad():
             parameters = dict(network.named_parameters())

@@ -8,6 +8,7 @@ import numpy as np
 from rich.progress import TextColumn
 
 from flap_sam.bar import bar
+from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
@@ -56,7 +57,7 @@ def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callab
     classes = segmenter.experiment.classes
     write(maps, volume, found)
     draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
-    millilitres = abs(np.linalg.det(np.asarray(volume.affine)[:3, :3])) / 1000
+    millilitres = voxel_millilitres(volume.affine)
     counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
     return Prediction(scan.name, tuple((counts * millilitres).tolist()))
 

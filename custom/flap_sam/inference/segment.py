@@ -88,10 +88,11 @@ def write(paths: Sequence[Path], volume: Volume, found: Segmented) -> None:
     for path, array in zip(
         paths, [found.labels, *(() if found.probabilities is None else found.probabilities)], strict=True
     ):
-        _write_nifti(path, to_original(array, volume.affine, volume.original_shape), np.asarray(volume.affine))
+        write_nifti(path, to_original(array, volume.affine, volume.original_shape), np.asarray(volume.affine))
 
 
-def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write an array on the grid of its scan's file, packed, with nothing of the time in it."""
     image = nib.Nifti1Image(np.ascontiguousarray(array), affine)
     image.header.set_xyzt_units(MILLIMETRES)
     with replacing(path) as stream, gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 
 from flap_sam.lowrank.factors import Factors
-from flap_sam.lowrank.orthonormal import orthonormal
-
-POWERS = 4
 
 
 @dataclass(frozen=True)
@@ -29,35 +26,11 @@ class StackedSum:
         """The change itself, [..., d_out, d_in]."""
         return self.left @ self.right
 
-    def times(self, x: Tensor) -> Tensor:
-        """The change times x [..., d_in, n]."""
-        return self.left @ (self.right @ x)
-
-    def transposed_times(self, x: Tensor) -> Tensor:
-        """The change transposed, times x [..., d_out, n]."""
-        return self.right.mT @ (self.left.mT @ x)
-
     @cached_property
     def squared_norm(self) -> Tensor:
         """Squared Frobenius norm, [...]."""
-        left, right = self._grams
+        left, right = self.left.mT @ self.left, self.right @ self.right.mT
         return (left * right).sum((-2, -1)).clamp_min(0)
-
-    def sketch(self, x: Tensor) -> Tensor:
-        """The change times x, and `POWERS` times the change times its transpose times that; its span alone counts.
-
-        The steps are taken between the factors, in R numbers a column; what their rounding leaves is below 1e-8 of
-        the largest singular value.
-        """
-        left, right = self._grams
-        y = self.right @ x
-        for _ in range(POWERS):
-            y = orthonormal(right @ (left @ y))[0]
-        return self.left @ y
-
-    @cached_property
-    def _grams(self) -> tuple[Tensor, Tensor]:
-        return self.left.mT @ self.left, self.right @ self.right.mT
 
     @property
     def shape(self) -> torch.Size:
@@ -74,22 +47,10 @@ class DenseSum:
         """The change itself, [..., d_out, d_in]."""
         return self.change
 
-    def times(self, x: Tensor) -> Tensor:
-        """The change times x [..., d_in, n]."""
-        return self.change @ x
-
-    def transposed_times(self, x: Tensor) -> Tensor:
-        """The change transposed, times x [..., d_out, n]."""
-        return self.change.mT @ x
-
     @cached_property
     def squared_norm(self) -> Tensor:
         """Squared Frobenius norm, [...]."""
         return self.change.square().sum((-2, -1))
-
-    def sketch(self, x: Tensor) -> Tensor:
-        """The change times x."""
-        return self.change @ x
 
     @property
     def shape(self) -> torch.Size:

@@ -39,15 +39,19 @@ class Gatherer(ABC):
 
     Args:
         strategy: says which layers' changes are summed; every other tensor of an update is averaged for itself.
+
+    Attributes:
+        whole_round: it needs all updates of the round at once, so that no memory is saved by folding some in early.
     """
+
+    whole_round = False
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
-        self._grouped = {name for group in strategy.groups for name in strategy.tensor_names(group)}
 
     def plain(self, update: Update) -> dict[str, Tensor]:
         """The tensors of an update that belong to no group."""
-        return {name: tensor for name, tensor in update.tensors.items() if name not in self._grouped}
+        return self.strategy.plain(update.tensors)
 
     @abstractmethod
     def fold(self, updates: Sequence[Update]) -> None:
@@ -86,8 +90,11 @@ class Held(Gatherer):
     have none; their median over the sites stands in.
 
     Args:
-        hostile_share: how large a share of the sites may be hostile or broken.
+        hostile_share: how large a share of the sites may be hostile or broken; `robust.shortcoming` says among how
+            many sites a rule means anything.
     """
+
+    whole_round = True
 
     def __init__(self, strategy: Strategy, hostile_share: float) -> None:
         super().__init__(strategy)

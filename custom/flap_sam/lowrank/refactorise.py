@@ -8,12 +8,9 @@ from torch.nn import functional as F
 
 from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.factors import Factors
-from flap_sam.lowrank.orthonormal import orthonormal
+from flap_sam.lowrank.singular import leading_triplets
 
 NOISE = 1e-12
-OVERSAMPLING = 8
-GAIN = 1e-12
-ROUNDING = 1e-15
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -49,7 +46,7 @@ def refactorise(
             it.
         energy: the smallest rank, up to r, that keeps this share of the squared norm.
     """
-    u, s, vh = _leading(total, rank)
+    u, s, vh = leading_triplets(total, rank)
     squared_norm = total.squared_norm
     s = torch.where(_needed(s, squared_norm, energy), s, 0.0)
     dropped = (squared_norm - s.square().sum(-1)).clamp_min(0)
@@ -60,32 +57,6 @@ def refactorise(
     if missing > 0:
         B, A = F.pad(B, (0, missing)), F.pad(A, (0, 0, 0, missing))
     return Refactorised(Factors(A, B, scale), kept, dropped.sqrt())
-
-
-def _leading(total: StackedSum | DenseSum, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The r leading singular triplets [..., m, r], [..., r], [..., r, n] of the sum T [..., m, n].
-
-    Subspace iteration on a sketch T G a little wider than r (Halko et al., arXiv 0909.4061, algorithm 4.4), here
-    until the squared error of the rank-r form falls by no more than `GAIN` of itself: a change of rank r, as one
-    site's is, is exact at once, and what the sites agree on soon is. G is fixed. A matrix no larger than the sketch
-    is decomposed as it is.
-    """
-    *_, m, n = total.shape
-    width = rank + OVERSAMPLING
-    if width >= min(m, n):
-        u, s, vh = torch.linalg.svd(total.dense(), full_matrices=False)
-        return u[..., :rank], s[..., :rank], vh[..., :rank, :]
-    whole = total.squared_norm
-    drawn = torch.randn(n, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    left, _ = orthonormal(total.sketch(drawn))
-    error = torch.full_like(whole, torch.inf)
-    while True:
-        right, core = orthonormal(total.transposed_times(left))
-        v, s, uh = torch.linalg.svd(core)
-        before, error = error, whole - s[..., :rank].square().sum(-1)
-        if (before - error <= GAIN * error + ROUNDING * whole).all():
-            return left @ uh.mT[..., :rank], s[..., :rank], (right @ v[..., :rank]).mT
-        left, _ = orthonormal(total.times(right))
 
 
 def _needed(s: Tensor, squared_norm: Tensor, energy: float) -> Tensor:

@@ -8,10 +8,39 @@ from torch import Tensor
 
 from flap_sam.lowrank.factors import Factors
 
+FEWEST_SITES = 3
+
 
 def hostile_sites(share: float, sites: int) -> int:
-    """Whole sites in a share of them; always fewer than half."""
-    return max(0, min(math.floor(share * sites + 1e-9), (sites - 1) // 2))
+    """f, the whole sites in a share of them."""
+    return math.floor(share * sites + 1e-9)
+
+
+def shortcoming(rule: str, share: float, sites: int) -> str | None:
+    """Why a rule protects nothing among so many sites; None where it does.
+
+    Among two sites nobody can tell which stands apart: the median (Yin et al., arXiv 1803.01498, theorem 1) and the
+    median norm of clipping want the honest in the majority, so three sites. The trimmed mean wants f >= 1 and
+    K > 2 f (Yin et al., definition 2), Krum f >= 1 and K >= 2 f + 3 (Blanchard et al., arXiv 1703.02757,
+    proposition 2).
+
+    Args:
+        rule: a name of `experiment.ROBUST_RULES`.
+        share: of the sites that may be hostile, below 1/2.
+    """
+    hostile = hostile_sites(share, sites)
+    fewest = {"none": 0, "median": FEWEST_SITES, "clip": FEWEST_SITES}.get(rule)
+    if fewest is None:
+        if hostile < 1:
+            return (
+                f"robust {rule!r} with hostile_share {share:g} withstands no site of {sites}; raise hostile_share to "
+                f"{math.ceil(100 / sites) / 100:g} or more, take more sites, or set robust to 'median'"
+            )
+        fewest = 2 * hostile + (3 if rule == "krum" else 1)
+    if sites >= fewest:
+        return None
+    against = f" against {hostile} hostile (hostile_share {share:g})" if rule in ("krum", "trimmed-mean") else ""
+    return f"robust {rule!r}{against} needs {fewest} sites, there are {sites}; take more sites or another rule"
 
 
 def gram(updates: Sequence[Factors]) -> Tensor:
@@ -49,14 +78,13 @@ def krum(squared_distances: Tensor, hostile: int) -> int:
 
     Args:
         squared_distances: [K, K].
-        hostile: f; lowered where K >= 2 f + 3 does not hold. At least one neighbour counts; the first of equals wins.
+        hostile: f, with K >= 2 f + 3. The first of equals wins.
     """
     sites = len(squared_distances)
-    if sites < 3:
-        return 0
-    neighbours = max(1, sites - min(hostile, max(0, (sites - 3) // 2)) - 2)
+    if sites < 2 * hostile + 3:
+        raise ValueError(f"Krum against {hostile} of {sites} sites; at least {2 * hostile + 3} are needed")
     ordered = squared_distances.sort(dim=1).values
-    return int(ordered[:, 1 : 1 + neighbours].sum(dim=1).argmin())  # the first of a row is the site itself
+    return int(ordered[:, 1 : sites - hostile - 1].sum(dim=1).argmin())  # the first of a row is the site itself
 
 
 def trimmed_mean(stacked: Tensor, hostile: int) -> Tensor:

@@ -56,6 +56,11 @@ class Strategy(ABC):
         """The tensors of a site's payload that the group stands for."""
         return [f"{path}.{factor}" for path in group.layers for factor in "AB"]
 
+    def plain(self, payload: Tensors) -> dict[str, Tensor]:
+        """The tensors of a site's payload that belong to no group."""
+        grouped = {name for group in self.groups for name in self.tensor_names(group)}
+        return {name: tensor for name, tensor in payload.items() if name not in grouped}
+
     @abstractmethod
     def merge(self, group: Group, total: Total) -> Merged:
         """The group's next tensors, from the weighted sum of the sites' changes."""

@@ -1,13 +1,15 @@
-"""Every setting of a job and of a site, from the dataclasses that read them: `docs/options.md`."""
+"""Every setting of a job and of a site, from the classes that read them: `docs/options.md`."""
 
 import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin
+from typing import Literal, get_args, get_origin
+
+from pydantic import BaseModel
 
 from flap_sam import experiment, site
 from flap_sam.experiment import Experiment
@@ -20,13 +22,13 @@ TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false
 COLUMNS = ("setting", "type", "default", "allowed", "meaning")
 HEAD = """# Settings
 
-Made from the code by `make docs`; `flap-sam options` prints it. Change the dataclasses, not this page.
+Made from the code by `make docs`; `flap-sam options` prints it. Change the classes, not this page.
 """
 
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that belong together: the dataclass that reads them, what its values may be, where one writes them."""
+    """Settings that belong together: the class that reads them, what its values may be, where one writes them."""
 
     kind: type
     expected: Mapping[str, str]
@@ -58,16 +60,38 @@ GROUPS = (
 )
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A field of a dataclass or a model."""
+
+    name: str
+    kind: object
+    default: object
+
+
 def markdown() -> str:
     """The whole page."""
     return "\n".join([HEAD, *(_section(group) for group in GROUPS)])
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """The `Args` of a dataclass's docstring, by name."""
+    """The `Args` of a class's docstring, by name."""
     text = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
     clauses = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
     return {name: " ".join(clause.split()) for name, clause in zip(clauses[::2], clauses[1::2], strict=True)}
+
+
+def settings_of(kind: type) -> list[Setting]:
+    """The fields of a dataclass or a model, in their order."""
+    if issubclass(kind, BaseModel):
+        return [
+            Setting(name, field.annotation, field.get_default(call_default_factory=True))
+            for name, field in kind.model_fields.items()
+        ]
+    return [
+        Setting(f.name, f.type, f.default if f.default_factory is MISSING else f.default_factory())
+        for f in fields(kind)
+    ]
 
 
 def _section(group: Group) -> str:
@@ -77,24 +101,27 @@ def _section(group: Group) -> str:
 
 def _rows(group: Group) -> Iterator[list[str]]:
     meaning = meanings(group.kind)
-    for entry in fields(group.kind):
-        variable = site.ENVIRONMENT.get(entry.name) if group.kind is Site else None
+    for setting in settings_of(group.kind):
+        name = setting.name
+        variable = site.ENVIRONMENT.get(name) if group.kind is Site else None
         yield [
-            f"`{entry.name}`" + (f", `{variable}`" if variable else ""),
-            _type(entry.type),
-            f"`{_default(entry)}`",
-            group.expected.get(entry.name, "").removeprefix("one of "),
-            meaning[entry.name].replace("None", "null"),
+            f"`{name}`" + (f", `{variable}`" if variable else ""),
+            _type(setting.kind),
+            f"`{json.dumps(setting.default)}`",
+            group.expected.get(name, _choices(setting.kind)).removeprefix("one of "),
+            meaning[name].replace("None", "null"),
         ]
 
 
 def _type(annotation: object) -> str:
     if isinstance(annotation, UnionType):
         return f"{_type(get_args(annotation)[0])}, or null"
+    if get_origin(annotation) is Literal:
+        return TYPES[type(get_args(annotation)[0])]
     if get_origin(annotation) is not None:
         return f"{TYPES[get_args(annotation)[1]]} by name"
     return TYPES[annotation]
 
 
-def _default(entry: Field) -> str:
-    return json.dumps(entry.default if entry.default_factory is MISSING else entry.default_factory())
+def _choices(annotation: object) -> str:
+    return ", ".join(get_args(annotation)) if get_origin(annotation) is Literal else ""

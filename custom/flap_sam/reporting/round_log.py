@@ -19,6 +19,8 @@ class SiteRecord:
     Args:
         loss, steps, seconds: None where the site withholds them.
         norm: Frobenius norm of the site's B A over all layers; None where the method has no adapters.
+        change: Frobenius norm of what it changed in the round, B A and all other tensors; None without a federation.
+        counted_slices: that it counted for; fewer than its `slices` where its share of the weights was capped.
         bytes_down, bytes_up: of the encoded messages.
     """
 
@@ -29,6 +31,8 @@ class SiteRecord:
     validation: list[float | None]
     demo: bool
     norm: float | None
+    change: float | None
+    counted_slices: int
     bytes_down: int
     bytes_up: int
 

@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
-from flap_sam.files import sha256
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ADAPTERS, rooms_of
 from flap_sam.sam.network import FlapSam
+from flap_sam.sam.pin import pinned
 
 WIDTH_TENSOR = "image_encoder.patch_embed.proj.bias"
 NEVER_LOADED = frozenset({"mask_tokens", "hyp", "decoder_unused"})
@@ -46,38 +46,40 @@ def network_for(
         experiment: "auto" becomes the checkpoint's backbone, or `vit_tiny` where `path` is None.
         path: a SAM checkpoint, `.pth` or `.safetensors`; None starts everything from the experiment's seed
             (`sam.weights` says which it is).
-        pin: SHA-256 that the file must have.
+        pin: SHA-256 that the file must have (see `sam.pin`); None takes any file, mapped where it lies.
 
     Raises:
         FlapSamError: the file is missing, truncated, holds executable pickle content, has another hash, or is not
             SAM's, or is another backbone than the experiment names; or there is a pin and no file.
     """
-    state = read(path) if path is not None else {}
-    if pin is not None:
-        _check_pin(path, pin)
+    if path is None and pin is not None:
+        raise FlapSamError(
+            "The site pins its checkpoint's sha256 and asks for random weights; take out one of the two.",
+            Reason.CHECKPOINT,
+        )
+    state = read(path, pin) if path is not None else {}
     backbone = _backbone(experiment.backbone, identify(state, path) if path is not None else None, path)
     experiment = experiment.resolved(backbone, BACKBONES[backbone].image_size)
     network = build(experiment)
     return network, experiment, fill(network, state, experiment.seed)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, by name, mapped into memory; nothing in the file is executed."""
+def read(path: Path, pin: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, by name, mapped into memory; nothing in the file is executed.
+
+    Args:
+        pin: SHA-256 that the file must have. Without one the tensors are mapped from the file itself, and a process
+            that writes into it changes them.
+    """
     if not path.is_file():
-        raise _refused(path, "there is no such file", "the site's SAM checkpoint is missing")
+        raise _refused(path, "there is no such file")
     if not os.access(path, os.R_OK):
         raise _refused(path, "this user may not read it")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        elif zipfile.is_zipfile(path):
-            state = torch.load(path, mmap=True, weights_only=True, map_location="cpu")
-        else:
-            raise _refused(path, "it is not a PyTorch file, or it was cut off on the way; download it again")
-    except pickle.UnpicklingError as error:
-        raise _refused(path, "it holds objects other than tensors, which could run code on loading") from error
-    except (RuntimeError, OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
-        raise _refused(path, "it is damaged or was cut off on the way; download it again") from error
+    if pin is None:
+        state = _load(path, path)
+    else:
+        with pinned(path, pin) as copy:
+            state = _load(path, copy)
     if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
         raise _refused(path, "it holds something other than named tensors")
     return dict(state)
@@ -121,8 +123,10 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
             report.started_anew.append(name)
         else:
             size = "missing" if found is None else f"of shape {list(found.shape)}"
-            message = f"The checkpoint's tensor {name} is {size}; expected {list(expected.shape)}, as SAM has it."
-            raise FlapSamError(message, public=message)
+            raise FlapSamError(
+                f"The checkpoint's tensor {name} is {size}; expected {list(expected.shape)}, as SAM has it.",
+                Reason.CHECKPOINT,
+            )
     network.load_state_dict(filled, assign=True)
     _start_magnitudes(network)
     return report
@@ -148,27 +152,33 @@ def digest_of(network: nn.Module, *settings: str, without: Collection[str] = ())
     return digest.hexdigest()
 
 
+def _load(path: Path, source: Path) -> object:
+    """What a checkpoint file holds, from the file itself or from a copy of it."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(source)
+        if zipfile.is_zipfile(source):
+            return torch.load(source, mmap=True, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise _refused(path, "it holds objects other than tensors, which could run code on loading") from error
+    except (RuntimeError, OSError, ValueError, EOFError, safetensors.SafetensorError) as error:
+        raise _refused(path, "it is damaged or was cut off on the way; download it again") from error
+    raise _refused(path, "it is not a PyTorch file, or it was cut off on the way; download it again")
+
+
 def _backbone(wanted: str, found: str | None, path: Path | None) -> str:
     if found is None:
         return "vit_tiny" if wanted == "auto" else wanted
     if wanted not in ("auto", found):
         raise FlapSamError(
             f"Checkpoint {path} holds {found}; the experiment wants {wanted}. Point to that one.",
-            public=f"the site's checkpoint holds {found}; the experiment wants {wanted}",
+            Reason.BACKBONE,
         )
     return found
 
 
-def _check_pin(path: Path | None, pin: str) -> None:
-    if path is None:
-        message = "The site pins its checkpoint's sha256 and asks for random weights; take out one of the two."
-        raise FlapSamError(message, public="the site pins a SAM checkpoint and has none")
-    if (found := sha256(path)) != pin.lower():
-        raise _refused(path, f"its sha256 is {found}, the site pins {pin}", "the SAM checkpoint is not the pinned one")
-
-
-def _refused(path: Path, cause: str, public: str = "the site's SAM checkpoint cannot be used") -> FlapSamError:
-    return FlapSamError(f"Checkpoint {path} cannot be used: {cause}.", public=public)
+def _refused(path: Path, cause: str) -> FlapSamError:
+    return FlapSamError(f"Checkpoint {path} cannot be used: {cause}.", Reason.CHECKPOINT)
 
 
 def _resizable(network: FlapSam) -> set[str]:
@@ -183,8 +193,10 @@ def _resizable(network: FlapSam) -> set[str]:
 def _resize(name: str, found: Tensor, shape: torch.Size) -> Tensor:
     """Bilinear along every axis whose size differs, the last one, the features, excepted."""
     if found.dim() != len(shape) or found.shape[-1] != shape[-1]:
-        message = f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}."
-        raise FlapSamError(message, public=message)
+        raise FlapSamError(
+            f"The checkpoint's tensor {name} is of shape {list(found.shape)}; it cannot become {list(shape)}.",
+            Reason.CHECKPOINT,
+        )
     resized = found.double()
     for axis, size in enumerate(shape[:-1]):
         resized = _resize_axis(resized, axis, size)

@@ -29,31 +29,34 @@ class Weights:
 
     Args:
         file: None where they are drawn from the experiment's seed.
+        pin: SHA-256 that the file must have when it is loaded; None means any.
     """
 
     origin: Origin
     file: Path | None
+    pin: str | None = None
 
     def __str__(self) -> str:
         return str(self.file) if self.origin == "checkpoint" else NAMES[self.origin]
 
 
-def weights_for(backbone: str, checkpoint: Path | None) -> Weights:
+def weights_for(backbone: str, checkpoint: Path | None, pin: str | None = None) -> Weights:
     """What an experiment starts from.
 
     Args:
         backbone: the experiment's, which may be "auto".
         checkpoint: a SAM checkpoint, or `random`; None, where nothing is configured, is the box's small SAM.
+        pin: SHA-256 that the site expects of the file; the box's own file is always held to one.
 
     Raises:
         FlapSamError: nothing is configured and the box has no weights of the backbone, or its file is damaged.
     """
     if checkpoint == RANDOM:
-        return Weights("random", None)
+        return Weights("random", None, pin)
     if checkpoint is not None:
-        return Weights("checkpoint", checkpoint)
+        return Weights("checkpoint", checkpoint, pin)
     if backbone in ("auto", pretrained.BACKBONE):
-        return Weights("box", pretrained.checked())
+        return Weights("box", pretrained.checked(), pin or pretrained.SHA256)
     message = (
         f"The experiment's backbone is {backbone}, of which the box has no weights; {CONFIGURE} for it, or to `random`."
     )

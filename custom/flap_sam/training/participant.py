@@ -28,7 +28,7 @@ from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
-from flap_sam.training.together import Task, plain, train_together
+from flap_sam.training.together import Task, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
 
 CARRY = "carry/"
@@ -104,10 +104,10 @@ class Participant:
             )
         self.assignment = assignment
         self.store = assignment.store
-        self.weights = weights_for(experiment.backbone, site.checkpoint)
+        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         self._device = site.torch_device()
         self._precision = settle(site.precision, self._device)
-        network, own, self.load_report = network_for(experiment.at(name), self.weights.file, site.checkpoint_sha256)
+        network, own, self.load_report = network_for(experiment.at(name), self.weights.file, self.weights.pin)
         self.experiment = experiment.resolved(own.backbone, own.image_size)
         self.network = network.to(self._device)
         if site.compile:
@@ -183,7 +183,7 @@ class Participant:
     def _task_of(self, experiment: str, name: str, run: str, round_number: int) -> Task:
         return Task(
             experiment=experiment,
-            site=plain(self._site),
+            site=self._site.model_dump(mode="json"),
             store=str(self.store.folder.parent),
             store_site=self.store.folder.name,
             demo=self.assignment.demo,

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.site import Site
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
 
@@ -73,11 +72,6 @@ def train_together(
         save_file({n: t.cpu().contiguous() for n, t in received.items()}, folder / RECEIVED)
         _run(folder, processes, stopped, say)
         return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
-
-
-def plain(site: Site) -> dict[str, str | int | bool | None]:
-    """A site's settings as JSON holds them."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(site).items()}
 
 
 def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -47,8 +47,8 @@ def main(folder: Path) -> None:
 def _own_device(site: Site) -> Site:
     """A GPU for each process where the site has GPUs and names no other device."""
     if site.device is None and torch.cuda.is_available():
-        site = replace(site, device=f"cuda:{os.environ['LOCAL_RANK']}")
-    return replace(site, processes=1)
+        return site.changed(processes=1, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    return site.changed(processes=1)
 
 
 def _write(path: Path, text: str) -> None:

@@ -163,6 +163,9 @@ class Wire:
             validation_cases=2,
             test=[0.5, None],
             test_spread=[0.1, None],
+            test_with=[3, 0],
+            test_missed=[1, 0],
+            test_false_positives=[0, 2],
             test_cases=3,
             hausdorff=[None, None],
             surface_dice=[None, None],
@@ -318,6 +321,7 @@ def test_metrics_that_were_not_agreed_stay(tmp_path, small):
     wire.ask(2, wire.start, TASK_EVALUATE)
     told = wire.answer(wire.evaluation(2))["DXO"]["meta"][REPORT]
     assert (told["validation"], told["test"], told["test_spread"]) == ([None, None], [0.5, None], [None, None])
+    assert told["test_with"] == told["test_missed"] == told["test_false_positives"] == [None, None]
 
 
 def test_noise_is_added_until_the_budget_is_spent(tmp_path, small):
@@ -495,7 +499,7 @@ DEPENDENCIES = {
     "admitting a task": (rules, "admitted"),
     "judging an answer": (rules, "answer"),
     "bounding an update": (component, "release"),
-    "the digest": (audit, "digest"),
+    "the digest": (component, "digest"),
     "the fingerprint": (component, "_fingerprint"),
     "making the message": (component.FLModelUtils, "to_shareable"),
     "the site's own log": (Gate, "log_error"),

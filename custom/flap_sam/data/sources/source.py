@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from flap_sam.data.intensity import Intensity
-from flap_sam.data.manifest import is_name
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
+from flap_sam.names import is_name
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
+from flap_sam.experiment import FLOAT_DTYPES, Experiment
 from flap_sam.federation.messages import METRICS
 from flap_sam.strict import StrictModel, parse
-from flap_sam.training.quantise import FLOATS
 
 FILE_NAME = "flap_gate.json"
 BLOCK, CLIP = "block", "clip"
@@ -89,10 +88,10 @@ class Agreement(StrictModel):
     @model_validator(mode="after")
     def _means_something(self) -> "Agreement":
         changed = self.over == CLIP or self.privacy or self.release_bits
-        if changed and any(e.payload_dtype not in FLOATS for e in self.experiments):
+        if changed and any(e.payload_dtype not in FLOAT_DTYPES for e in self.experiments):
             raise ValueError(
                 "over clip, release_bits and privacy only with experiments whose payload_dtype is "
-                + ", ".join(FLOATS)
+                + ", ".join(FLOAT_DTYPES)
                 + "; one has int8"
             )
         if self.privacy and self.metrics:

@@ -11,9 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.files import replacing
@@ -140,15 +138,6 @@ class AuditLog:
 
     def _refused(self, found: str) -> FlapSamError:
         return FlapSamError(f"The audit log {self.path} {found}; until then nothing passes.", Reason.AUDIT)
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
 
 
 @contextmanager

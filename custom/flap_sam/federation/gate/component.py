@@ -19,8 +19,10 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiment import Experiment
-from flap_sam.federation.gate import audit, ledger, rules
+from flap_sam.federation.gate import ledger, rules
 from flap_sam.federation.gate.agreement import Agreement
+from flap_sam.federation.gate.audit import RELEASED
+from flap_sam.federation.gate.digest import digest
 from flap_sam.federation.gate.ledger import Turn
 from flap_sam.federation.gate.places import Places
 from flap_sam.federation.gate.release import Release, release
@@ -195,7 +197,7 @@ def _entry(admitted: Admitted, leaving: Release, agreement: Agreement) -> dict[s
         "round": admitted.round,
         "tensors": len(leaving.tensors),
         "bytes": sum(tensor.nbytes for tensor in leaving.tensors.values()),
-        audit.RELEASED: audit.digest(leaving.tensors),
+        RELEASED: digest(leaving.tensors),
         "metrics": list(agreement.metrics),
         **leaving.note,
     }
@@ -237,7 +239,7 @@ def _fingerprint(result: Shareable, fl_ctx: FLContext) -> str:
     content = result.get(CONTENT)
     said = {name: value for name, value in result.items() if name not in (HEADERS, CONTENT)}
     headers = {name: value for name, value in result[HEADERS].items() if not _is_flares(name, value, fl_ctx)}
-    tensors = "" if content is None else audit.digest(content["data"]) + repr(content["meta"])
+    tensors = "" if content is None else digest(content["data"]) + repr(content["meta"])
     return repr(said) + repr(sorted(headers.items())) + tensors
 
 

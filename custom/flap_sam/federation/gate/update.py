@@ -37,8 +37,8 @@ class Base:
     """
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
-        weights = weights_for(experiment.backbone, site.checkpoint)
-        network, self.experiment, _ = network_for(experiment, weights.file, site.checkpoint_sha256)
+        weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
+        network, self.experiment, _ = network_for(experiment, weights.file, weights.pin)
         parameters = dict(network.named_parameters())
         tensors = [t for t in statement(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}

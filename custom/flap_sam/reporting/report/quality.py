@@ -10,7 +10,7 @@ from flap_sam.reporting.cell import FinishedCell
 from flap_sam.reporting.report import figures
 from flap_sam.reporting.report.page import Picture, Section, Table
 from flap_sam.reporting.report.run import Run
-from flap_sam.reporting.results import FINAL, by_class
+from flap_sam.reporting.results import FINAL, by_class, n_known, of_n, outcome_texts
 from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED
 from flap_sam.reporting.text import figure, in_order, mean_and_spread, with_spread
 from flap_sam.training.pictures import Caption
@@ -36,6 +36,8 @@ def dice(run: Run) -> Section:
     )
     by_site = [figures.dice_by_site(final, _classes(run))] if final else []
     tables = [_test_table(run)] if run.tests else []
+    if any(n is not None for report in final.values() for n in report.test_with):
+        tables.append(_outcome_table(run))
     if any(value is not None for report in final.values() for value in report.surface_dice):
         tables.append(_surface_table(run))
     return Section("dice", "Dice", figures=[drawn, *by_site], tables=tables)
@@ -48,7 +50,7 @@ def _test_table(run: Run) -> Table:
     rows = []
     for site in sites:
         reports = [reports.get(site) for reports in run.tests.values()]
-        cases = next(str(report.test_cases) for report in reports if report)
+        cases = next(figure(report.test_cases, 0) for report in reports if report)
         rows.append([site, cases, *(text for report in reports for text in _test_texts(report, classes))])
     means = [text for reports in run.tests.values() for text in _over_sites(reports.values(), classes)]
     return Table(
@@ -56,18 +58,20 @@ def _test_table(run: Run) -> Table:
         head,
         rows,
         foot=[["mean of sites", "", *means]],
-        note="Mean ± sample standard deviation: over a site's cases, in the last row over the sites.",
+        note="Mean ± sample standard deviation: over the n cases of a site that have the class, in the last row over n "
+        "sites.",
     )
 
 
 def _test_texts(report: Evaluation | None, classes: int) -> list[str]:
     if report is None:
         return ["-"] * (classes + 1)
-    return [*map(with_spread, report.test, report.test_spread), figure(mean_of_known(report.test))]
+    told = zip(report.test, report.test_spread, report.test_with, strict=True)
+    return [*(with_spread(v, spread) + of_n(n) for v, spread, n in told), figure(mean_of_known(report.test))]
 
 
 def _over_sites(reports: Iterable[Evaluation], classes: int) -> list[str]:
-    return [mean_and_spread(column, 3) for column in by_class(reports) or [()] * (classes + 1)]
+    return [mean_and_spread(c, 3) + of_n(n_known(c)) for c in by_class(reports) or [()] * (classes + 1)]
 
 
 def _surface_table(run: Run) -> Table:
@@ -76,7 +80,16 @@ def _surface_table(run: Run) -> Table:
         [site, *(figure(v, 1) for v in report.hausdorff), *map(figure, report.surface_dice)]
         for site, report in run.tests[FINAL].items()
     ]
-    return Table("Surfaces of the final payload on the sites' test cases", head, rows)
+    note = "Means over the cases that have the class; in one where it was missed, Hausdorff 95 is the scan's diagonal."
+    return Table("Surfaces of the final payload on the sites' test cases", head, rows, note=note)
+
+
+def _outcome_table(run: Run) -> Table:
+    head = ["site", *(f"{what}, {name}" for name in _classes(run) for what in ("missed", "false positive"))]
+    rows = [[site, *outcome_texts(report)] for site, report in run.tests[FINAL].items()]
+    note = "Of the cases that have the class, and of those that do not. A missed case counts as 0 in the mean Dice, a "
+    note += "false positive in no mean."
+    return Table("What the final payload missed, and found where there is nothing", head, rows, note=note)
 
 
 def _classes(run: Run) -> list[str]:

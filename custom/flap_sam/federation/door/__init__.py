@@ -1,0 +1,1 @@
+"""The hospital's own door: what may reach FLARE's processes at a hospital at all, whoever sends it."""

@@ -1,0 +1,110 @@
+"""Which updates of a round stand out by their norm and do not count."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from flap_sam.lowrank import robust
+from flap_sam.lowrank.factors import Factors, leading
+from flap_sam.lowrank.gather import Update
+from flap_sam.lowrank.strategies import Group, Strategy
+
+FEWEST_SITES = 3
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Frobenius norms of an update, float64.
+
+    Args:
+        adapters: of B A over all layers; others: of all other tensors together.
+        change: of what the site changed, sqrt(sum ||B A - B' A'||^2 + sum ||T - T'||^2), where B', A' and T' are what
+            it received.
+    """
+
+    adapters: float
+    others: float
+    change: float
+
+
+class Screen:
+    """Judges the updates of a round, block by block.
+
+    An update is refused whose change is beyond the absolute limit; and, among three sites or more, whose adapters or
+    other tensors are more than so many times the median of the *other* sites in norm. Refused updates are no measure
+    for others. Within a block the order does not matter; a later block is judged by the median over all that came
+    before it too, an earlier one is not judged again.
+
+    Args:
+        received: the payload that the round started from. In a first round it is empty: adapters start from no
+            change, and for every other tensor the middle of the first block, number by number, stands in for where
+            the sites started.
+        relative: how many times the others' median; absolute: of the change. None means any.
+    """
+
+    def __init__(self, strategy: Strategy, received: Tensors, relative: float | None, absolute: float | None) -> None:
+        self._strategy, self._received, self._start = strategy, received, received
+        self._relative, self._absolute = relative, absolute
+        self._standing: dict[str, Norms] = {}
+        self.norms: dict[str, Norms] = {}
+        self.refused: dict[str, str] = {}
+
+    def judge(self, block: Sequence[Update]) -> list[Update]:
+        """The updates of a block that count."""
+        if not self._start and block:
+            self._start = self._middle(block)
+        found = {update.site: self._measured(update) for update in block}
+        self.norms |= found
+        self.refused |= {site: reason for site, n in found.items() if (reason := self._beyond(n))}
+        self._standing |= {site: norms for site, norms in found.items() if site not in self.refused}
+        apart = {s: reason for s in found if s in self._standing and (reason := self._apart(s))}
+        self.refused |= apart
+        self._standing = {site: norms for site, norms in self._standing.items() if site not in apart}
+        return [update for update in block if update.site not in self.refused]
+
+    def _beyond(self, norms: Norms) -> str | None:
+        if self._absolute is None or norms.change <= self._absolute:
+            return None
+        return f"the norm of its change is {norms.change:.4g}; expected at most {self._absolute:g} (largest_norm)"
+
+    def _apart(self, site: str) -> str | None:
+        """How a site stands apart from the others; None where it does not, or they are too few to tell."""
+        if self._relative is None or len(self._standing) < FEWEST_SITES:
+            return None
+        for kind, what in (("adapters", "B A"), ("others", "its other tensors")):
+            norm = getattr(self._standing[site], kind)
+            median = statistics.median(getattr(n, kind) for other, n in self._standing.items() if other != site)
+            if norm > self._relative * median:
+                return (
+                    f"the norm of {what} is {norm:.4g}, the median of the others {median:.4g}; expected at most "
+                    f"{self._relative:g} times the median (norm_limit)"
+                )
+        return None
+
+    def _measured(self, update: Update) -> Norms:
+        adapters = others = change = 0.0
+        for group in self._strategy.groups:
+            gram = robust.gram([self._strategy.factors(group, update.tensors), *self._before(update, group)])
+            adapters += gram[0, 0].item()
+            change += robust.squared_distances(gram)[0, -1].item() if len(gram) > 1 else gram[0, 0].item()
+        for name, tensor in self._strategy.plain(update.tensors).items():
+            others += tensor.double().square().sum().item()
+            change += (tensor.double() - self._start[name]).square().sum().item()
+        return Norms(sqrt(max(adapters, 0)), sqrt(others), sqrt(max(change, 0)))
+
+    def _before(self, update: Update, group: Group) -> list[Factors]:
+        """The group's adapters as the site received them, with its own rank; none in a first round."""
+        names = self._strategy.tensor_names(group) if self._received else []
+        shapes = {name: update.tensors[name].shape for name in names}
+        received = {name: leading(self._received[name], shape) for name, shape in shapes.items()}
+        return [self._strategy.factors(group, received)] if received else []
+
+    def _middle(self, block: Sequence[Update]) -> Tensors:
+        names = self._strategy.plain(block[0].tensors)
+        return {name: robust.median(torch.stack([update.tensors[name] for update in block])) for name in names}

@@ -1,0 +1,81 @@
+"""The leading singular triplets of a sum of weight changes: exact to float64's rounding."""
+
+import torch
+from torch import Tensor
+
+from flap_sam.lowrank.aggregate import DenseSum, StackedSum
+from flap_sam.lowrank.orthonormal import orthonormal
+
+WHOLE = 256
+OVERSAMPLING = 8
+STANDS = 1e-11
+PASSES = 30
+
+Triplets = tuple[Tensor, Tensor, Tensor]
+
+
+def leading_triplets(total: StackedSum | DenseSum, rank: int) -> Triplets:
+    """U [..., m, r], S [..., r] and V^T [..., r, n] of the r largest singular values of the sum [..., m, n].
+
+    Of side-by-side factors the small core between two orthonormal bases is decomposed whole, and so is a dense sum
+    whose narrower side is at most `WHOLE` or twice the sketch. A larger one is iterated until its subspace stands, and
+    decomposed whole if it does not soon. Fewer than r triplets come of a sum that has no more.
+    """
+    if isinstance(total, StackedSum):
+        left, left_core = orthonormal(total.left)
+        right, right_core = orthonormal(total.right.mT)
+        u, s, vh = _first(torch.linalg.svd(left_core @ right_core.mT), rank)
+        return left @ u, s, vh @ right.mT
+    narrow = min(total.shape[-2:])
+    if narrow <= max(WHOLE, 2 * (rank + OVERSAMPLING)):
+        return _whole(total.change, rank)
+    *batch, m, n = total.shape
+    layers = total.change.reshape(-1, m, n)
+    u, s, vh, stands = _iterated(layers, rank)
+    for i in (~stands).nonzero().flatten().tolist():
+        u[i], s[i], vh[i] = _whole(layers[i], rank)
+    return u.reshape(*batch, m, rank), s.reshape(*batch, rank), vh.reshape(*batch, rank, n)
+
+
+def _iterated(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Triplets of [L, m, n] by subspace iteration on a sketch a little wider than r, and which layers' stand.
+
+    Halko et al., arXiv 0909.4061, algorithm 4.4, with a fixed sketch. A layer stands when what is yet to come of the
+    movement of its rank-r form, a geometric series, is below `STANDS` of the form. Where values beside the cut are
+    nearly equal it does not within `PASSES`.
+    """
+    drawn = torch.randn(
+        change.shape[-1], rank + OVERSAMPLING, generator=torch.Generator().manual_seed(0), dtype=change.dtype
+    )
+    left, _ = orthonormal(change @ drawn)
+    u, moved, stands = None, None, torch.zeros(len(change), dtype=torch.bool)
+    for _ in range(PASSES):
+        right, core = orthonormal(change.mT @ left)
+        v, s, uh = torch.linalg.svd(core)
+        s, before = s[..., :rank], u
+        u, vh = left @ uh.mT[..., :rank], (right @ v[..., :rank]).mT
+        if before is not None:
+            form = u * s.unsqueeze(-2)
+            last, moved = moved, torch.linalg.matrix_norm(form - before @ (before.mT @ form))
+            stands |= _remaining(moved, last) <= STANDS * torch.linalg.vector_norm(s, dim=-1)
+            if stands.all():
+                break
+        left, _ = orthonormal(change @ right)
+    return u, s, vh, stands
+
+
+def _remaining(moved: Tensor, last: Tensor | None) -> Tensor:
+    """What is still to come of a movement that shrinks from pass to pass as it did from the last to this one."""
+    if last is None:
+        return moved
+    shrinks = (moved / last.clamp_min(torch.finfo(moved.dtype).tiny)).clamp_max(1 - 1e-6)
+    return moved * torch.maximum(shrinks / (1 - shrinks), torch.ones_like(shrinks))
+
+
+def _whole(change: Tensor, rank: int) -> Triplets:
+    return _first(torch.linalg.svd(change, full_matrices=False), rank)
+
+
+def _first(triplets: Triplets, rank: int) -> Triplets:
+    u, s, vh = triplets
+    return u[..., :rank], s[..., :rank], vh[..., :rank, :]
