@@ -20,7 +20,7 @@ def moved(by: float) -> dict:
 
 
 def privacy(**changes) -> Privacy:
-    return Privacy(**{"clip": 2.0, "noise_multiplier": 0.5, "epsilon": 8.0, "delta": 1e-5} | changes)
+    return Privacy(**{"clip": 2.0, "noise_multiplier": 0.5, "epsilon": 8.0, "delta": 1e-5, "slices": 10} | changes)
 
 
 def change(noised: dict, base: dict = BASE) -> torch.Tensor:
