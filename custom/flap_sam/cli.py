@@ -52,6 +52,8 @@ def prepare(
 
     strays = preparation.prepare(source, folder, out, site, workers, published_intensities, done)
     typer.echo(strays_text(strays, out, folder), nl=False)
+    for note in preparation.open_source(source, folder).notes():
+        typer.echo(f"note: {note}")
 
 
 @app.command(rich_help_panel=PREPARE)
@@ -337,7 +339,9 @@ def report(
 @app.command(rich_help_panel=RESULTS)
 def predict(
     payload: Payload,
-    source: Annotated[Path, typer.Option("--input", help="a NIfTI file, a DICOM series, or a folder of such")],
+    source: Annotated[
+        Path, typer.Option("--input", help="a volume (NIfTI, MetaImage, NRRD), a DICOM series, or a folder of such")
+    ],
     output: Annotated[Path, typer.Option(help="folder for the label maps")],
     checkpoint: Checkpoint = None,
     store: StoreOfScans = None,
@@ -357,14 +361,16 @@ def predict(
     from flap_sam.site import Site
     from flap_sam.training.precision import settle
 
-    scans = scans_at(source)
+    found = scans_at(source)
     model = Model.load(payload, checkpoint)
     used = conventions(model.experiment, store, site, clip)
     own = Site.read(None)
     device = own.torch_device()
     segmenter = Segmenter(model, used, device, settle(own.precision, device), probabilities)
-    typer.echo(f"scans: {len(scans)}; intensities {used.told}")
-    done = list(run(segmenter, scans, output))
+    typer.echo(f"scans: {len(found.scans)}; intensities {used.told}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    done = list(run(segmenter, found.scans, output))
     typer.echo(prediction_table(done, used.names(model.experiment.classes), output))
     if any(prediction.error for prediction in done):
         raise typer.Exit(1)
@@ -398,7 +404,7 @@ def evaluate(
     extra: list[Path] = []
     if predicted and truth and classes and not payload:
         extra = maps_without_truth(predicted, truth)
-        scores = list(evaluate_masks(predicted, truth, classes, tolerance))
+        scores = list(evaluate_masks(predicted, truth, classes, tolerance, typer.echo))
         names = [f"class {k}" for k in range(1, classes + 1)]
     elif payload and store and not (predicted or truth):
         own = Site.read(None)

@@ -58,7 +58,7 @@ def test_bad_line_of_the_site_table_is_named(folder, line):
 
 def test_site_table_without_its_columns_or_missing(folder):
     (folder / "sites.csv").write_text("name,hospital\none,North\n")
-    with pytest.raises(FlapSamError, match=r"sites\.csv has in line 2"):
+    with pytest.raises(FlapSamError, match=r"sites\.csv has the columns 'name', 'hospital' in its first line"):
         Decathlon(folder).sites()
     (folder / "sites.csv").write_text("case,site,split\n")
     with pytest.raises(FlapSamError, match=r"sites\.csv lists no case"):

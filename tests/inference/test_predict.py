@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 def test_every_scan_of_a_folder_gets_a_mask_and_a_picture(small, folder, tmp_path):
     out = tmp_path / "out"
-    done = list(predict(segmenter(small), scans_at(folder), out))
+    done = list(predict(segmenter(small), scans_at(folder).scans, out))
     assert [(p.name, p.error) for p in done] == [("a", None), ("b", None), ("c", None), ("ct", None)]
     assert sorted(p.name for p in out.iterdir()) == [
         f"{name}{ending}" for name in ("a", "b", "c", "ct") for ending in ("_mask.nii.gz", "_overlay.png")
@@ -36,7 +36,7 @@ def test_every_scan_of_a_folder_gets_a_mask_and_a_picture(small, folder, tmp_pat
 
 def test_one_broken_scan_does_not_keep_the_others(small, folder, tmp_path):
     (folder / "b.nii.gz").write_bytes((folder / "b.nii.gz").read_bytes()[:300])
-    done = list(predict(segmenter(small), scans_at(folder), tmp_path / "out"))
+    done = list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
     assert [p.error is None for p in done] == [True, False, True, True]
     assert "b.nii.gz cannot be read" in done[1].error
     text = prediction_table(done, ["organ", "lesion"], tmp_path / "out")
@@ -47,5 +47,5 @@ def test_one_broken_scan_does_not_keep_the_others(small, folder, tmp_path):
 def test_nothing_is_overwritten(small, folder, tmp_path):
     save(tmp_path / "out" / "c_mask.nii.gz", np.ones((2, 2, 2), np.uint8))
     with pytest.raises(FlapSamError, match=r"c_mask\.nii\.gz is there already"):
-        list(predict(segmenter(small), scans_at(folder), tmp_path / "out"))
+        list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
     assert len(list((tmp_path / "out").iterdir())) == 1

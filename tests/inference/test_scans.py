@@ -24,20 +24,20 @@ def folder(tmp_path):
 
 
 def test_a_folder_holds_files_and_folders_of_series(folder):
-    assert [scan.name for scan in scans_at(folder)] == ["a", "b", "ct", "two-1", "two-2"]
-    assert all(sorted(scan.read().array.shape) == [4, 5, 6] for scan in scans_at(folder))
+    assert [scan.name for scan in scans_at(folder).scans] == ["a", "b", "ct", "two-1", "two-2"]
+    assert all(sorted(scan.read().array.shape) == [4, 5, 6] for scan in scans_at(folder).scans)
 
 
 def test_one_file_or_one_series(folder):
-    assert [scan.name for scan in scans_at(folder / "b.nii.gz")] == ["b"]
-    assert [scan.name for scan in scans_at(folder / "ct")] == ["ct"]
+    assert [scan.name for scan in scans_at(folder / "b.nii.gz").scans] == ["b"]
+    assert [scan.name for scan in scans_at(folder / "ct").scans] == ["ct"]
 
 
 def test_what_is_no_scan_is_one_sentence(folder):
     Image.new("L", (8, 8)).save(folder / "slice.png")
     for path, words in (
         (folder / "slice.png", "is neither NIfTI nor DICOM"),
-        (folder / "empty", "holds no NIfTI file"),
+        (folder / "empty", "holds no volume"),
         (folder / "nowhere", "does not exist"),
     ):
         with pytest.raises(FlapSamError, match=words):

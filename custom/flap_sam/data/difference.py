@@ -10,6 +10,7 @@ SETTINGS = {
     "source": "the layout",
     "classes": "the names of the classes",
     "any_label": "what counts as a label",
+    "label_values": "labels.csv",
     "minimum_side": "the smallest side of a slice",
     "intensity": "the site's intensities",
 }

@@ -57,7 +57,8 @@ def examine_source(layout: str, folder: Path, sites: list[str] | None = None) ->
     source = open_source(layout, folder)
     if not folder.is_dir():
         raise FlapSamError(f"{folder} does not exist, expected a folder of {layout} volumes; correct the path.")
-    return _report(folder, [_examine_raw(source, site) for site in chosen_sites(source, folder, sites or None)])
+    records = [_examine_raw(source, site) for site in chosen_sites(source, folder, sites or None)]
+    return _report(folder, records, _passed_over(source))
 
 
 def _examine_prepared(store: Path, site: str, source: Path | None, layout: str | None) -> SiteRecord:
@@ -147,7 +148,7 @@ def _examine_raw(source: Source, site: str) -> SiteRecord:
 
 def _examine_volumes(record: SiteRecord, source: Source, case: SourceCase) -> None:
     try:
-        volume, label = read_pair(case.image, case.label, len(source.classes), source.any_label)
+        volume, label = read_pair(case.image, case.label, len(source.classes), source.any_label, source.label_values)
     except FlapSamError as problem:  # the first one; both files may be broken
         for sentence in list(_file_problems(case)) or [str(problem)]:
             record.note(ERROR, case.id, sentence)
@@ -176,13 +177,22 @@ def _file_problems(case: SourceCase) -> Iterator[str]:
             yield str(problem)
 
 
-def _report(examined: Path, records: Sequence[SiteRecord]) -> Report:
+def _passed_over(source: Source) -> Iterator[Finding]:
+    """What lies in the layout's folders beside its cases."""
+    try:
+        notes = source.notes()
+    except FlapSamError:  # which the sites' records say already
+        return
+    yield from (Finding(WARNING, "any", None, note) for note in notes)
+
+
+def _report(examined: Path, records: Sequence[SiteRecord], others: Iterable[Finding] = ()) -> Report:
     own = [finding for record in records for finding in record.findings]
     return Report(
         examined=str(examined),
         classes=next((record.classes for record in records if record.classes), ()),
         sites=tuple(record.summary() for record in records),
-        findings=(*own, *_other_classes(records), *_twins(records), *_odd(records)),
+        findings=(*own, *_other_classes(records), *_twins(records), *_odd(records), *others),
         pictures=tuple(case.picture for record in records for case in record.cases),
     )
 

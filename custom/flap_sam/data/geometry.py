@@ -1,24 +1,28 @@
-"""NIfTI volumes in and out of the store orientation.
+"""Volumes in and out of the store orientation.
 
 Store orientation is nibabel's ('S', 'P', 'L'): axis 0 runs from inferior to superior (axial slices),
 rows from anterior to posterior, columns from patient right to patient left. It is found from the affine,
 never from the order of the array's axes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from flap_sam.data.nifti import read_nifti
+from flap_sam.data.labels import LabelRule
+from flap_sam.data.readers.raw import RawVolume, farthest, size
+from flap_sam.data.readers.read import read
 from flap_sam.errors import FlapSamError
 
 STORE_AXES = ("S", "P", "L")
-AFFINE_TOLERANCE = 1e-3
+APART = 0.1  # voxels by which the corners of a label map may lie off those of its image
 FLAT = 1e-3
+SKEWED = 0.5  # degrees off a right angle, from which on it is mentioned
+PLAUSIBLE = (0.01, 50.0)  # mm from voxel to voxel
 
 Affine = tuple[tuple[float, ...], ...]
 
@@ -35,12 +39,13 @@ class Volume:
     """One scan in store orientation.
 
     Attributes:
-        path: the file it came from.
+        path: the file, or the folder of DICOM slices, that it came from.
         array: [slices, rows, columns], finite numbers in the file's own unit; a view, in the file's own order.
         spacing: millimetres between voxel centres, in store axis order.
         affine: 4x4, voxel to patient millimetres of the file's own array.
         original_shape: the shape of the file's own array.
-        notes: sentences on what its reader had to guess, for whoever examines the file.
+        notes: sentences about what is odd in its header, or was not taken at its word; each begins with the name of
+            the file, without its folder.
     """
 
     path: Path
@@ -50,71 +55,108 @@ class Volume:
     original_shape: tuple[int, int, int]
     notes: tuple[str, ...] = ()
 
-
-def read_volume(path: Path) -> Volume:
-    """Read one NIfTI file whole and turn it to store orientation.
-
-    Raises:
-        FlapSamError: as `read_nifti`; or its affine has no orientation.
-    """
-    return volume_of(path, *read_nifti(path))
+    def stored_affine(self) -> np.ndarray:
+        """[4, 4], voxel of `array` to patient millimetres."""
+        affine = np.asarray(self.affine)
+        return affine @ inv_ornt_aff(_to_store(affine), self.original_shape)
 
 
-def volume_of(path: Path, array: np.ndarray, affine: np.ndarray) -> Volume:
-    """Turn an array of a file, or of a folder of DICOM slices, to store orientation.
+def read_volume(path: Path, label: bool = False) -> Volume:
+    """Read a volume of any kind whole and turn it to store orientation.
 
     Args:
-        affine: [4, 4], voxel to patient millimetres.
+        path: a file, or a folder with the slices of one DICOM series.
+        label: whether it is to be a label map.
 
     Raises:
-        FlapSamError: the affine has no orientation.
+        FlapSamError: as `readers.read.read`; or its affine has no orientation.
     """
-    _check_affine(path, affine)
-    to_store = ornt_transform(io_orientation(affine), axcodes2ornt(STORE_AXES))
+    return volume_of(path, read(path, label))
+
+
+def volume_of(path: Path, raw: RawVolume) -> Volume:
+    """Turn what a reader gave to store orientation.
+
+    Raises:
+        FlapSamError: its affine has no orientation.
+    """
+    _check_affine(path, raw.affine)
+    to_store = _to_store(raw.affine)
     spacing = np.empty(3)
-    spacing[to_store[:, 0].astype(int)] = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing[to_store[:, 0].astype(int)] = np.linalg.norm(raw.affine[:3, :3], axis=0)
     return Volume(
         path=path,
-        array=apply_orientation(array, to_store),
+        array=apply_orientation(raw.array, to_store),
         spacing=tuple(spacing.tolist()),
-        affine=tuple(map(tuple, affine.tolist())),
-        original_shape=array.shape,
+        affine=tuple(map(tuple, raw.affine.tolist())),
+        original_shape=raw.array.shape,
+        notes=(*raw.notes, *(f"{path.name} {note}" for note in _odd_axes(raw.affine))),
     )
 
 
-def read_pair(image_path: Path, label_path: Path, classes: int, any_label: bool = False) -> tuple[Volume, np.ndarray]:
+def read_pair(
+    image_path: Path,
+    label_path: Path,
+    classes: int,
+    any_label: bool = False,
+    values: Mapping[int, int] | None = None,
+) -> tuple[Volume, np.ndarray]:
     """Read an image and its label map.
 
     Args:
-        classes: the number of classes without background.
-        any_label: whatever is above 0 in the label map is class 1.
+        classes, any_label, values: as of `LabelRule`.
 
     Returns:
-        The image, and the labels as uint8 [slices, rows, columns] with values 0 to `classes`.
+        The image, with the notes of both, and the labels as uint8 [slices, rows, columns] with values 0 to `classes`.
 
     Raises:
-        FlapSamError: as `read_volume`; or the label lies on another grid than the image; or it holds
-            anything but the whole numbers 0 to `classes`, unless `any_label`.
+        FlapSamError: as `read_volume`; or the label lies on another grid than the image; or it holds a number that
+            stands for no class.
     """
-    image, label = read_volume(image_path), read_volume(label_path)
-    _check_same_grid(image, label)
-    if any_label:
-        return image, by_rows(label.array, np.uint8, lambda row: row > 0)
-    return image, _labels(label, classes)
+    image, label = read_volume(image_path), read_volume(label_path, label=True)
+    labels = _labels(aligned(label, image), LabelRule(classes, any_label, values))
+    return replace(image, notes=image.notes + label.notes), labels
 
 
 def read_masks(predicted_path: Path, truth_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray, Volume]:
     """Read two label maps of one scan.
 
     Returns:
-        Both as uint8 [slices, rows, columns], and the volume of the truth.
+        Both as uint8 [slices, rows, columns], and the volume of the truth, with the notes of both.
 
     Raises:
         FlapSamError: as `read_pair`.
     """
-    predicted, truth = read_volume(predicted_path), read_volume(truth_path)
-    _check_same_grid(truth, predicted)
-    return _labels(predicted, classes), _labels(truth, classes), truth
+    predicted, truth = read_volume(predicted_path, label=True), read_volume(truth_path, label=True)
+    rule = LabelRule(classes)
+    found, true = _labels(aligned(predicted, truth), rule), _labels(truth, rule)
+    return found, true, replace(truth, notes=predicted.notes + truth.notes)
+
+
+def aligned(label: Volume, image: Volume) -> Volume:
+    """The label map on the array of its image, whose axes may run otherwise.
+
+    Raises:
+        FlapSamError: it does not cover the very voxels of the image.
+    """
+    onto = np.linalg.inv(image.stored_affine()) @ label.stored_affine()
+    turn = io_orientation(onto)
+    array = apply_orientation(label.array, turn)
+    if array.shape != image.array.shape:
+        shapes = label.original_shape, image.original_shape
+        found = (
+            f"shape {shapes[0]}, but {image.path} has shape {shapes[1]}"
+            if shapes[0] != shapes[1]
+            else f"an affine whose axes run otherwise than those of {image.path}, but the same shape {shapes[0]}"
+        )
+        raise FlapSamError(f"{label.path} has {found}; both must lie on one grid.")
+    apart = farthest(np.eye(4), onto @ inv_ornt_aff(turn, label.array.shape), array.shape)
+    if not apart <= APART:
+        raise FlapSamError(
+            f"{label.path} has an affine that puts a corner {apart:.3g} voxels away from that of {image.path}, "
+            f"expected at most {APART:g}; both must lie on one grid."
+        )
+    return replace(label, array=array)
 
 
 def voxel_millilitres(affine: Affine) -> float:
@@ -187,32 +229,27 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
         raise FlapSamError(f"{path} has the affine {affine.tolist()}, which gives no orientation; export it again.")
 
 
-def _check_same_grid(image: Volume, label: Volume) -> None:
-    if label.original_shape != image.original_shape:
-        raise FlapSamError(
-            f"{label.path} has shape {label.original_shape}, but {image.path} has shape "
-            f"{image.original_shape}; both must lie on one grid."
+def _to_store(affine: np.ndarray) -> np.ndarray:
+    """nibabel's orientation from an array's own axes to the store's."""
+    return ornt_transform(io_orientation(affine), axcodes2ornt(STORE_AXES))
+
+
+def _odd_axes(affine: np.ndarray) -> Iterator[str]:
+    """What is odd about an affine, which volumes in millilitres and distances in millimetres rest on."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (PLAUSIBLE[0] <= lengths.min() and lengths.max() <= PLAUSIBLE[1]):
+        yield f"has voxels of {size(lengths)} mm, which no scanner makes; check the unit of its header."
+    axes = affine[:3, :3] / lengths
+    angles = np.degrees(np.arcsin(np.abs((axes.T @ axes)[np.triu_indices(3, 1)]).clip(0, 1)))
+    if angles.max() > SKEWED:
+        yield (
+            f"has axes {angles.max():.1f} degrees off a right angle, as of a tilted gantry, and is not resampled: "
+            "volumes in ml are right, distances in mm are those of upright slices."
         )
-    distance = np.abs(np.subtract(label.affine, image.affine)).max()
-    if distance > AFFINE_TOLERANCE:
-        raise FlapSamError(
-            f"{label.path} has an affine up to {distance:g} away from that of {image.path}, expected "
-            f"at most {AFFINE_TOLERANCE:g}; both must lie on one grid."
-        )
 
 
-def _labels(label: Volume, classes: int) -> np.ndarray:
-    _check_labels(label, classes)
-    return by_rows(label.array, np.uint8, lambda row: row)
-
-
-def _check_labels(label: Volume, classes: int) -> None:
-    values = label.array
-    strange = [value for value in (values.min(), values.max()) if not 0 <= value <= classes]
-    if not strange and values.dtype.kind == "f":
-        strange = next((row[row % 1 != 0] for row in values.swapaxes(0, 1) if np.any(row % 1)), [])
-    if len(strange):
-        raise FlapSamError(
-            f"{label.path} holds the label {strange[0]:g}, expected only the whole numbers 0 to {classes}; "
-            "correct the label map."
-        )
+def _labels(label: Volume, rule: LabelRule) -> np.ndarray:
+    try:
+        return by_rows(label.array, np.uint8, rule.apply)
+    except ValueError as problem:
+        raise rule.complaint(label.path, label.array) from problem

@@ -57,6 +57,8 @@ class Recipe(StrictModel):
         source: the layout it was prepared from, for example "kits19".
         classes: class names without background; label k is `classes[k - 1]`.
         any_label: whatever is above 0 in a label map is class 1.
+        label_values: numbers in the label maps and their classes, as `labels.csv` lists them; empty where they are the
+            classes.
         minimum_side: to how many rows and columns at least its slices were zero-padded, and a new scan's must be.
         intensity: how its scans were clipped, and how a new scan of this site must be.
     """
@@ -64,6 +66,7 @@ class Recipe(StrictModel):
     source: Name
     classes: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MOST_CLASSES)]
     any_label: bool
+    label_values: tuple[tuple[int, Annotated[int, Field(ge=0, le=MOST_CLASSES)]], ...] = ()
     minimum_side: Annotated[int, Field(ge=0)]
     intensity: IntensityField
 

@@ -139,6 +139,7 @@ def settings(source: Source, intensity: Intensity) -> Recipe:
         source=source.name,
         classes=source.classes,
         any_label=source.any_label,
+        label_values=tuple(sorted((source.label_values or {}).items())),
         minimum_side=source.minimum_side,
         intensity=intensity,
     )
@@ -252,7 +253,8 @@ def _prepare_case(work: _Work, now: Stamped) -> tuple[Case, bool]:
     if written and written.contents == now.contents:
         return written, True
     recipe, case = work.recipe, now.case
-    volume, label = read_pair(case.image, case.label, len(recipe.classes), recipe.any_label)
+    values = dict(recipe.label_values) or None
+    volume, label = read_pair(case.image, case.label, len(recipe.classes), recipe.any_label, values)
     check_unchanged(now)
     encoded = encode(volume, recipe.intensity)
     image, label = (pad_in_plane(array, recipe.minimum_side) for array in (encoded.codes, label))

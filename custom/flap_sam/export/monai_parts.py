@@ -123,7 +123,7 @@ class VolumeInferer(Inferer):
 def scans_in(folder: str) -> list[dict[str, Scan]]:
     """A data list of the scans of a folder; empty where `check_scans` says why, as a run alone needs them."""
     try:
-        return [{"image": scan} for scan in scans_at(Path(folder))]
+        return [{"image": scan} for scan in scans_at(Path(folder)).scans]
     except FlapSamError:
         return []
 

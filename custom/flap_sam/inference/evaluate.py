@@ -1,16 +1,16 @@
 """How good segmentations are: of a payload on a store's cases, or of label maps beside the true ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from flap_sam.data.geometry import read_masks
+from flap_sam.data.readers.kinds import READABLE, Listing, stem
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.model import Model
-from flap_sam.inference.scans import is_nifti, stem
 from flap_sam.inference.segment import MASK
 from flap_sam.training.evaluate import CaseScore, compared, score
 
@@ -62,14 +62,21 @@ def evaluate_stores(
             yield replace(found, case=f"{site.manifest.site}/{found.case}")
 
 
-def evaluate_masks(predicted: Path, truth: Path, classes: int, tolerance: float) -> Iterator[CaseScore]:
+def evaluate_masks(
+    predicted: Path, truth: Path, classes: int, tolerance: float, tell: Callable[[str], object] = lambda _: None
+) -> Iterator[CaseScore]:
     """Label maps beside the true ones: two files, or two folders where the true `X.nii.gz` meets `X` or `X_mask`.
+
+    Args:
+        tell: is given what is odd about the maps of a case, see `Volume`.
 
     Raises:
         FlapSamError: a true map has no counterpart, or see `read_masks`.
     """
     for case, (found, true) in _pairs(predicted, truth).items():
         prediction, label, volume = read_masks(found, true, classes)
+        for note in volume.notes:
+            tell(f"note on {case}: {note}")
         yield compared(case, prediction, label, classes, volume, tolerance)
 
 
@@ -96,11 +103,11 @@ def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
 
 def _maps_in(folder: Path) -> dict[str, Path]:
     maps: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if is_nifti(file) and maps.setdefault(_case(file), file) != file:
+    for file in (file for files in Listing.of(folder).volumes.values() for file in files):
+        if maps.setdefault(_case(file), file) != file:
             raise FlapSamError(f"{file} and {maps[_case(file)]} would both be the map of {_case(file)}; remove one.")
     if not maps:
-        raise FlapSamError(f"{folder} holds no label map (.nii, .nii.gz); point to two files or two folders.")
+        raise FlapSamError(f"{folder} holds no label map ({READABLE}); point to two files or two folders.")
     return maps
 
 

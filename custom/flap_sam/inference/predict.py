@@ -1,6 +1,6 @@
 """Scans of a folder, one after the other, to label maps and pictures of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,16 @@ class Prediction:
     Args:
         volumes: by class, in ml; None where it failed.
         error: the sentence that says why; None where it did not.
+        notes: what is odd about the scan, see `Volume`.
     """
 
     name: str
     volumes: tuple[float, ...] | None
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def predict(segmenter: Segmenter, scans: list[Scan], folder: Path) -> Iterator[Prediction]:
+def predict(segmenter: Segmenter, scans: Sequence[Scan], folder: Path) -> Iterator[Prediction]:
     """Segment scans; one that cannot be read does not keep the others.
 
     Raises:
@@ -59,7 +61,7 @@ def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callab
     draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
     millilitres = voxel_millilitres(volume.affine)
     counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
-    return Prediction(scan.name, tuple((counts * millilitres).tolist()))
+    return Prediction(scan.name, tuple((counts * millilitres).tolist()), notes=volume.notes)
 
 
 def _files(segmenter: Segmenter, scan: Scan, folder: Path) -> list[Path]:

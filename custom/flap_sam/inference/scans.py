@@ -1,13 +1,16 @@
-"""New scans as a person points to them: a NIfTI file, a DICOM series, or a folder of such."""
+"""New scans as a person points to them: a volume of any kind, a DICOM series, or a folder of such."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flap_sam.data.dicom import is_dicom, read_series, series_in
 from flap_sam.data.geometry import Volume, read_volume, volume_of
+from flap_sam.data.readers.dicom import read_series
+from flap_sam.data.readers.dicom_dataset import is_dicom
+from flap_sam.data.readers.dicom_files import Series, series_below
+from flap_sam.data.readers.kinds import READABLE, Listing, ending, is_volume, listed, stem
 from flap_sam.errors import FlapSamError
-
-NIFTI = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Scan:
 
     Args:
         name: of what is made from it.
-        path: its NIfTI file, or the folder of its DICOM series.
-        slices: the files of the series, in order; empty for NIfTI.
+        path: its file, or the folder of its DICOM series.
+        slices: the files of the series; empty for other kinds.
     """
 
     name: str
@@ -26,53 +29,63 @@ class Scan:
 
     def read(self) -> Volume:
         """Raises a FlapSamError as `read_volume` and `read_series`."""
-        if self.slices:
-            return volume_of(self.path, *read_series(list(self.slices)))
-        return read_volume(self.path)
+        return volume_of(self.path, read_series(self.slices)) if self.slices else read_volume(self.path)
 
 
-def scans_at(path: Path) -> list[Scan]:
-    """What lies at a path, by name: of a folder its NIfTI files, its own DICOM series, and those of its folders.
+@dataclass(frozen=True)
+class Found:
+    """The scans at a path; `notes` name and count what else lies there and is passed over."""
+
+    scans: tuple[Scan, ...]
+    notes: tuple[str, ...] = ()
+
+
+def scans_at(path: Path) -> Found:
+    """What lies at a path, by name: of a folder its volumes, and the DICOM series in it and in the folders below.
 
     Raises:
         FlapSamError: there is nothing, or nothing of the kind.
     """
     if path.is_file():
-        return [_of_file(path)]
+        return Found((_of_file(path),))
     if not path.is_dir():
-        raise FlapSamError(f"{path} does not exist; point to a NIfTI file, a DICOM series, or a folder of such.")
-    found = [Scan(stem(file), file) for file in sorted(path.iterdir()) if file.is_file() and is_nifti(file)]
-    for folder in (path, *sorted(p for p in path.iterdir() if p.is_dir())):
-        found += _of_folder(folder)
-    if not found:
-        raise FlapSamError(f"{path} holds no NIfTI file (.nii, .nii.gz) and no DICOM series; point to another folder.")
-    twice = sorted({scan.name for scan in found if sum(other.name == scan.name for other in found) > 1})
+        raise FlapSamError(f"{path} does not exist; point to a volume, a DICOM series, or a folder of such.")
+    listing, dicom = Listing.of(path), series_below(path)
+    scans = [Scan(name, file) for name, files in sorted(listing.volumes.items()) for file in files]
+    scans += _of_series(path, dicom.series)
+    notes = (*dicom.notes, *_passed_over(path, set(dicom.others) - listing.used))
+    if not scans:
+        raise FlapSamError(
+            f"{path} holds no volume ({READABLE}) and no DICOM series; point to another folder. "
+            f"{' '.join(notes)}".strip()
+        )
+    twice = sorted({scan.name for scan in scans if sum(other.name == scan.name for other in scans) > 1})
     if twice:
         raise FlapSamError(f"{path} holds two scans that would both be called {twice[0]}; rename one.")
-    return found
+    return Found(tuple(scans), notes)
 
 
 def _of_file(path: Path) -> Scan:
-    if is_nifti(path):
-        return Scan(stem(path), path)
+    if is_volume(path) or ending(path, (".img",)):
+        return Scan(stem(path) if is_volume(path) else path.stem, path)
     if is_dicom(path):
         return Scan(path.stem, path, (path,))
-    raise FlapSamError(f"{path} is neither NIfTI nor DICOM; give a volume as .nii, .nii.gz or a folder of DICOM files.")
+    raise FlapSamError(f"{path} is neither NIfTI nor DICOM; give a volume ({READABLE}), or a folder of DICOM files.")
 
 
-def _of_folder(folder: Path) -> list[Scan]:
-    if not any(is_dicom(file) for file in folder.iterdir() if file.is_file()):
-        return []
-    series, name = series_in(folder), folder.resolve().name
-    names = [name] if len(series) == 1 else [f"{name}-{k}" for k in range(1, len(series) + 1)]
-    return [Scan(name, folder, tuple(files)) for name, files in zip(names, series, strict=True)]
+def _of_series(path: Path, series: tuple[Series, ...]) -> Iterator[Scan]:
+    """Series by the folders that they lie in, and by number where these hold several."""
+    many = Counter(one.folder for one in series)
+    numbers: Counter[Path] = Counter()
+    for one in series:
+        numbers[one.folder] += 1
+        name = "-".join(one.folder.relative_to(path).parts) or path.resolve().name
+        yield Scan(name if many[one.folder] == 1 else f"{name}-{numbers[one.folder]}", one.folder, one.files)
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether a file is called as NIfTI files are."""
-    return path.name.endswith(NIFTI)
-
-
-def stem(path: Path) -> str:
-    """A NIfTI file's name without its ending."""
-    return next(path.name.removesuffix(ending) for ending in NIFTI if path.name.endswith(ending))
+def _passed_over(path: Path, others: set[Path]) -> Iterator[str]:
+    below = sorted(file for file in others if is_volume(file))
+    rest = sorted(file for file in others if not is_volume(file))
+    for files, what in ((below, "volumes in folders below"), (rest, "what is no volume")):
+        if files:
+            yield f"{path} holds {what}, passed over: {listed(files, path)}."

@@ -10,7 +10,7 @@ from flap_sam.reporting.text import as_text, figure
 
 
 def prediction_table(predictions: Sequence[Prediction], classes: Sequence[str], folder: Path) -> str:
-    """Volumes by scan and class, then a sentence for every scan that failed."""
+    """Volumes by scan and class, then what is odd about a scan, and a sentence for every one that failed."""
     table = Table(title="volumes in ml")
     table.add_column("scan")
     for name in classes:
@@ -20,6 +20,7 @@ def prediction_table(predictions: Sequence[Prediction], classes: Sequence[str], 
     failed = [found for found in predictions if found.error]
     return as_text(
         table,
+        *(f"note on {found.name}: {note}" for found in predictions for note in found.notes),
         *(f"{found.name}: {found.error}" for found in failed),
         f"{len(predictions) - len(failed)} of {len(predictions)} scans segmented, in {folder}",
     )

@@ -1,8 +1,9 @@
 """The Medical Segmentation Decathlon layout, for your own data too.
 
     DIR/dataset.json   class names under "labels": {"0": "background", "1": ..., ...}
-    DIR/imagesTr, DIR/labelsTr   <case>.nii.gz each
+    DIR/imagesTr, DIR/labelsTr   <case>.nii.gz each, or with another ending of `readers.kinds.ENDINGS`
     DIR/sites.csv      columns case, site, split (train or test)
+    DIR/labels.csv     what the numbers of the label maps stand for; may be left out, see `label_values`
 
 Source: Antonelli et al., The Medical Segmentation Decathlon (arXiv 2106.05735); `sites.csv` is our addition.
 """
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from flap_sam.data.sources.source import SourceCase
+from flap_sam.data.readers.kinds import Listing
+from flap_sam.data.sources.source import SourceCase, passed_over
 from flap_sam.data.sources.tabled import Tabled
-from flap_sam.data.sources.tables import COLUMNS, read_table
+from flap_sam.data.sources.tables import COLUMNS, read_table, read_text
 from flap_sam.errors import FlapSamError
 
 
@@ -33,7 +35,7 @@ class Decathlon(Tabled):
     def classes(self) -> tuple[str, ...]:
         path = self.folder / "dataset.json"
         try:
-            labels = json.loads(path.read_text("utf-8"))["labels"]
+            labels = json.loads(read_text(path))["labels"]
             return tuple(str(labels[str(number)]) for number in range(1, len(labels)))
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise FlapSamError(
@@ -42,9 +44,24 @@ class Decathlon(Tabled):
             ) from problem
 
     def located(self, row: dict[str, str]) -> SourceCase:
-        file = f"{row['case']}.nii.gz"
-        return SourceCase(row["case"], row["split"], self.folder / "imagesTr" / file, self.folder / "labelsTr" / file)
+        case = row["case"]
+        return SourceCase(case, row["split"], self._images.place(case), self._labels.place(case))
+
+    def notes(self) -> list[str]:
+        cases, why = [self.located(row) for row in self.rows], "which no line of sites.csv names"
+        return [
+            *passed_over(self._images, (case.image for case in cases), why),
+            *passed_over(self._labels, (case.label for case in cases), why),
+        ]
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
         return read_table(self.folder / "sites.csv", COLUMNS)
+
+    @cached_property
+    def _images(self) -> Listing:
+        return Listing.of(self.folder / "imagesTr")
+
+    @cached_property
+    def _labels(self) -> Listing:
+        return Listing.of(self.folder / "labelsTr")

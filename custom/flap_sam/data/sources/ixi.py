@@ -3,9 +3,10 @@
     DIR/<case>/T1/<case>_image.nii.gz, DIR/<case>/label/<case>_label.nii.gz    (FLamby's IXI_sample)
     DIR/image/<case>_image.nii.gz, DIR/label/<case>_label.nii.gz               (TorchIO's ixi_tiny)
     DIR/split.csv    columns case, split (train or test); may be left out
+    DIR/labels.csv   what the numbers of the label maps stand for; may be left out, see `label_values`
 
-<case> as in IXI002-Guys-0828: participant, site, a number. DIR may also be the folder above `IXI_sample` or
-`ixi_tiny`.
+Files may have another ending of `readers.kinds.ENDINGS`. <case> as in IXI002-Guys-0828: participant, site, a number.
+DIR may also be the folder above `IXI_sample` or `ixi_tiny`.
 
 Source: the IXI dataset (brain-development.org); TorchIO (arXiv 2003.04696); the split is FLamby's Fed-IXI
 (arXiv 2210.04620).
@@ -17,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from flap_sam.data.intensity import VolumeIntensity
-from flap_sam.data.sources.source import Source, SourceCase, checked
+from flap_sam.data.readers.kinds import Listing, stem, with_any_ending
+from flap_sam.data.sources.source import Source, SourceCase, checked, passed_over
 from flap_sam.data.sources.tables import read_table
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
@@ -35,7 +37,8 @@ FED_IXI_TEST = {
     "IOP": (231, 238, 291, 293, 294, 310, 314, 337, 388, 430, 470, 543, 547, 571, 595),
 }
 
-SCANS = ("image/*_image.nii.gz", "*/T1/*_image.nii.gz")
+SCANS = ("image", "*/T1")
+IMAGE = "_image"
 CASE = re.compile(r"IXI(?P<participant>\d+)-(?P<site>Guys|HH|IOP)-\d+")
 
 
@@ -87,12 +90,25 @@ class Ixi(Source):
             )
         return [(case, site) for case, site in found if own is None or case.id in own]
 
-    def _images(self) -> list[Path]:
+    def notes(self) -> list[str]:
+        used = [case.image for case, _ in self._located]
+        return [
+            sentence
+            for listing in self._listings
+            for sentence in passed_over(listing, used, "which split.csv does not name, or of another name than a scan")
+        ]
+
+    @cached_property
+    def _listings(self) -> list[Listing]:
         folders = (self.folder, self.folder / "IXI_sample", self.folder / "ixi_tiny")
-        return sorted(image for folder in folders for pattern in SCANS for image in folder.glob(pattern))
+        return [Listing.of(place) for folder in folders for scans in SCANS for place in sorted(folder.glob(scans))]
+
+    def _images(self) -> list[Path]:
+        names = ((listing, name) for listing in self._listings for name in listing.volumes if name.endswith(IMAGE))
+        return [listing.find(name) for listing, name in names]
 
     def _case(self, image: Path) -> tuple[SourceCase, str]:
-        name = image.name.removesuffix("_image.nii.gz")
+        name = stem(image).removesuffix(IMAGE)
         known = CASE.fullmatch(name)
         if known is None:
             raise FlapSamError(
@@ -101,7 +117,8 @@ class Ixi(Source):
             )
         official = "test" if int(known["participant"]) in FED_IXI_TEST[known["site"]] else "train"
         split = official if self._own_split is None else self._own_split.get(name, official)
-        return SourceCase(name, split, image, image.parents[1] / "label" / f"{name}_label.nii.gz"), known["site"]
+        label = with_any_ending(image.parents[1] / "label" / f"{name}_label.nii.gz")
+        return SourceCase(name, split, image, label), known["site"]
 
     @cached_property
     def _own_split(self) -> dict[str, str] | None:

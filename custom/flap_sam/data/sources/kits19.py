@@ -1,17 +1,21 @@
 """KiTS19: contrast CT of kidneys with tumours, dealt to six sites as in Fed-KiTS19.
 
-    DIR/data/case_XXXXX/{imaging,segmentation}.nii.gz
+    DIR/data/case_XXXXX/{imaging,segmentation}.nii.gz, or with another ending of `readers.kinds.ENDINGS`
+    DIR/labels.csv    what the numbers of the label maps stand for; may be left out, see `label_values`
 
 Source: Heller et al., KiTS19 (arXiv 1904.00445); the split is FLamby's Fed-KiTS19 (arXiv 2210.04620).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import SiteIntensity
+from flap_sam.data.readers.kinds import with_any_ending
 from flap_sam.data.sources.source import Source, SourceCase, checked
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
@@ -67,7 +71,7 @@ class Kits19(Source):
     def cases(self, site: str) -> list[SourceCase]:
         return checked(
             [
-                SourceCase(case_id(number), split, *case_files(self.folder, case_id(number)))
+                SourceCase(case_id(number), split, *map(with_any_ending, case_files(self.folder, case_id(number))))
                 for split, numbers in FED_KITS19[site].items()
                 for number in numbers
             ],
@@ -77,7 +81,7 @@ class Kits19(Source):
     def intensity(self, site: str, each: Each = in_turn) -> SiteIntensity:
         """The site's table over the foreground voxels of its training cases, in HU."""
         training = [case for case in self.cases(site) if case.split == "train"]
-        counts = sum(each(foreground_histogram, training))
+        counts = sum(each(partial(foreground_histogram, values=self.label_values), training))
         if not counts.any():
             raise FlapSamError(
                 f"The training cases of site {site} in {self.folder} have no labelled voxel, expected kidneys; "
@@ -96,9 +100,13 @@ class PublishedKits19(Kits19):
         return PUBLISHED[site]
 
 
-def foreground_histogram(case: SourceCase) -> np.ndarray:
-    """Count a case's labelled voxels at every whole HU of 16 bits, int64 [65536], lowest first."""
-    image, label = read_pair(case.image, case.label, len(CLASSES))
+def foreground_histogram(case: SourceCase, values: Mapping[int, int] | None = None) -> np.ndarray:
+    """Count a case's labelled voxels at every whole HU of 16 bits, int64 [65536], lowest first.
+
+    Args:
+        values: see `label_values`.
+    """
+    image, label = read_pair(case.image, case.label, len(CLASSES), values=values)
     rows = range(label.shape[1])
     foreground = np.concatenate([image.array[:, row][label[:, row] > 0] for row in rows])
     whole = np.rint(foreground).clip(_HU_LOWEST, _HU_HIGHEST).astype(np.int64)

@@ -2,7 +2,9 @@
 
     DIR/<site>/CaseXX.nii.gz, DIR/<site>/CaseXX_segmentation.nii.gz   (BMC: CaseXX_Segmentation.nii.gz)
 
-<site> is one of the names in `FOLDERS`.
+    DIR/labels.csv   what the numbers of the label maps stand for; may be left out, see `label_values`
+
+<site> is one of the names in `FOLDERS`; files may have another ending of `readers.kinds.ENDINGS`.
 
 Source: Liu et al., Shape-aware Meta-learning (arXiv 2007.02035), who gathered NCI-ISBI 2013, I2CVB and PROMISE12;
 the split is that of FLAP-SAM (arXiv 2407.21739).
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.data.intensity import VolumeIntensity
-from flap_sam.data.sources.source import Source, SourceCase, checked
+from flap_sam.data.readers.kinds import Listing
+from flap_sam.data.sources.source import Source, SourceCase, checked, passed_over
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
 
@@ -33,8 +36,8 @@ TEST = {
     "E": (0, 4, 9),
     "F": (38, 41, 46),
 }
-IMAGE = re.compile(r"Case(\d+)\.nii\.gz")
-LABEL_ENDINGS = ("_segmentation.nii.gz", "_Segmentation.nii.gz")
+IMAGE = re.compile(r"Case(\d+)")
+LABELS = ("_segmentation", "_Segmentation")
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,27 @@ class Prostate(Source):
                 f"{self.folder} has no folder {' or '.join(FOLDERS[site])}, which holds site {site}; fetch it, or "
                 "correct its name."
             )
-        names = {path.name for path in folder.glob("Case*.nii.gz")}
-        numbers = sorted(match[1] for match in map(IMAGE.fullmatch, names) if match)
+        listing = Listing.of(folder)
+        numbers = sorted(match[1] for match in map(IMAGE.fullmatch, listing.volumes) if match)
         if not numbers:
             raise FlapSamError(f"{folder} holds no file such as Case00.nii.gz; fetch site {site} again.")
-        return checked([_case(folder, number, names, TEST[site]) for number in numbers], site)
+        return checked([_case(listing, number, TEST[site]) for number in numbers], site)
+
+    def notes(self) -> list[str]:
+        listings = (Listing.of(self.folder / name) for names in FOLDERS.values() for name in names)
+        sentences = []
+        for listing in listings:
+            numbers = (match[1] for match in map(IMAGE.fullmatch, listing.volumes) if match)
+            cases = [_case(listing, number, ()) for number in numbers]
+            used = [path for case in cases for path in (case.image, case.label)]
+            sentences += passed_over(listing, used, "which are neither CaseXX nor CaseXX_segmentation")
+        return sentences
 
     def intensity(self, site: str, each: Each = in_turn) -> VolumeIntensity:
         return VolumeIntensity(low_percentile=0.0, high_percentile=99.0)
 
 
-def _case(folder: Path, number: str, names: set[str], test: tuple[int, ...]) -> SourceCase:
+def _case(listing: Listing, number: str, test: tuple[int, ...]) -> SourceCase:
     id = f"Case{number}"
-    lower, upper = (id + ending for ending in LABEL_ENDINGS)
     split = "test" if int(number) in test else "train"
-    return SourceCase(id, split, folder / f"{id}.nii.gz", folder / (upper if upper in names else lower))
+    return SourceCase(id, split, listing.place(id), listing.place(*(id + ending for ending in LABELS)))

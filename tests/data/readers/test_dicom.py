@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
-from flap_sam.data.dicom import is_dicom, read_series, series_in
 from flap_sam.data.geometry import volume_of
+from flap_sam.data.readers.dicom import read_series
+from flap_sam.data.readers.dicom_dataset import is_dicom
+from flap_sam.data.readers.dicom_files import series_below
 from flap_sam.errors import FlapSamError
 
 from tests.data.dicom import without_position, write_series
 
 AXIAL = np.array([[-0.8, 0, 0, 70.0], [0, -0.9, 0, 50.0], [0, 0, 2.5, -300.0], [0, 0, 0, 1]])
 SAGITTAL = np.array([[0, 0, 3.0, -40.0], [0.7, 0, 0, -20.0], [0, -0.7, 0, 90.0], [0, 0, 0, 1]])
+
+
+def series_in(folder):
+    """The files of every series, from the patient's feet on, against which their names run."""
+    return [sorted(series.files, reverse=True) for series in series_below(folder).series]
 
 
 def scan(shape=(7, 5, 6)) -> np.ndarray:
@@ -21,7 +28,9 @@ TILTED = np.array([[-0.8, 0, 0, 70.0], [0, -0.9, 0.6, 50.0], [0, 0, 2.0, -300.0]
 def test_every_voxel_keeps_its_place_in_the_patient(tmp_path, affine):
     array = scan()
     (files,) = series_in(write_series(tmp_path, array, affine))
-    read, found = read_series(files)
+    raw = read_series(files)
+    read, found = raw.array, raw.affine
+    assert raw.notes == ()
     by_place = {tuple(np.round((found @ [*ijk, 1])[:3], 2)): read[ijk] for ijk in np.ndindex(read.shape)}
     assert len(by_place) == array.size
     for ijk in np.ndindex(array.shape):
@@ -30,7 +39,7 @@ def test_every_voxel_keeps_its_place_in_the_patient(tmp_path, affine):
 
 def test_store_orientation_is_found_as_for_nifti(tmp_path):
     (files,) = series_in(write_series(tmp_path, scan(), SAGITTAL))
-    volume = volume_of(tmp_path, *read_series(files))
+    volume = volume_of(tmp_path, read_series(files))
     assert volume.spacing == pytest.approx((0.7, 0.7, 3.0))
     assert volume.array.shape == (5, 7, 6)
 

@@ -1,0 +1,1 @@
+"""Readers of volumes: one module a kind of file, and `read`, which chooses among them."""
