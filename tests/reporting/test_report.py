@@ -85,7 +85,7 @@ def test_the_figures_of_the_run_are_there(tmp_path):
     found = page(tmp_path)
     assert found.table("site", "cases")[1][:5] == ["site-2", "4", "0.510 ± 0.125 n=3", "-", "0.510"]
     assert found.table("site", "cases")[-1][:3] == ["mean of sites", "", "0.510 ± 0.010 n=3"]
-    assert found.table("site", "missed")[0] == ["site-1", "1 of 3", "0 of 1", "0 of 0", "2 of 4"]
+    assert found.table("site", "missed, class 1")[0] == ["site-1", "1 of 3", "0 of 1", "0 of 0", "2 of 4"]
     assert found.table("site", "slices", "counted")[0] == ["site-1", "10", "3", "0", "0", "0"]
     assert found.table("site", "up a round")[-1] == ["all sites", "", "", "11.25", "0.01", "11.26"]
     assert ["encoder 0 q", "90.000", "90.000", "0.3"] in found.table("layer")

@@ -21,7 +21,7 @@ def evaluation_table(scores: Sequence[CaseScore], classes: Sequence[str], tolera
     """A row a case and class; then a row a class, with means and how many cases they are of, and what was missed."""
     cases = Table(title=f"label maps against the truth, surface Dice at {tolerance:g} mm")
     for column in ("case", "class", "outcome"):
-        cases.add_column(column)
+        cases.add_column(column, overflow="fold")  # a name is never cut
     for _, title, *_ in (*METRICS, *VOLUMES):
         cases.add_column(title, justify="right")
     for score in scores:

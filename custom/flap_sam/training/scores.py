@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from flap_sam.experiment import Experiment
+from flap_sam.sam.methods import METHODS
 
 ByClass = tuple[float | None, ...]
 
@@ -103,10 +104,10 @@ def departures(experiment: Experiment, sites: Iterable[str], travelled: bool) ->
 
 
 def _departures(experiment: Experiment, site: str, travelled: bool) -> Iterable[str]:
-    rank = experiment.ranks.get(site, experiment.rank)
-    if travelled and rank < experiment.rank:
+    adapted, rank = METHODS[experiment.method].lora, experiment.ranks.get(site, experiment.rank)
+    if travelled and adapted and rank < experiment.rank:
         yield f"scored the first {rank} of the payload's {experiment.rank} ranks"
-    if experiment.adapter == "mole":
+    if adapted and experiment.adapter == "mole":
         yield "scored with its own mixture weights, which no payload holds"
     if travelled and experiment.payload_dtype != "float32":
         yield f"scored the payload as it travels, rounded for {experiment.payload_dtype}"
