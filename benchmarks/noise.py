@@ -32,7 +32,7 @@ def contenders(count: int) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     base = {str(i): torch.randn(count // TENSORS) for i in range(TENSORS)}
     sent = {name: t + 1e-3 for name, t in base.items()}
-    privacy = Privacy(clip=1.0, noise_multiplier=1.0, epsilon=8.0, delta=1e-5)
+    privacy = Privacy(clip=1.0, noise_multiplier=1.0, epsilon=8.0, delta=1e-5, slices=1)
     noises = {
         f"sigma {sigma}": lambda sigma=sigma: discrete_gaussian(count, sigma)
         for sigma in (1, 30, RADIUS // 10, RADIUS, LARGEST_SIGMA)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ class Payload:
     notes: dict[str, object]
 
 
+@cache
 def sent(experiment: Experiment) -> Shapes:
     """Names and shapes of the tensors that travel in a resolved experiment, both ways, in the network's order."""
     return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.sent}
