@@ -14,7 +14,17 @@ from flap_sam.reporting.round_log import ROUND_LOG
 from nvflare.fuel.flare_api.api_spec import AuthorizationError
 from nvflare.fuel.flare_api.flare_api import Session
 
-from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERVER, Federation, copy_of, provision
+from tests.deployment.federation import (
+    ADMIN,
+    FINISHED,
+    HOSPITALS,
+    MEMBER,
+    MOST_SLICES,
+    SERVER,
+    Federation,
+    copy_of,
+    provision,
+)
 
 HOSTILE = Path(__file__).parent / "hostile/hostile.py"
 TRICKS = {
@@ -81,6 +91,15 @@ def test_a_job_with_code_is_not_deployed(federation, staged, tmp_path):
     found = outcome(federation, job)
     assert found["status"] == "FINISHED:FAILED_TO_RUN"
     assert "BYOC not permitted" in str(found["job_deploy_detail"])
+
+
+def test_a_job_that_registers_not_every_hospital_does_not_start(federation, staged, tmp_path):
+    released = releases(federation)
+    registered = dict.fromkeys(set(HOSPITALS) - {"hospital-b"}, MOST_SLICES)
+    found = outcome(federation, copy_of(staged, tmp_path / "job", largest_slices=registered))
+    assert found["status"] != FINISHED
+    assert "largest_slices has none for hospital-b" in federation.log(SERVER)
+    assert releases(federation) == released, "nobody was asked"
 
 
 @pytest.mark.parametrize("scope", [None, "public"])

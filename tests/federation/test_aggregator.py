@@ -164,21 +164,19 @@ def test_a_site_may_not_grow_beyond_its_registration(small):
 
 
 def test_one_site_has_no_more_than_its_largest_share_whatever_the_blocks(small, monkeypatch):
+    small = replace(small, method="pdecft")
     slices = {"A": 10, "B": 3, "C": 10**6, "D": 7, "E": 20}
     updates = [update(small, site, n) for site, n in slices.items()]
-    capped = [update(small, site, 60 if site == "C" else n) for site, n in slices.items()]
-    expected = aggregate(small, capped)
-    assert aggregate(small, updates).meta["counted"] == slices | {"C": 60}
+    expected = aggregate(small, [update(small, site, 60 if site == "C" else n) for site, n in slices.items()])
     for block in (32, 3, 2):
         monkeypatch.setattr(module, "BLOCK_SITES", block)
-        for order in list(permutations(range(5)))[::40]:
+        for order in list(permutations(range(5)))[::60]:
             found = aggregate(small, [updates[i] for i in order])
-            assert found.meta["counted"]["C"] == 60
-            for name, change in changes(small, expected.params).items():
-                torch.testing.assert_close(changes(small, found.params)[name], change, rtol=1e-5, atol=1e-5)
+            assert found.meta["counted"] == slices | {"C": 60}
+            assert all(torch.equal(found.params[name], expected.params[name]) for name in expected.params)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, 1.0])
+@pytest.mark.parametrize("share", [0.1, 0.4])
 def test_every_share_holds_in_rounds_larger_than_a_block(small, six, monkeypatch, share):
     whole = aggregate(small, six, largest_share=share)
     monkeypatch.setattr(module, "BLOCK_SITES", 2)

@@ -25,7 +25,7 @@ from tests.integration.test_simulator import command, environment, results_of, s
 SITES = ("site-1", "site-2", "site-3")
 SLICES = {"site-1": 2, "site-2": 3, "site-3": 4}
 FAULTS = {
-    "1": ("raises", r"its task failed \(EXECUTION"),
+    "1": ("raises", "FLARE says EXECUTION"),
     "2": ("nan", "holds NaN or infinity"),
     "3": ("shape", r"has shape \[3, 128\]; expected \[4, 128\]"),
     "4": ("extra", "tensor image_encoder.pos_embed is not part of the experiment"),
