@@ -157,7 +157,7 @@ def cause(problem):
 def masks_of_predict(model, used, scans, folder):
     """What `predict` writes, by name, and the sentences on what it could not."""
     segmenter = Segmenter(model, used, torch.device("cpu"), "float32")
-    done = list(predict(segmenter, scans_at(scans), folder))
+    done = list(predict(segmenter, scans_at(scans).scans, folder))
     return {p.name: folder / f"{p.name}_mask.nii.gz" for p in done if not p.error}, [p.error for p in done if p.error]
 
 

@@ -1,3 +1,4 @@
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -145,3 +146,21 @@ def test_the_command_calls_classes_as_the_store_does_and_numbers_those_of_masks(
     words = ["--predicted", str(folders[0]), "--truth", str(folders[1]), "--classes", "2"]
     code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
     assert (code, "class 1" in out, "class 2" in out) == (0, True, True)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("meter", 1e-3), ("micron", 1e3)])
+def test_distances_of_maps_in_other_units_are_in_millimetres(folders, unit, scale):
+    told = []
+    for folder, name, shift in ((folders[0], "b_mask", 1), (folders[1], "b", 0)):
+        made = nib.Nifti1Image(box(shift), np.diag([*np.diag(AXES)[:3] * scale, 1]))
+        made.header.set_xyzt_units(unit)
+        nib.save(made, folder / f"{name}.nii.gz")
+    scores = list(evaluate_masks(*folders, 2, 0.4, told.append))
+    assert scores[1].hausdorff[0] == pytest.approx(0.5)
+    assert [note.split(" is in ")[0] for note in told] == ["note on b: b_mask.nii.gz", "note on b: b.nii.gz"]
+
+
+def test_what_begins_with_a_dot_is_no_map(folders):
+    for folder in folders:
+        (folder / "._a.nii.gz").write_bytes(bytes(100))
+    assert len(list(evaluate_masks(*folders, 2, 1.0))) == 2

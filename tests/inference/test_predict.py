@@ -49,3 +49,22 @@ def test_nothing_is_overwritten(small, folder, tmp_path):
     with pytest.raises(FlapSamError, match=r"c_mask\.nii\.gz is there already"):
         list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_what_is_odd_about_a_scan_is_told(small, tmp_path):
+    """A scan in metres: the mask is in millimetres and says so, and the volume is that of the millimetres."""
+    for unit, scale in (("mm", 1), ("meter", 1e-3), ("micron", 1e3)):
+        axes = np.diag([*np.multiply([-1.5, -1.5, 3.0], scale), 1.0])
+        scan = nib.Nifti1Image(scan_of(np.eye(4)), axes)
+        scan.header.set_xyzt_units(unit)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        nib.save(scan, tmp_path / "in" / f"{unit}.nii.gz")
+    done = {p.name: p for p in predict(segmenter(small), scans_at(tmp_path / "in").scans, tmp_path / "out")}
+    assert done["mm"].notes == ()
+    text = prediction_table(list(done.values()), ["organ", "lesion"], tmp_path / "out")
+    for unit in ("meter", "micron"):
+        assert done[unit].volumes == pytest.approx(done["mm"].volumes, rel=1e-5)
+        header = nib.load(tmp_path / "out" / f"{unit}_mask.nii.gz").header
+        assert header.get_zooms() == pytest.approx((1.5, 1.5, 3.0))
+        assert header.get_xyzt_units()[0] == "mm"
+        assert f"note on {unit}: {unit}.nii.gz is in the unit" in text
