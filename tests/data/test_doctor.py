@@ -103,7 +103,9 @@ def test_a_swapped_affine(folder):
     save(image, np.random.default_rng(0).integers(0, 9, (6, 8, 4)).astype(np.int16), np.eye(4)[[1, 0, 2, 3]])
     assert "n2.nii.gz has an affine" in only(examine_source("decathlon", folder), "error", "North", "n2")
     save(label, np.ones((8, 6, 4), np.uint8))
-    assert findings(examine_source("decathlon", folder)) == [], "the same voxels, in another order"
+    found = examine_source("decathlon", folder)
+    assert not found.failed, "the same voxels, in another order"
+    assert {finding.case for finding in found.findings} == {"n2"}, "its grid is unlike the rest"
     save(label, np.ones((6, 8, 5), np.uint8))
     assert "has shape (6, 8, 5), but" in only(examine_source("decathlon", folder), "error", "North", "n2")
 
@@ -192,7 +194,10 @@ def test_an_empty_kits19_folder_lacks_every_case(tmp_path):
 
 def test_a_site_without_training_case(folder):
     (folder / "sites.csv").write_text("case,site,split\nn1,North,test\n")
-    assert "no training case" in only(examine_source("decathlon", folder), "error", "North", None)
+    error, *passed_over = examine_source("decathlon", folder).findings
+    assert (error.severity, error.site, error.case) == ("error", "North", None)
+    assert "no training case" in error.sentence
+    assert all("passed over" in finding.sentence for finding in passed_over)
 
 
 def test_what_is_no_source(folder, tmp_path):
