@@ -103,7 +103,9 @@ def test_a_swapped_affine(folder):
     save(image, np.random.default_rng(0).integers(0, 9, (6, 8, 4)).astype(np.int16), np.eye(4)[[1, 0, 2, 3]])
     assert "n2.nii.gz has an affine" in only(examine_source("decathlon", folder), "error", "North", "n2")
     save(label, np.ones((8, 6, 4), np.uint8))
-    assert not examine_source("decathlon", folder).failed, "the same voxels, in another order"
+    found = examine_source("decathlon", folder)
+    assert not found.failed, "the same voxels, in another order"
+    assert {finding.case for finding in found.findings} == {"n2"}, "its grid is unlike the rest"
     save(label, np.ones((6, 8, 5), np.uint8))
     assert "has shape (6, 8, 5), but" in only(examine_source("decathlon", folder), "error", "North", "n2")
 

@@ -135,11 +135,11 @@ def test_the_cases_are_written_for_the_site_alone(tmp_path):
     missed = CaseScore("b", (Overlap(250, 0, 0), Overlap(0, 100, 0)), 0.001, (70.5, None), (0.0, None))
     write_cases(tmp_path / "cases.csv", [scored("a", (0.5, None)), missed])
     assert (tmp_path / "cases.csv").read_text().splitlines() == [
-        ",".join(f'"{column}"' for column in COLUMNS),
-        '"a",1,0.5,,,"segmented",1.0,1.0,0.5',
-        '"a",2,,,,"absent",0.0,0.0,0.0',
-        '"b",1,0.0,70.5,0.0,"missed",0.25,0.0,0.0',
-        '"b",2,,,,"false positive",0.0,0.1,0.1',
+        ",".join(COLUMNS),
+        "a,1,0.5,,,segmented,1.0,1.0,0.5",
+        "a,2,,,,absent,0.0,0.0,0.0",
+        "b,1,0.0,70.5,0.0,missed,0.25,0.0,0.0",
+        "b,2,,,,false positive,0.0,0.1,0.1",
     ]
     assert COLUMNS[:5] == ("case", "class", "dice", "hausdorff_mm", "surface_dice")
 
