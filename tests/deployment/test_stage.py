@@ -42,6 +42,17 @@ def test_links_are_refused(job, tmp_path):
         stage(job, tmp_path / "out", {})
 
 
+@pytest.mark.parametrize("key", ["launcher_spec", "stats_pool_config", "job_id", "byoc", "custom_props"])
+def test_a_description_that_the_sites_refuse_is_refused(job, tmp_path, key):
+    path = job / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: {}}))
+    with pytest.raises(FlapSamError, match=rf"meta\.json has {key}"):
+        stage(job, tmp_path / "out", {})
+    path.write_text("[]")
+    with pytest.raises(FlapSamError, match="no names and values"):
+        stage(job, tmp_path / "out", {})
+
+
 @pytest.mark.parametrize("key", ["path", "class_path"])
 def test_classes_of_others_are_refused(job, tmp_path, key):
     config = json.loads((job / CLIENT_CONFIG).read_text())
