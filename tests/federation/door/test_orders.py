@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,9 +57,20 @@ def start(**changes) -> AdminMessage:
     return order
 
 
-def judged(order: AdminMessage) -> None:
-    read = orders.opened(sent(order))
-    orders.judge_job(read.topic, read.headers, read.body)
+def judged(order: AdminMessage, kit: Path = Path("/nowhere")) -> None:
+    orders.judge_job(orders.opened(sent(order)), kit)
+
+
+def test_a_job_is_deployed_once_since_flare_removes_what_its_folder_holds(tmp_path):
+    judged(deploy(app()), tmp_path)
+    (tmp_path / JOB).mkdir()
+    with pytest.raises(Refused, match="would remove its folder"):
+        judged(deploy(app()), tmp_path)
+    judged(start(), tmp_path)
+    (tmp_path / JOB).rmdir()
+    (tmp_path / JOB).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Refused, match="would remove its folder"):
+        judged(deploy(app()), tmp_path)
 
 
 def test_the_servers_own_orders_pass():

@@ -17,6 +17,7 @@ What cannot be judged does not pass: an exception in here ends the message, not 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
@@ -48,10 +49,11 @@ class Keeper:
     Args:
         relays: the names of the processes between the server and this site.
         write: appends an entry to the audit log, or raises.
+        kit: holds a folder for every job that has been deployed here.
     """
 
-    def __init__(self, relays: tuple[str, ...], write: Callable[[Mapping[str, object]], None]) -> None:
-        self._relays = relays
+    def __init__(self, relays: tuple[str, ...], write: Callable[[Mapping[str, object]], None], kit: Path) -> None:
+        self._relays, self._kit = relays, kit
         self._refusals = Refusals(write)
         self._logger = get_obj_logger(self)
 
@@ -65,7 +67,7 @@ class Keeper:
                 order = orders.opened(message)
                 try:
                     rules.judge_order(party, envelope.origin, order.topic, order.headers)
-                    orders.judge_job(order.topic, order.headers, order.body)
+                    orders.judge_job(order, self._kit)
                 except Refused as refused:
                     raise Refused(f"{refused}: {printable(order.topic)}") from refused
         except Exception as error:  # whatever it is: what the door cannot judge does not pass

@@ -1,6 +1,7 @@
 """What stands inside an administrative message: decoded only when it is plain, and a job's app and description."""
 
-from collections.abc import Mapping
+import os
+from pathlib import Path
 
 import msgpack
 from nvflare.apis.fl_context import FLContext
@@ -43,16 +44,21 @@ def opened(message: Message) -> AdminMessage:
     return order
 
 
-def judge_job(topic: str, headers: Mapping[str, object], body: object) -> None:
+def judge_job(order: AdminMessage, kit: Path) -> None:
     """Judge the description of a job that is deployed or started, and its app; of other orders nothing.
 
     FLARE starts a job by the id in its description, with that job's folder `custom` on the path from which Python
-    imports, whatever the order's header said; and an error while it deploys leaves behind what it has unpacked.
+    imports, whatever the order's header said; an error while it deploys leaves behind what it has unpacked; and before
+    it deploys it removes what the job's folder holds, a finished job's tables and logs too.
+
+    Args:
+        kit: holds a folder for every job that has been deployed here.
 
     Raises:
-        Refused: it is about another job than the order, has settings that no job here needs, or its app holds more
-            than configuration.
+        Refused: it is about another job than the order, has settings that no job here needs, its app holds more than
+            configuration, or the job has been deployed here before.
     """
+    topic, headers = order.topic, order.headers
     if topic not in (TrainingTopic.DEPLOY, TrainingTopic.START_JOB):
         return
     meta = headers.get(RequestHeader.JOB_META)
@@ -60,8 +66,10 @@ def judge_job(topic: str, headers: Mapping[str, object], body: object) -> None:
         raise Refused("the job's description is about another job")
     if found := [key for key in UNHEARD if meta.get(key)]:
         raise Refused(f"the job's description has a {found[0]}, which no job here needs")
-    if topic == TrainingTopic.DEPLOY and (wrong := wrong_in_zip(body)):
+    if topic == TrainingTopic.DEPLOY and (wrong := wrong_in_zip(order.body)):
         raise Refused(f"the app may not come in: {wrong}")
+    if topic == TrainingTopic.DEPLOY and os.path.lexists(kit / headers[RequestHeader.JOB_ID]):
+        raise Refused("the job has been deployed here, and FLARE would remove its folder")
 
 
 def _check_plain(payload: bytes) -> None:
