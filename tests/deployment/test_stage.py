@@ -1,6 +1,7 @@
 """What is submitted: configuration of our classes, in the sites' privacy scope."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_code_is_refused(job, tmp_path):
     with pytest.raises(FlapSamError, match=r"anything\.py is not configuration"):
         stage(job, tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["app/config/deep", "app/other", "app_b"])
+def test_what_is_no_file_and_no_folder_of_a_job_is_refused(job, tmp_path, make, name):
+    make(job / name)
+    with pytest.raises(FlapSamError, match=f"{name} is not configuration"):
+        stage(job, tmp_path / "out", {})
 
 
 def test_links_are_refused(job, tmp_path):

@@ -54,11 +54,12 @@ def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
 
 
 def _check_files(job: Path) -> None:
-    allowed = {META, SERVER_CONFIG, CLIENT_CONFIG, STUB}
+    files = {META, SERVER_CONFIG, CLIENT_CONFIG, STUB}
+    folders = {parent for file in files for parent in file.parents}
     for path in sorted(job.rglob("*")):
         if path.is_symlink():
             raise FlapSamError(f"Job file {path} is a link; a job to submit holds plain files, copy what it points to.")
-        if path.is_file() and path.relative_to(job) not in allowed:
+        if path.relative_to(job) not in (files if path.is_file() else folders):
             raise FlapSamError(
                 f"Job file {path} is not configuration; the sites take no code from a job, so take it out and install "
                 "it with the package."
