@@ -25,6 +25,21 @@ def _interrupted(path):
         raise KeyboardInterrupt
 
 
+def test_a_link_that_somebody_puts_in_the_way_is_not_followed(tmp_path, monkeypatch):
+    victim, path = tmp_path / "victim", tmp_path / "file"
+    victim.write_bytes(b"mine")
+    unlink = type(path).unlink
+
+    def raced(partial, missing_ok=False):
+        unlink(partial, missing_ok=missing_ok)
+        partial.symlink_to(victim)
+
+    monkeypatch.setattr(type(path), "unlink", raced)
+    with pytest.raises(FlapSamError, match="cannot be written"), replacing(path) as stream:
+        stream.write(b"yours")
+    assert victim.read_bytes() == b"mine"
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FlapSamError, match="file/below cannot be written"), replacing(tmp_path / "file" / "below"):

@@ -289,8 +289,9 @@ def audit(
 ) -> None:
     """Verify an audit log: every line is bound to the one before, and with --head the last line is the last."""
     from flap_sam.deployment.audit import verified
+    from flap_sam.reporting.text import harmless
 
-    typer.echo(verified(file, head))
+    typer.echo(harmless(verified(file, head)))
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -493,5 +494,8 @@ def main() -> None:
     try:
         app()
     except FlapSamError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"flap-sam: {error}", markup=False)
+        from flap_sam.reporting.text import harmless
+
+        text = harmless(f"flap-sam: {error}")
+        Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, markup=False)
         sys.exit(1)

@@ -15,7 +15,8 @@ from flap_sam.errors import FlapSamError
 def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing; it appears under its name, on the disk, only when the block ends without an error.
 
-    A killed writer leaves at most `<name>.partial`, which the next writer of the same file overwrites.
+    A killed writer leaves at most `<name>.partial`, which the next writer of the same file removes. What somebody else
+    puts there meanwhile, a link to another file say, is not written into.
 
     Args:
         private: nobody but this user may read the file.
@@ -27,7 +28,7 @@ def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()

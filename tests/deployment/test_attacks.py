@@ -84,13 +84,16 @@ def test_only_the_lead_submits(federation, staged, tmp_path, person):
         federation.submit(copy_of(staged, tmp_path / "job"), person)
 
 
-def test_a_job_with_code_is_not_deployed(federation, staged, tmp_path):
+@pytest.mark.parametrize("file", ["custom/anything.py", "config/anything.py", "config/comm_config.json"])
+def test_a_job_with_code_is_not_deployed(federation, staged, tmp_path, file):
     job = copy_of(staged, tmp_path / "job")
-    (job / "app/custom").mkdir()
-    (job / "app/custom/anything.py").write_text("print('hello')")
+    (job / "app" / file).parent.mkdir(exist_ok=True)
+    (job / "app" / file).write_text("{}")
     found = outcome(federation, job)
     assert found["status"] == "FINISHED:FAILED_TO_RUN"
-    assert "BYOC not permitted" in str(found["job_deploy_detail"])
+    assert "which is no configuration" in str(found["job_deploy_detail"])
+    for kit in (SERVER, *HOSPITALS):
+        assert not list((federation.kits / kit).glob(f"*/app_*/{file}"))
 
 
 def test_a_job_that_registers_not_every_hospital_does_not_start(federation, staged, tmp_path):

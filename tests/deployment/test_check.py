@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.deployment.check import check
+from flap_sam.deployment.check import OVERRULING, check
 from flap_sam.deployment.kit import POLICIES, lay
+from flap_sam.deployment.policy_check import is_service, not_writable, private_key
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.federation.gate.audit import AuditLog
@@ -20,8 +23,11 @@ DOOR = {"id": "door", "path": "flap_sam.federation.door.component.Door", "args":
 
 
 @pytest.fixture
-def kit(tmp_path: Path, store: Path):
+def kit(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch):
     """A kit that lacks nothing, and a port that answers as its server."""
+    for name in os.environ:
+        if name.startswith(OVERRULING):
+            monkeypatch.delenv(name)
     folder = tmp_path / "kits/north"
     (folder / "startup").mkdir(parents=True)
     (folder / "local").mkdir()
@@ -39,7 +45,7 @@ def kit(tmp_path: Path, store: Path):
         change(
             folder, "flap_site.json", data=str(store), name="A", checkpoint=str(checkpoint), checkpoint_sha256=pinned
         )
-        change(folder, "flap_site.json", device="cpu")
+        change(folder, "flap_site.json", device="cpu", state=str(tmp_path / "state"))
         for path in [folder, *folder.rglob("*")]:
             path.chmod(path.stat().st_mode & ~0o022)
         yield folder
@@ -105,7 +111,7 @@ def test_a_door_that_is_not_shut_is_found(kit, components, sentence):
 
 @pytest.mark.parametrize("file", [path.name for path in (POLICIES / "site").glob("*.json")])
 def test_a_missing_file_is_found(kit, file):
-    (kit / "local" / file).unlink()
+    next(kit.rglob(file)).unlink()
     assert faults(kit)
 
 
@@ -132,6 +138,149 @@ def test_code_that_a_job_could_build_is_found(kit):
 def test_a_policy_that_the_service_could_change_is_found(kit, path):
     (kit / path).chmod((kit / path).stat().st_mode | 0o022)
     assert path in faults(kit)["policy"]
+
+
+def test_a_kit_that_flare_provisioned_and_ran_is_whole(kit):
+    """What `nvflare provision` lays beside the policy, and what a run leaves, is known."""
+    for name in ("authorization.json.default", "resources.json.default", "privacy.json.sample"):
+        (kit / "local" / name).write_text("{}")
+    for name in ("client.crt", "rootCA.pem", "start.sh", "sub_start.sh", "stop_fl.sh"):
+        (kit / "startup" / name).write_text("")
+    logs = {"handlers": {"file": {"class": "logging.handlers.RotatingFileHandler", "filename": "log.txt"}}}
+    (kit / "local/log_config.json.default").write_text(json.dumps(logs))
+    run = kit / "0cfe6be3-8c8f-42f4-8766-ffc9dfbfd0ac/app_north/config"
+    run.mkdir(parents=True)
+    (run / "config_fed_client.json").write_text("{}")
+    for name in ("log.txt", "pid.fl", "audit.log", "requirements.lock"):
+        (kit / name).write_text("")
+    (kit / "transfer").mkdir()
+    for path in kit.rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o022)
+    assert faults(kit) == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "local/evil__resources.json",
+        "local/evil__p_resources.json",
+        "startup/evil__j_resources.json",
+        "local/job_resources.json",
+        "local/study_registry.json",
+        "local/resources.conf",
+        "local/comm_config.json",
+        "local/deep/anything",
+        "startup/resources.json",
+        "job/app/config/comm_config.json",
+        "job/app/config/comm_config.yml.default",
+        "job/app/config/resources.json",
+        "job/app/config/fed_client.conf",
+        "fed_client.json",
+    ],
+)
+def test_a_file_that_flare_would_load_is_found(kit, path):
+    (kit / path).parent.mkdir(parents=True, exist_ok=True)
+    (kit / path).write_text("{}")
+    (kit / path).chmod(0o600)
+    assert path in faults(kit)["kit"]
+
+
+@pytest.mark.parametrize("path", ["nvflare.py", "local/custom/a.so", "job/app/custom/sitecustomize.py", "x/y.pyc"])
+def test_code_anywhere_in_the_kit_is_found(kit, path):
+    (kit / path).parent.mkdir(parents=True, exist_ok=True)
+    (kit / path).write_text("")
+    assert path in faults(kit)["foreign code"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("comm_config.json", {"comm_driver_path": "/tmp"}, "not the shipped one"),
+        ("comm_config.json", {"allow_adhoc_conns": True}, "not the shipped one"),
+        ("local/log_config.json", {"handlers": {"x": {"()": "os.system", "command": "x"}}}, "build os.system"),
+        ("local/log_config.json", {"handlers": {"x": {"class": "logging.handlers.HTTPHandler"}}}, "HTTPHandler"),
+        ("local/log_config.json.default", {"formatters": {"x": {"class": ["a"]}}}, "build"),
+        ("local/relay__resources.json", {"relay_config": {}, "components": []}, "more than relay_config"),
+        ("local/log_config.json", [], "expected names and values"),
+    ],
+)
+def test_a_file_that_says_too_much_is_found(kit, path, content, sentence):
+    (kit / path).write_text(json.dumps(content))
+    (kit / path).chmod(0o600)
+    assert sentence in faults(kit)["kit"]
+
+
+@pytest.mark.parametrize("key", ["components", "class_allow_list", "require_signed_jobs", "relay_config"])
+def test_what_would_overrule_the_policy_is_found(kit, key):
+    path = kit / "startup/fed_client.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: []}))
+    assert key in faults(kit)["kit"]
+
+
+@pytest.mark.parametrize("name", ["local", "startup", "local/privacy.json", "comm_config.json"])
+def test_a_link_is_found(kit, tmp_path, name):
+    (kit / name).rename(tmp_path / "elsewhere")
+    (kit / name).symlink_to(tmp_path / "elsewhere")
+    assert "is a link" in faults(kit)["kit"]
+
+
+@pytest.mark.parametrize(
+    "name", ["FLAP_SAM_CHECKPOINT", "FLAP_SAM_STATE", "NVFLARE_COMM_DRIVER_PATH", "NVFL_RESULT_ROOT", "PYTHONPATH"]
+)
+def test_a_variable_that_overrules_the_kit_is_found(kit, monkeypatch, name):
+    monkeypatch.setenv(name, str(kit / "elsewhere"))
+    assert name in faults(kit)["environment"]
+
+
+def test_settings_that_flare_would_build_are_no_settings_of_a_machine(kit):
+    built = {"path": "os.system", "args": {}}
+    manager = json.loads((kit / "local/resources.json").read_text())["components"]
+    manager[1]["args"]["num_of_gpus"] = built
+    change(kit, "resources.json", components=manager)
+    assert "not the shipped one" in faults(kit)["classes"]
+
+
+def test_a_policy_that_says_a_thing_twice_is_found(kit):
+    path = kit / "local/authorization.json"
+    path.write_text(path.read_text().replace("{", '{ "permissions": {},', 1))
+    assert "twice" in faults(kit)["rights"]
+
+
+def test_a_startup_file_that_is_none_is_one_sentence(kit):
+    for text in ("[", "[]", '{"client": {}}', '{"client": {"fqsn": 1}}', "{}"):
+        (kit / "startup/fed_client.json").write_text(text)
+        with pytest.raises(FlapSamError, match="is not as `nvflare provision` made it"):
+            check(kit)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "good"),
+    [(0o700, "service", False), (0o770, "root", False), (0o1770, "root", True), (0o1770, "service", False)],
+)
+def test_the_service_cannot_put_another_folder_in_the_place_of_local(kit, monkeypatch, mode, owner, good):
+    """Only root's sticky kit keeps root's folders where they are."""
+    numbers, real = {"root": 0, "service": 4711}, Path.stat
+
+    def found(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        fields = list(real(path, follow_symlinks=follow_symlinks))
+        if path == kit:
+            fields[0], fields[4] = stat.S_IFDIR | mode, numbers[owner]
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(Path, "stat", found)
+    monkeypatch.setattr("os.geteuid", lambda: numbers["service"])
+    monkeypatch.setattr("os.access", lambda path, _: path == kit)
+    assert not_writable(kit)[0] == good
+
+
+def test_a_kit_that_root_keeps_is_checked_by_one_of_its_group(kit, monkeypatch):
+    kit.chmod(0o1770)
+    assert is_service(kit) == (os.geteuid() != 0)
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    assert is_service(kit)
+    monkeypatch.setattr("os.getegid", lambda: 4712)
+    monkeypatch.setattr("os.getgroups", lambda: [4712])
+    assert not is_service(kit)
 
 
 def places(kit) -> Places:
@@ -168,9 +317,18 @@ def test_a_ledger_that_knows_less_than_the_log_is_found(kit):
     assert "fewer answers of run run-1" in faults(kit)["ledger"]
 
 
-def test_a_key_that_others_can_read_is_found(kit):
-    (kit / "startup/client.key").chmod(0o644)
-    assert "chmod 600" in faults(kit)["private key"]
+@pytest.mark.parametrize(
+    ("mode", "good"), [(0o600, True), (0o640, True), (0o644, False), (0o660, False), (0o604, False)]
+)
+def test_a_key_is_the_services_own_and_its_groups(kit, mode, good):
+    (kit / "startup/client.key").chmod(mode)
+    assert ("private key" not in faults(kit)) == good
+
+
+def test_a_key_of_another_group_is_found(kit, monkeypatch):
+    (kit / "startup/client.key").chmod(0o640)
+    monkeypatch.setattr("os.getegid", lambda: 4711)
+    assert not private_key(kit / "startup/client.key")[0]
 
 
 def test_a_server_that_does_not_answer_is_found(kit):

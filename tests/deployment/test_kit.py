@@ -32,6 +32,8 @@ def test_every_kit_gets_the_policy_of_its_role(kits):
     assert local(kits, "north") == local(kits, "south") == hospital
     assert local(kits, "server") == {"authorization.json", "resources.json"}
     assert local(kits, "lead@x.org") == set()
+    first = {kit.name for kit in kits.iterdir() if (kit / "comm_config.json").is_file()}
+    assert first == {"north", "server", "south"}, "FLARE takes the first that it finds from the kit's own folder down"
     agreement = Agreement.read(kits / "north/local")
     assert all(agreement.admits(experiment) for experiment in experiments)
     assert not agreement.admits(Experiment(rank=16))

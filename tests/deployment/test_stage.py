@@ -1,6 +1,7 @@
 """What is submitted: configuration of our classes, in the sites' privacy scope."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -36,9 +37,28 @@ def test_code_is_refused(job, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["app/config/deep", "app/other", "app_b"])
+def test_what_is_no_file_and_no_folder_of_a_job_is_refused(job, tmp_path, make, name):
+    make(job / name)
+    with pytest.raises(FlapSamError, match=f"{name} is not configuration"):
+        stage(job, tmp_path / "out", {})
+
+
 def test_links_are_refused(job, tmp_path):
     (job / "app/config/notes.json").symlink_to("/etc/hostname")
     with pytest.raises(FlapSamError, match=r"notes\.json is a link"):
+        stage(job, tmp_path / "out", {})
+
+
+@pytest.mark.parametrize("key", ["launcher_spec", "stats_pool_config", "job_id", "byoc", "custom_props"])
+def test_a_description_that_the_sites_refuse_is_refused(job, tmp_path, key):
+    path = job / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: {}}))
+    with pytest.raises(FlapSamError, match=rf"meta\.json has {key}"):
+        stage(job, tmp_path / "out", {})
+    path.write_text("[]")
+    with pytest.raises(FlapSamError, match="no names and values"):
         stage(job, tmp_path / "out", {})
 
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
+from flap_sam.deployment.kit_content import no_code, whole
 from flap_sam.deployment.policy_check import (
     AUTHORIZATION,
     PRIVACY,
     RESOURCES,
     Look,
     as_shipped,
-    no_code,
+    is_service,
     not_writable,
     private,
+    private_key,
 )
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import checked
@@ -32,10 +34,12 @@ from flap_sam.federation.gate.places import Places
 from flap_sam.files import sha256
 from flap_sam.sam.weights import NOTICES, weights_for
 from flap_sam.site import Site
+from flap_sam.strict import loads
 from flap_sam.training.participant import assign
 
 DOOR = "flap_sam.federation.door.component.Door"
 SECONDS = 5
+OVERRULING = ("FLAP_SAM_", "NVFLARE_", "NVFL_", "FL_LOG_LEVEL", "PYTHONPATH", "PYTHONHOME")
 LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
 
@@ -57,9 +61,10 @@ def check(kit: Path) -> list[Finding]:
     startup = kit / "startup" / STARTUP_FILES[HOSPITAL]
     if not startup.is_file():
         raise FlapSamError(f"{kit} is no hospital's kit: {startup} is missing; point to the folder above startup/.")
-    client = json.loads(startup.read_text())
-    if (owner := kit.stat().st_uid) != os.geteuid():
-        found = f"the kit belongs to user {owner}, this is user {os.geteuid()}; run the check as the service does"
+    client = _client(startup)
+    if not is_service(kit):
+        owner, group = kit.stat().st_uid, kit.stat().st_gid
+        found = f"the kit belongs to user {owner}, group {group}; this is user {os.geteuid()}; check as the service"
         return [Finding("user", False, found)]
     local, name = kit / "local", client["client"]["fqsn"]
     return [
@@ -68,7 +73,9 @@ def check(kit: Path) -> list[Finding]:
         _tried("classes", lambda: as_shipped(local, RESOURCES)),
         _tried("door", lambda: _door(_components(local))),
         _tried("rights", lambda: as_shipped(local, AUTHORIZATION)),
-        _tried("foreign code", lambda: no_code(local)),
+        _tried("foreign code", lambda: no_code(kit)),
+        _tried("kit", lambda: whole(kit)),
+        _tried("environment", lambda: _environment()),
         _tried("policy", lambda: not_writable(kit)),
         _tried("agreement", lambda: _agreement(Agreement.read(local))),
         _tried("private files", lambda: private(*_own_files(Places(kit, local, name)))),
@@ -77,7 +84,7 @@ def check(kit: Path) -> list[Finding]:
         _tried("data", lambda: _data(Site.read(local), name)),
         _tried("checkpoint", lambda: _checkpoint(Site.read(local))),
         _tried("device", lambda: (True, str(Site.read(local).torch_device()))),
-        _tried("private key", lambda: private(kit / "startup" / client["client"]["ssl_private_key"])),
+        _tried("private key", lambda: private_key(kit / "startup" / client["client"]["ssl_private_key"])),
         *_servers(client),
     ]
 
@@ -87,6 +94,27 @@ def _tried(what: str, look: Callable[[], Look]) -> Finding:
         return Finding(what, *look())
     except (FlapSamError, OSError, ValueError, KeyError, TypeError) as error:
         return Finding(what, False, str(error))
+
+
+def _client(startup: Path) -> dict:
+    """What the kit says of its server and its key."""
+    try:
+        found = loads(startup.read_bytes())
+        for key in ("fqsn", "ssl_private_key"):
+            found["client"][key] + ""
+        for server in found["servers"]:
+            server["service"]["target"] + ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FlapSamError(
+            f"{startup} is not as `nvflare provision` made it ({error}); take it from the kit."
+        ) from error
+    return found
+
+
+def _environment() -> Look:
+    """A variable would overrule files of the kit, here or in the service, and the check would see another kit."""
+    found = sorted(name for name in os.environ if name.startswith(OVERRULING))
+    return not found, f"{found[0]} is set, which overrules the kit's files; unset it" if found else "overrules nothing"
 
 
 def _installed() -> Look:

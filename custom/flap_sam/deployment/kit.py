@@ -15,6 +15,7 @@ from flap_sam.site import FILE_NAME as SITE
 SERVER, HOSPITAL = "server", "site"
 STARTUP_FILES = {SERVER: "fed_server.json", HOSPITAL: "fed_client.json"}
 LOCK = "requirements.lock"
+COMMUNICATION = "comm_config.json"  # FLARE takes the first that it finds below the kit: in the kit's own folder
 OWN = (SITE, AGREEMENT)
 POLICIES = Path(__file__).parent / "policies"
 
@@ -42,7 +43,7 @@ def lay(folder: Path, policies: Path, experiments: Sequence[Experiment], wheelho
     What a hospital has filled into `flap_site.json` stays, and of its agreement all but the experiments.
 
     Args:
-        policies: holds `server/` and `site/`, whose files go into the kits' `local/`.
+        policies: holds `server/` and `site/`, whose files go into the kits' `local/`, `comm_config.json` beside it.
         experiments: what the hospitals agree to.
         wheelhouse: wheels of the package and of all it needs; their hashes go into each kit as `requirements.lock`.
     """
@@ -50,8 +51,9 @@ def lay(folder: Path, policies: Path, experiments: Sequence[Experiment], wheelho
     lock = None if wheelhouse is None else locked(wheelhouse)
     for kit, role in kits.items():
         for file in _policy(policies / role):
-            if file.name not in OWN or not (kit / "local" / file.name).exists():
-                shutil.copyfile(file, kit / "local" / file.name)
+            folder = kit if file.name == COMMUNICATION else kit / "local"
+            if file.name not in OWN or not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
         if role == HOSPITAL:
             _agree(kit / "local" / AGREEMENT, experiments)
         if lock is not None:

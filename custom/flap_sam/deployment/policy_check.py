@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from flap_sam.deployment.kit import HOSPITAL, POLICIES
 from flap_sam.errors import FlapSamError
+from flap_sam.strict import loads
 
 AUTHORIZATION, PRIVACY, RESOURCES = "authorization.json", "privacy.json", "resources.json"
 OTHERS_WRITE = 0o022
@@ -28,21 +30,35 @@ def as_shipped(local: Path, name: str) -> Look:
     return False, f"{name} is not the shipped one ({found[:12]}, not {shipped[:12]}); run `flap-sam kit` again"
 
 
-def no_code(local: Path) -> Look:
-    """Whether `local/custom`, from which FLARE would load classes, is empty."""
-    found = sorted(path.name for path in (local / "custom").rglob("*") if path.is_file())
-    return not found, f"local/custom holds {', '.join(found[:5])}; jobs could build it" if found else "none"
+def is_service(kit: Path) -> bool:
+    """Whether this process runs as the user of a kit: its owner, or where its group may write, one of that group."""
+    found = kit.stat()
+    if found.st_mode & stat.S_IWGRP:
+        return os.geteuid() != 0 and found.st_gid in (os.getegid(), *os.getgroups())
+    return found.st_uid == os.geteuid()
 
 
 def not_writable(kit: Path) -> Look:
     """Whether the service could change its own policy: `local/` and `startup/` must belong to somebody else.
 
-    Run by root, this looks at the rights of others; run as the service, at its own.
+    Who may write in the kit may put another folder into the place of `local/`, unless the kit is sticky and belongs to
+    root. Run by root, this looks at the rights of others; run as the service, at its own.
     """
     open_to = [str(path.relative_to(kit)) for path in _below(kit) if _writable(path)]
     if open_to:
         return False, f"{', '.join(open_to[:3])} can be changed by the service; chown root, chmod go-w"
+    if _writable(kit) and not _sticky(kit):
+        return False, f"the service could replace {kit.name}/local; chown root:<its group>, chmod 1770 {kit.name}"
     return True, "local/ and startup/ cannot be changed by the service"
+
+
+def private_key(path: Path) -> Look:
+    """Whether a key can be read by its owner and the service's own group alone."""
+    found = path.stat()
+    theirs = 0 if found.st_gid == os.getegid() else stat.S_IRGRP
+    if found.st_mode & (OTHERS & ~stat.S_IRGRP | theirs):
+        return False, f"others can read {path}: chmod 640, its group the service's"
+    return True, "nobody but the service can read it"
 
 
 def private(*paths: Path) -> Look:
@@ -57,13 +73,25 @@ def private(*paths: Path) -> Look:
 def _digest(path: Path) -> str:
     if not path.is_file():
         raise FlapSamError(f"{path} is missing; `flap-sam kit` lays it into the kit.")
-    said = json.loads(path.read_text())
+    said = loads(path.read_bytes())
     if path.name == RESOURCES:
-        said.pop("client", None)
+        if all(_is_plain(value) for value in said.get("client", {}).values()):
+            said.pop("client", None)
         for component in said.get("components", []):
             for own in ("num_of_gpus", "mem_per_gpu_in_GiB", "relays"):
-                component.get("args", {}).pop(own, None)
+                if _is_plain(component.get("args", {}).get(own)):
+                    component["args"].pop(own, None)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a value, or a list of values, and so nothing that FLARE would build."""
+    return not any(isinstance(part, dict | list) for part in (value if isinstance(value, list) else [value]))
+
+
+def _sticky(kit: Path) -> bool:
+    found = kit.stat()
+    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid == 0
 
 
 def _below(kit: Path) -> Iterator[Path]:

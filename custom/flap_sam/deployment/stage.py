@@ -10,9 +10,11 @@ from pathlib import Path
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.experiments.job import CLIENT_CONFIG, SERVER_CONFIG, Job
+from flap_sam.strict import loads
 
 SCOPE = "flap_sam"
 META = Path("meta.json")
+META_KEYS = {"name", "resource_spec", "min_clients", "mandatory_clients", "deploy_map", "scope"}
 STUB = Path("app/custom/README")
 OURS = re.compile(r"(flap_sam|nvflare)(\.\w+)+")
 
@@ -34,11 +36,13 @@ def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
     """Write the copy to submit.
 
     Raises:
-        FlapSamError: the job holds code or links, names classes of others, or `out` is there already.
+        FlapSamError: the job holds code or links, names classes of others, describes itself by what the sites refuse,
+            or `out` is there already.
     """
     found = Job.read(job)
     experiment = found.experiment(dict(changes))
     _check_files(job)
+    _check_meta(job / META)
     if out.exists():
         raise FlapSamError(f"{out} is there already; name a new folder for the staged job.")
     found.copy(out, dict(changes))
@@ -50,15 +54,26 @@ def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
 
 
 def _check_files(job: Path) -> None:
-    allowed = {META, SERVER_CONFIG, CLIENT_CONFIG, STUB}
+    files = {META, SERVER_CONFIG, CLIENT_CONFIG, STUB}
+    folders = {parent for file in files for parent in file.parents}
     for path in sorted(job.rglob("*")):
         if path.is_symlink():
             raise FlapSamError(f"Job file {path} is a link; a job to submit holds plain files, copy what it points to.")
-        if path.is_file() and path.relative_to(job) not in allowed:
+        if path.relative_to(job) not in (files if path.is_file() else folders):
             raise FlapSamError(
                 f"Job file {path} is not configuration; the sites take no code from a job, so take it out and install "
                 "it with the package."
             )
+
+
+def _check_meta(path: Path) -> None:
+    try:
+        meta = loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FlapSamError(f"Job file {path} cannot be read ({error}); point to a folder of jobs/.") from error
+    if not isinstance(meta, dict) or (foreign := set(meta) - META_KEYS):
+        found = min(foreign) if isinstance(meta, dict) else "no names and values"
+        raise FlapSamError(f"Job file {path} has {found}; a job here needs {', '.join(sorted(META_KEYS))} at most.")
 
 
 def _classes(config: Path) -> list[str]:

@@ -12,11 +12,16 @@ WIDTH = 120
 
 
 def as_text(*parts: RenderableType) -> str:
-    """What rich would print, without colours."""
-    out = Console(file=StringIO(), width=WIDTH, highlight=False)
+    """What rich would print, without colours, and with nothing that a terminal or rich would take for an order."""
+    out = Console(file=StringIO(), width=WIDTH, highlight=False, markup=False, emoji=False)
     for part in parts:
-        out.print(part, soft_wrap=isinstance(part, str), markup=False)
-    return out.file.getvalue()
+        out.print(part, soft_wrap=isinstance(part, str))
+    return harmless(out.file.getvalue())
+
+
+def harmless(text: str) -> str:
+    """Text with a mark in the place of every character that is none to be seen: a file's name may hold any."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError
@@ -102,7 +103,7 @@ class House:
         class Guarded(CoreCell):
             pass
 
-        keeper = self.keeper = Keeper((), self.write)
+        keeper = self.keeper = Keeper((), self.write, Path("/nowhere"))
         admits = keeper.admits
 
         def noted(cell, endpoint, connection, message) -> bool:
@@ -354,4 +355,4 @@ def test_another_way_to_receive_messages_is_told():
             pass
 
     with pytest.raises(FlapSamError, match="cannot be shut"):
-        hang(Keeper((), lambda _: None), Changed)
+        hang(Keeper((), lambda _: None, Path("/nowhere")), Changed)

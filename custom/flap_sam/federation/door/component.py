@@ -36,7 +36,7 @@ class Door(FLComponent):
             raise FlapSamError(f"The door finds no kit: {kit / KIT_FILE} is missing; start the kit by its start.sh.")
         places = Places(kit, kit / "local", json.loads((kit / KIT_FILE).read_text())["client"]["fqsn"])
         places.audit_log.write({"direction": "in", "door": "shut"})
-        hang(Keeper(checked(relays), lambda entry: places.audit_log.write(entry)), CoreCell)
+        hang(Keeper(checked(relays), lambda entry: places.audit_log.write(entry), kit), CoreCell)
 
 
 def checked(relays: Sequence[str]) -> tuple[str, ...]:

@@ -17,20 +17,18 @@ What cannot be judged does not pass: an exception in here ends the message, not 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
-from nvflare.fuel.f3.cellnet.defs import Encoding, MessageHeaderKey
-from nvflare.fuel.f3.cellnet.utils import decode_payload
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.connection import Connection
 from nvflare.fuel.f3.endpoint import Endpoint
 from nvflare.fuel.f3.message import Message
 from nvflare.fuel.f3.streaming.stream_const import StreamHeaderKey
-from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.log_utils import get_obj_logger
-from nvflare.private.admin_defs import Message as AdminMessage
 
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.door import rules
+from flap_sam.federation.door import orders, rules
 from flap_sam.federation.door.refusals import Refusals, printable
 from flap_sam.federation.door.rules import Envelope, Line, Refused
 
@@ -51,10 +49,11 @@ class Keeper:
     Args:
         relays: the names of the processes between the server and this site.
         write: appends an entry to the audit log, or raises.
+        kit: holds a folder for every job that has been deployed here.
     """
 
-    def __init__(self, relays: tuple[str, ...], write: Callable[[Mapping[str, object]], None]) -> None:
-        self._relays = relays
+    def __init__(self, relays: tuple[str, ...], write: Callable[[Mapping[str, object]], None], kit: Path) -> None:
+        self._relays, self._kit = relays, kit
         self._refusals = Refusals(write)
         self._logger = get_obj_logger(self)
 
@@ -65,9 +64,10 @@ class Keeper:
             envelope = envelope_of(cell, endpoint, connection, message)
             party = rules.judge(envelope, self._relays)
             if rules.is_order(envelope):
-                order = _opened(message)
+                order = orders.opened(message)
                 try:
                     rules.judge_order(party, envelope.origin, order.topic, order.headers)
+                    orders.judge_job(order, self._kit)
                 except Refused as refused:
                     raise Refused(f"{refused}: {printable(order.topic)}") from refused
         except Exception as error:  # whatever it is: what the door cannot judge does not pass
@@ -147,16 +147,3 @@ def _is_asked(cell: CoreCell, message: Message) -> bool:
     if message.get_header(MessageHeaderKey.MSG_TYPE) == rules.RETURN:
         return True
     return all(message.get_header(MessageHeaderKey.ORIGIN) in waiter.targets for waiter in waiters)
-
-
-def _opened(message: Message) -> AdminMessage:
-    """The admin message inside. It is encoded anew: FLARE then acts by what the door has read, not by what was sent."""
-    if message.get_header(MessageHeaderKey.ENCRYPTED):
-        raise Refused("it is encrypted, so that the door cannot read what it orders")
-    decode_payload(message)
-    order = message.payload
-    if type(order) is not AdminMessage or not isinstance(order.headers, dict):
-        raise Refused("it is no administrative message")
-    message.payload = fobs.dumps(order)
-    message.set_header(MessageHeaderKey.PAYLOAD_ENCODING, Encoding.FOBS)
-    return order

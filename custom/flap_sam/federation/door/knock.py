@@ -34,7 +34,7 @@ def knock(relays: tuple[str, ...]) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         log = AuditLog(Path(folder) / FILE_NAME, Path(folder))
-        heard = _heard(Keeper(relays, log.write), relays)
+        heard = _heard(Keeper(relays, log.write, Path(folder)), relays)
         written = json.dumps(list(log.entries()))
     if REFUSED[0] in heard:
         raise FlapSamError(f"The door stands open: {REFUSED[0]} from the server was heard behind it.")
