@@ -393,6 +393,8 @@ def test_no_budget_covers_data_that_have_left_without_noise(wire, task):
         ({"number": 0, EXPERIMENT: "{}"}, Reason.NOT_AGREED),
         ({"number": 0, EXPERIMENT: None}, Reason.EXPERIMENT),
         ({"number": 0, RUN: "../../etc"}, Reason.TASK),
+        ({"number": 0, RUN: "gate"}, Reason.TASK),
+        ({"number": 0, RUN: "embeddings"}, Reason.TASK),
         ({"number": 0, "also": "text"}, Reason.TASK),
     ],
 )
