@@ -531,15 +531,17 @@ def test_factors_that_cancel_do_not_come_in(wire):
 
 
 @pytest.mark.parametrize("split", ["balanced", "paper"])
-def test_every_payload_within_the_norm_has_factors_small_enough(tmp_path, small, split):
+@pytest.mark.parametrize(("largest", "dtype"), [(0.5, "float32"), (0.5, "bfloat16"), (40.0, "float32")])
+def test_every_payload_within_the_norm_has_factors_small_enough(tmp_path, small, split, largest, dtype):
     """The worst case: all singular values alike."""
-    wire = Wire(tmp_path, small, largest_payload=40.0)
-    payload, size = dict(wire.start), 39.9 / sqrt(len(wire.pairs) * small.rank)
+    wire = Wire(tmp_path, replace(small, payload_dtype=dtype), largest_payload=largest)
+    payload, size = dict(wire.start), 0.99 * largest / sqrt(len(wire.pairs) * small.rank)
     for a, b in wire.pairs:
         B, _ = torch.linalg.qr(torch.randn_like(wire.start[b]))
         A, _ = torch.linalg.qr(torch.randn_like(wire.start[a]).mT)
         payload[b], payload[a] = (B * sqrt(size), A.mT * sqrt(size)) if split == "balanced" else (B, size * A.mT)
-    assert wire.ask(1, payload).get_header(REFUSED) is None
+    sent = {name: tensor.to(getattr(torch, dtype)) for name, tensor in payload.items()}
+    assert wire.ask(1, sent).get_header(REFUSED) is None
 
 
 def test_of_two_tasks_at_once_one_is_answered(wire):

@@ -31,6 +31,7 @@ from flap_sam.training.scores import Evaluation
 
 Tensors = dict[str, Tensor]
 
+ROUNDED = 1.01  # more than a type of the wire lengthens a tensor
 HEADERS, CONTENT = "__headers__", "DXO"
 RESULT_HEADERS = frozenset(
     {
@@ -120,13 +121,13 @@ def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Ad
     received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
     own = resolved.at(site)
     change = Update(base.before(received), base.before({}), base.pairs, own.alpha)
+    if (norm := change.norm()) > agreement.largest_payload:
+        expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
+        raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
     factor, largest_factor = change.largest_factor(), _largest_factor(agreement.largest_payload, change, own)
     if factor > largest_factor:
         found = f"the norm of the payload's adapters is {factor:.4g}, each factor by itself"
         raise refusal(found, f"at most {largest_factor:.4g}, more than such products need", Reason.PAYLOAD_NORM)
-    if (norm := change.norm()) > agreement.largest_payload:
-        expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
-        raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
     return Admitted(asked.task, asked.run, asked.round, asked.agreed, resolved, own, received, base, norm)
 
 
@@ -135,9 +136,9 @@ def _largest_factor(largest_payload: float, change: Update, own: Experiment) -> 
 
     Of n layers and rank r with products U S V^T of norm L together: in the split "paper" B = U has norm sqrt(n r) at
     most, A = S V^T has norm L; in "balanced" both have norm sqrt(sum S), at most sqrt(L sqrt(n r)), which lies between.
-    So no honest payload up to that norm is refused.
+    So no honest payload up to that norm is refused, rounded or not.
     """
-    return max(largest_payload / own.alpha, sqrt(len(change.pairs) * own.rank))
+    return ROUNDED * max(largest_payload / own.alpha, sqrt(len(change.pairs) * own.rank))
 
 
 def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:
