@@ -79,6 +79,16 @@ SENTENCES = {
     Reason.GATE: "its gate could not judge the message, so nothing leaves the site",
 }
 
+OF_NO_DATA = frozenset(
+    {
+        *(Reason.NO_DATA, Reason.STORE, Reason.CLASSES, Reason.CHECKPOINT, Reason.BACKBONE, Reason.DEVICE),
+        *(Reason.PRECISION, Reason.EXPERIMENT, Reason.TASK, Reason.AGREEMENT, Reason.NOT_AGREED),
+        *(Reason.PAYLOAD_NORM, Reason.REPLAYED, Reason.RUN, Reason.RUNS, Reason.EVALUATIONS, Reason.BUDGET),
+        *(Reason.LEDGER, Reason.AUDIT, Reason.CHANGED),
+    }
+)
+"""Reasons that the question, the site's settings and its counts decide: what its data hold has no part in them."""
+
 
 class FlapSamError(Exception):
     """One sentence: which file or tensor, what was found, what was expected, what to do.

@@ -2,10 +2,13 @@
 
 import re
 
+BESIDE_RUNS = ("gate", "embeddings")  # other folders of a site's state
+
 
 def is_run_name(found: object) -> bool:
     """Whether it can name a run, and the folder of its state: 1 to 64 small letters, digits and dashes."""
-    return isinstance(found, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found) is not None
+    whole = isinstance(found, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", found) is not None
+    return whole and found not in BESIDE_RUNS
 
 
 def is_name(found: object) -> bool:

@@ -93,3 +93,19 @@ def _row_added(A: torch.Tensor) -> torch.Tensor:
     A = A.clone()
     A[..., -1, :] *= 1.5
     return A
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e-8, 1e-12, 1e-19, 1e-30])
+def test_nothing_hides_in_columns_that_the_product_does_not_show(size, dtype):
+    """Orthogonal, balanced, falling and positive as the form asks, but lost beside the first column."""
+
+    def with_tail_of(size: float) -> Factors:
+        found = canonical(drawn(2, 40, 30, 6))
+        found.A[..., 1:, :] *= size
+        found.B[..., 1:] *= size
+        return cast(found, dtype)
+
+    assert is_canonical(with_tail_of(1e-4), dtype)
+    assert is_canonical(with_tail_of(0.0), dtype)
+    assert not is_canonical(with_tail_of(size), dtype)

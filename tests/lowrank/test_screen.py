@@ -133,3 +133,28 @@ def test_the_order_within_a_block_decides_nothing():
 def test_without_limits_everything_counts():
     updates = [update(str(k), drawn(k, adapters=1000.0**k)) for k in range(4)]
     assert screened(updates, relative=None).refused == {}
+
+
+@pytest.mark.parametrize("size", [1e6, 1e10, 1e15, 1e18])
+@pytest.mark.parametrize("shares", [(1.0, -1.0, 0.0), (1.0, 2.0, -3.0)])
+def test_factors_that_cancel_count_for_nothing(size, shares):
+    """Norms of 0, or of anything; but what rounding leaves of them in a sum is as large as they like."""
+    hostile = drawn(9)
+    for layer in LAYERS:
+        hostile[f"{layer}.A"] = size * torch.outer(torch.tensor(shares), torch.randn(9))
+        hostile[f"{layer}.B"] = size * torch.randn(7, 1).expand(7, 3)
+    updates = [update(f"honest-{seed}", drawn(seed)) for seed in range(5)] + [update("hostile", hostile)]
+    assert set(screened(updates, relative=None).refused) == {"hostile"}
+    assert set(screened(updates, drawn(8), relative=10.0, absolute=1e3).refused) == {"hostile"}
+
+
+@given(seed=st.integers(0, 1000), power=st.integers(-20, 20))
+def test_honest_factors_do_not_cancel_whatever_their_scale(seed, power):
+    """Of adapters as they are drawn, in any split of their size between A and B."""
+    tensors = drawn(seed)
+    for layer in LAYERS:
+        tensors[f"{layer}.A"], tensors[f"{layer}.B"] = (
+            tensors[f"{layer}.A"] * 2.0**power,
+            tensors[f"{layer}.B"] / 2.0**power,
+        )
+    assert not screened([update("A", tensors)]).refused

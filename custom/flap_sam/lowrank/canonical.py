@@ -33,17 +33,22 @@ def canonical(factors: Factors) -> Factors:
 def is_canonical(factors: Factors, dtype: torch.dtype) -> bool:
     """Whether the factors are in canonical form, up to the rounding of numbers of this type.
 
-    B^T B and A A^T are one falling diagonal, and the largest entry of every column of B is positive.
+    B^T B and A A^T are one falling diagonal, whose entries are zero where they are rounding of the first, and the
+    largest entry of every column of B is positive.
     """
     B, A = factors.B.double(), factors.A.double()
     b, a = B.norm(dim=-2), A.norm(dim=-1)
     b_error, a_error = _rounding(b, B.shape[-2], dtype), _rounding(a, A.shape[-1], dtype)
+    first = (a * b).amax(dim=-1, keepdim=True)
+    counts = (a + a_error) * (b + b_error) >= NOISE * first
+    zero = (a <= _rounding(0 * a, A.shape[-1], dtype)) & (b <= _rounding(0 * b, B.shape[-2], dtype))
     return bool(
         _is_diagonal(B.mT @ B, b, b_error)
         and _is_diagonal(A @ A.mT, a, a_error)
         and ((a - b).abs() <= a_error + b_error).all()
         and (b[..., 1:] - b[..., :-1] <= b_error[..., 1:] + b_error[..., :-1]).all()
         and (B.amax(dim=-2) >= -B.amin(dim=-2)).all()
+        and (counts | zero).all()  # what stands far below the first is lost in the product, which must say it all
     )
 
 

@@ -32,6 +32,10 @@ class Factors:
         """Delta W, dense, in float64: [..., d_out, d_in]."""
         return self.scale * (self.B.double() @ self.A.double())
 
+    def sizes(self) -> Tensor:
+        """scale ||B|| ||A||, Frobenius norms in float64: [...], at least the norm of the change."""
+        return abs(self.scale) * self.B.double().norm(dim=(-2, -1)) * self.A.double().norm(dim=(-2, -1))
+
 
 def leading(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The leading part of a tensor: of A the first rows, of B the first columns, what a site of lower rank takes."""

@@ -14,6 +14,7 @@ from flap_sam.lowrank.gather import Update
 from flap_sam.lowrank.strategies import Group, Strategy
 
 FEWEST_SITES = 3
+LARGEST_RATIO = 2.0**16  # of factors to their product; see `Norms`
 
 Tensors = Mapping[str, Tensor]
 
@@ -26,17 +27,30 @@ class Norms:
         adapters: of B A over all layers; others: of all other tensors together.
         change: of what the site changed, sqrt(sum ||B A - B' A'||^2 + sum ||T - T'||^2), where B', A' and T' are what
             it received.
+        factors: sum ||B|| ||A|| over all layers.
     """
 
     adapters: float
     others: float
     change: float
+    factors: float
+
+    @property
+    def cancels(self) -> bool:
+        """Whether factors cancel in their product so far that rounding decides what it is.
+
+        In float64 a product is exact up to some 2^-52 times `factors`, its norm as it is measured here up to some
+        2^-26 times `factors`. Factors that are far larger than their product would pass every limit on norms, and leave
+        nothing but rounding in the sum, as large as they like.
+        """
+        return self.factors > LARGEST_RATIO * max(self.adapters, 1.0)
 
 
 class Screen:
     """Judges the updates of a round, block by block.
 
-    An update is refused whose change is beyond the absolute limit; and, among three sites or more, whose adapters or
+    An update is refused whose factors cancel, so that its norms say nothing; whose change is beyond the absolute limit;
+    and, among three sites or more, whose adapters or
     other tensors are more than so many times the median of the *other* sites in norm. Refused updates are no measure
     for others. Within a block the order does not matter; a later block is judged by the median over all that came
     before it too, an earlier one is not judged again.
@@ -69,6 +83,11 @@ class Screen:
         return [update for update in block if update.site not in self.refused]
 
     def _beyond(self, norms: Norms) -> str | None:
+        if norms.cancels:
+            return (
+                f"the factors of its adapters have norm {norms.factors:.4g} and cancel to {norms.adapters:.4g}; "
+                "expected factors of the size of their product"
+            )
         if self._absolute is None or norms.change <= self._absolute:
             return None
         return f"the norm of its change is {norms.change:.4g}; expected at most {self._absolute:g} (largest_norm)"
@@ -88,15 +107,17 @@ class Screen:
         return None
 
     def _measured(self, update: Update) -> Norms:
-        adapters = others = change = 0.0
+        adapters = others = change = factors = 0.0
         for group in self._strategy.groups:
-            gram = robust.gram([self._strategy.factors(group, update.tensors), *self._before(update, group)])
+            sent = self._strategy.factors(group, update.tensors)
+            gram = robust.gram([sent, *self._before(update, group)])
+            factors += sent.sizes().sum().item()
             adapters += gram[0, 0].item()
             change += robust.squared_distances(gram)[0, -1].item() if len(gram) > 1 else gram[0, 0].item()
         for name, tensor in self._strategy.plain(update.tensors).items():
             others += tensor.double().square().sum().item()
             change += (tensor.double() - self._start[name]).square().sum().item()
-        return Norms(sqrt(max(adapters, 0)), sqrt(others), sqrt(max(change, 0)))
+        return Norms(sqrt(max(adapters, 0)), sqrt(others), sqrt(max(change, 0)), factors)
 
     def _before(self, update: Update, group: Group) -> list[Factors]:
         """The group's adapters as the site received them, with its own rank; none in a first round."""

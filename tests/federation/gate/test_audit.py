@@ -100,7 +100,20 @@ def test_a_full_disk_is_told(log, monkeypatch):
     assert refused.value.reason == Reason.AUDIT
 
 
-def _full(_descriptor):
+def test_a_head_that_cannot_be_written_for_a_while_locks_nobody_out(log, monkeypatch):
+    """Log and head may lie on two disks, of which one is full."""
+    for failed in range(3):
+        monkeypatch.setattr(audit, "replacing", _full)
+        with pytest.raises(FlapSamError) as refused:
+            log.write({"round": 3})
+        assert refused.value.reason == Reason.AUDIT, failed
+    monkeypatch.undo()
+    log.write({"round": 4})
+    assert [line["round"] for line in log.entries()] == [0, 1, 2, 3, 4]
+    assert log.verify() is None
+
+
+def _full(*_arguments, **_settings):
     raise OSError(28, "No space left on device")
 
 

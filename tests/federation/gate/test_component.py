@@ -3,12 +3,13 @@
 import json
 from dataclasses import asdict, replace
 from functools import cache
+from math import sqrt
 
 import pytest
 import torch
-from flap_sam.errors import Reason
+from flap_sam.errors import OF_NO_DATA, Reason
 from flap_sam.federation import payload
-from flap_sam.federation.gate import audit, component, ledger, rules
+from flap_sam.federation.gate import audit, component, flood, ledger, rules
 from flap_sam.federation.gate.agreement import FILE_NAME, Agreement
 from flap_sam.federation.gate.component import Gate
 from flap_sam.federation.gate.update import Base
@@ -392,6 +393,8 @@ def test_no_budget_covers_data_that_have_left_without_noise(wire, task):
         ({"number": 0, EXPERIMENT: "{}"}, Reason.NOT_AGREED),
         ({"number": 0, EXPERIMENT: None}, Reason.EXPERIMENT),
         ({"number": 0, RUN: "../../etc"}, Reason.TASK),
+        ({"number": 0, RUN: "gate"}, Reason.TASK),
+        ({"number": 0, RUN: "embeddings"}, Reason.TASK),
         ({"number": 0, "also": "text"}, Reason.TASK),
     ],
 )
@@ -431,6 +434,114 @@ def test_twenty_names_of_runs_get_one_answer(wire):
                 wire.answer(wire.result() if task == TASK_TRAIN else wire.evaluation(0))
     left = [line for line in wire.audit() if "sha256" in line]
     assert len(left) == 1 + wire.agreed["evaluations"]
+
+
+def _failure(reason: Reason):
+    reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+    reply.set_header(REASON, str(reason))
+    return reply
+
+
+FAILURES = {
+    "training that diverged": lambda _wire: _failure(Reason.DIVERGED),
+    "whatever stopped it": lambda _wire: _failure(Reason.STOPPED),
+    "an update that is too large": lambda wire: wire.result(by=1e3),
+    "an update that is not finite": lambda wire: wire.result(
+        tensors={n: t * float("nan") for n, t in wire.start.items()}
+    ),
+    "adapters in another form": lambda wire: wire.result(tensors=wire.start),
+    "a report beyond its range": lambda wire: wire.result(loss=float("inf")),
+}
+
+
+@pytest.mark.parametrize("agreed", [{}, PRIVATE], ids=["plain", "privacy"])
+@pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
+def test_a_server_cannot_ask_until_it_knows_by_failures(tmp_path, small, fail, agreed):
+    """Whether an answer fails may be a bit of the data that the server chose: as many bits as answers, not more."""
+    wire = Wire(tmp_path, small, **agreed)
+    if agreed and fail in (FAILURES["an update that is too large"], FAILURES["adapters in another form"]):
+        pytest.skip("leaves with noise")
+    admitted, reasons = 0, set()
+    for number in range(6):
+        wire.job_id = f"job-{number}"
+        if wire.ask().get_header(REFUSED) is None:
+            admitted += 1
+            reasons.add(wire.answer(fail(wire)).get_header(REASON))
+    assert admitted == 1 + wire.agreed["repeats"]
+    assert not agreed or reasons == {Reason.STOPPED}, "under privacy no failure says why"
+
+
+def test_nor_by_evaluations_that_fail(wire):
+    reasons = []
+    for _ in range(wire.agreed["evaluations"] + 1):
+        reasons.append(wire.ask(1, wire.start, TASK_EVALUATE).get_header(REFUSED))
+        wire.answer(_failure(Reason.STOPPED))
+    assert reasons == [None] * wire.agreed["evaluations"] + [Reason.EVALUATIONS]
+
+
+@pytest.mark.parametrize("reason", sorted(OF_NO_DATA & {Reason.NO_DATA, Reason.CHECKPOINT, Reason.DEVICE}))
+def test_a_failure_before_the_data_were_touched_costs_nothing(wire, reason):
+    for _ in range(5):
+        assert wire.ask().get_header(REFUSED) is None
+        assert refused(wire.answer(_failure(reason))) == reason
+    wire.ask()
+    assert "DXO" in wire.answer(wire.result())
+
+
+def test_an_experiment_taken_back_while_it_trains_leaves_no_more(wire):
+    wire.ask()
+    wire.agree(experiments=[])
+    assert refused(wire.answer(wire.result())) == Reason.NOT_AGREED
+
+
+def test_an_answer_that_could_not_be_emptied_does_not_leave(wire, monkeypatch):
+    wire.ask()
+    monkeypatch.setattr(component, "_taken", _memory)
+    result = wire.answer(wire.result())
+    assert "DXO" in result, "FLARE would send it"
+    monkeypatch.undo()
+    assert "DXO" not in wire.send(result)
+
+
+def test_a_server_that_asks_without_end_does_not_fill_the_disk(wire):
+    for _ in range(3 * flood.MOST):
+        wire.ask(task="x" * 10_000)
+        wire.answer(_failure(Reason.TASK))
+    lines = wire.audit()
+    assert len(lines) == flood.MOST
+    assert max(len(json.dumps(line)) for line in lines) < 1000
+    wire.ask()
+    wire.answer(wire.result(by=1e3))
+    assert [line.get("refused") for line in wire.audit()[-2:]] == [None, Reason.NORM], "what is bounded is written"
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e30, 0.0), (0.0, 1e30)])
+def test_factors_of_a_payload_are_bounded_whatever_their_product(wire, a, b):
+    names = wire.pairs[0]
+    payload = wire.start | {n: torch.full_like(wire.start[n], by) for n, by in zip(names, (a, b), strict=True)}
+    assert wire.ask(1, payload).get_header(REFUSED) == Reason.PAYLOAD_NORM
+
+
+def test_factors_that_cancel_do_not_come_in(wire):
+    """Their norm is 0 as far as it can be computed, and so is that of whatever is measured from them."""
+    a, b = wire.pairs[0]
+    huge = {name: torch.zeros_like(wire.start[name]) for name in (a, b)}
+    huge[a][0], huge[a][1], huge[b][:, 0], huge[b][:, 1] = 1e15, -1e15, 1e15, 1e15
+    assert wire.ask(1, wire.start | huge).get_header(REFUSED) == Reason.PAYLOAD_NORM
+
+
+@pytest.mark.parametrize("split", ["balanced", "paper"])
+@pytest.mark.parametrize(("largest", "dtype"), [(0.5, "float32"), (0.5, "bfloat16"), (40.0, "float32")])
+def test_every_payload_within_the_norm_has_factors_small_enough(tmp_path, small, split, largest, dtype):
+    """The worst case: all singular values alike."""
+    wire = Wire(tmp_path, replace(small, payload_dtype=dtype), largest_payload=largest)
+    payload, size = dict(wire.start), 0.99 * largest / sqrt(len(wire.pairs) * small.rank)
+    for a, b in wire.pairs:
+        B, _ = torch.linalg.qr(torch.randn_like(wire.start[b]))
+        A, _ = torch.linalg.qr(torch.randn_like(wire.start[a]).mT)
+        payload[b], payload[a] = (B * sqrt(size), A.mT * sqrt(size)) if split == "balanced" else (B, size * A.mT)
+    sent = {name: tensor.to(getattr(torch, dtype)) for name, tensor in payload.items()}
+    assert wire.ask(1, sent).get_header(REFUSED) is None
 
 
 def test_of_two_tasks_at_once_one_is_answered(wire):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from flap_sam.federation.gate.flood import is_power_of_ten
 from flap_sam.federation.messages import clean_reason
 
 HOUR = 3600.0
@@ -69,7 +70,7 @@ class Refusals:
             kind = tuple((entry if known or len(self._kinds) < MOST_KINDS else OTHERS).items())
             counted = self._kinds.setdefault(kind, _Kind())
             counted.number += 1
-            due = _is_power_of_ten(counted.number)
+            due = is_power_of_ten(counted.number)
             if due:
                 self._tell(kind, counted)
             self._write_owed()
@@ -94,7 +95,3 @@ class Refusals:
 def printable(found: object) -> str:
     """What a sender wrote, as one short line of plain characters."""
     return clean_reason(found)[:LONGEST]
-
-
-def _is_power_of_ten(number: int) -> bool:
-    return str(number).rstrip("0") == "1"

@@ -59,7 +59,8 @@ class Agreement(StrictModel):
             its place.
         largest_payload: norm of the change that a payload from the server makes to the network as it started, up to
             which it comes in.
-        runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run.
+        runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run. A
+            failure that the data may have a part in counts as an answer, here and below.
         repeats: how many rounds of a run may be answered a second time, when a later job continues a run whose last
             answer the server may have lost.
         evaluations: how many payloads a run may have scored on the test cases; a whole run asks for at most two, and

@@ -73,7 +73,7 @@ class AuditLog:
                 os.fsync(log.fileno())
                 self._keep(head.after(line))
         except (OSError, ValueError) as error:
-            raise self._refused(f"cannot be written ({error}); make room or give the service the right to") from error
+            raise self._unwritten(error) from error
 
     def has_releases(self) -> bool:
         """Whether the log tells that anything has left the site.
@@ -111,8 +111,9 @@ class AuditLog:
     def _caught_up(self, log: BinaryIO) -> Head:
         """The log's head, the log standing at its end.
 
-        A process that was killed after it had written a line, or a part of one, and before it wrote the head, has let
-        nothing pass on that line: a whole line stays, a part of one is removed.
+        A process that was killed after it had written a line, or a part of one, and before it wrote the head, or that
+        could not write the head, has let nothing pass on that line: a whole line stays, a part of one is removed. The
+        head is then brought up to the log before another line is added, so that it is never behind by more than one.
         """
         head = self._head() or Head()
         size = log.seek(0, os.SEEK_END)
@@ -124,6 +125,7 @@ class AuditLog:
             log.truncate(head.bytes)
         elif rest.count(b"\n") == 1 and rest.endswith(b"\n") and _entry(head.lines + 1, rest)[PREVIOUS] == head.sha256:
             head = head.after(rest)
+            self._keep(head)
         else:
             raise self._refused("has lines that its head does not know; bring log and head back from one backup")
         log.seek(head.bytes)
@@ -133,8 +135,14 @@ class AuditLog:
         return parse(Head, self.head_path.read_bytes()) if self.head_path.exists() else None
 
     def _keep(self, head: Head) -> None:
-        with replacing(self.head_path, private=True) as stream:
-            stream.write(head.to_json().encode())
+        try:
+            with replacing(self.head_path, private=True) as stream:
+                stream.write(head.to_json().encode())
+        except FlapSamError as error:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: Exception) -> FlapSamError:
+        return self._refused(f"cannot be written ({error}); make room or give the service the right to")
 
     def _refused(self, found: str) -> FlapSamError:
         return FlapSamError(f"The audit log {self.path} {found}; until then nothing passes.", Reason.AUDIT)

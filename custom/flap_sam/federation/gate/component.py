@@ -17,12 +17,13 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
-from flap_sam.errors import FlapSamError, Reason
+from flap_sam.errors import OF_NO_DATA, FlapSamError, Reason
 from flap_sam.experiment import Experiment
 from flap_sam.federation.gate import ledger, rules
 from flap_sam.federation.gate.agreement import Agreement
 from flap_sam.federation.gate.audit import RELEASED
 from flap_sam.federation.gate.digest import digest
+from flap_sam.federation.gate.flood import Flood
 from flap_sam.federation.gate.ledger import Turn
 from flap_sam.federation.gate.places import Places
 from flap_sam.federation.gate.release import Release, release
@@ -43,6 +44,7 @@ from flap_sam.training.scores import Evaluation
 
 ADMITTED, PASSED, COOKIES = "flap_sam_admitted", "flap_sam_passed", "flap_sam_cookies"
 RETURN_CODES = frozenset(value for name, value in vars(ReturnCode).items() if name.isupper())
+LONGEST_WHY, LONGEST_TASK = 500, 80
 AUDIT_ID = re.compile(r"[0-9a-f-]{36}")
 
 T = TypeVar("T")
@@ -54,6 +56,7 @@ class Gate(FLComponent):
     def __init__(self) -> None:
         super().__init__()
         self._bases: dict[Experiment, Base] = {}
+        self._flood = Flood()
         self._guards = {
             EventType.AFTER_TASK_DATA_FILTER: self._guard_task,
             EventType.AFTER_TASK_RESULT_FILTER: self._guard_result,
@@ -85,11 +88,12 @@ class Gate(FLComponent):
     def _guard_result(self, fl_ctx: FLContext) -> None:
         """Put into a result what of it may leave, made anew, else the refusal alone."""
         result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
+        _set(fl_ctx, PASSED, (result, None))  # whatever fails from here on, `_guard_passed` refuses it
         whole = _taken(result)
         result.update(_failure(Reason.GATE))
         passed = self._judged("out", lambda: self._release(whole, fl_ctx), fl_ctx)
         if isinstance(passed, Reason):
-            result.set_header(REASON, str(passed))
+            result.set_header(REASON, str(self._said(passed, fl_ctx)))
             passed = result
         _set(fl_ctx, PASSED, (result, _fingerprint(passed, fl_ctx)))
         result.update(passed)
@@ -107,6 +111,33 @@ class Gate(FLComponent):
             result.clear()
             result.update(whole)
 
+    def _said(self, refused: Reason, fl_ctx: FLContext) -> Reason:
+        """The reason that leaves in place of an answer that was refused, once the question is counted.
+
+        Whether and why an answer is refused may tell of the data: without counting, a server could ask as often as it
+        likes and learn a bit each time.
+        """
+        if refused in OF_NO_DATA:
+            return refused
+        counted = self._judged("out", lambda: self._count(fl_ctx), fl_ctx)
+        if isinstance(counted, Reason):
+            return counted
+        return Reason.STOPPED if counted.privacy else refused
+
+    def _count(self, fl_ctx: FLContext) -> Agreement:
+        """Count a question that was admitted and has come to no answer; the agreement that holds."""
+        places = _places(fl_ctx)
+        agreement = Agreement.read(places.local)
+        admitted = fl_ctx.get_prop(ADMITTED)
+        if isinstance(admitted, Admitted):
+            _set(fl_ctx, ADMITTED, None)
+            turn = _turn(admitted, fl_ctx)
+            with ledger.held(places.folder, places.audit_log) as file:
+                book = file.read()
+                book.check(turn, agreement)
+                file.write(book.answered(turn, bare=False))
+        return agreement
+
     def _judged(self, direction: str, judge: Callable[[], T], fl_ctx: FLContext) -> T | Reason:
         """What a judgement finds, or the reason for which the message is refused."""
         try:
@@ -116,7 +147,8 @@ class Gate(FLComponent):
             told = f"{type(error).__name__}: {error}"
         try:
             self.log_error(fl_ctx, f"REFUSED by the gate, {direction}: {told}", fire_event=False)
-            self._write(fl_ctx, {"direction": direction, "refused": reason, "why": clean_reason(told)})
+            refusal = {"direction": direction, "refused": reason, "why": clean_reason(told)[:LONGEST_WHY]}
+            self._write(fl_ctx, refusal, often=direction == "in")
         except Exception as error:
             self.log_error(fl_ctx, f"The gate cannot audit a refusal: {error}", fire_event=False)
         return reason
@@ -146,7 +178,9 @@ class Gate(FLComponent):
         admitted = fl_ctx.get_prop(ADMITTED)
         if not isinstance(admitted, Admitted):
             raise rules.refusal("there is a result, but no task was admitted", "none")
-        _set(fl_ctx, ADMITTED, None)
+        if not agreement.admits(admitted.agreed):
+            expected = "one that the site still agrees to"
+            raise rules.refusal("the result is of another experiment", expected, Reason.NOT_AGREED)
         tensors, report = rules.answer(result, admitted)
         told = _told(report, agreement)
         turn = _turn(admitted, fl_ctx)
@@ -158,6 +192,7 @@ class Gate(FLComponent):
                 update = admitted.update(tensors)
                 leaving = release(tensors, update, admitted.own.payload_dtype, agreement, book)
             file.write(book.answered(turn, agreement.privacy is None, leaving.noise_multiplier))
+            _set(fl_ctx, ADMITTED, None)
             self._write(fl_ctx, _entry(admitted, leaving, agreement))
         own = {name: tensor.detach().clone() for name, tensor in leaving.tensors.items()}
         model = FLModel(
@@ -166,9 +201,14 @@ class Gate(FLComponent):
         return FLModelUtils.to_shareable(model)
 
     def _failed(self, code: str, result: Shareable, agreement: Agreement, fl_ctx: FLContext) -> Shareable:
-        """A failure leaves as FLARE's code and one of our reasons; under `privacy`, as the fact alone."""
+        """A failure leaves as FLARE's code and one of our reasons; under `privacy`, as the fact alone.
+
+        It counts as an answer where the data may have a part in it.
+        """
         reason = Reason.of(result.get_header(REASON))
-        self._write(fl_ctx, {"direction": "out", "failure": reason})
+        self._write(fl_ctx, {"direction": "out", "failure": reason}, often=fl_ctx.get_prop(ADMITTED) is None)
+        if reason not in OF_NO_DATA:
+            self._count(fl_ctx)
         if agreement.privacy or code not in RETURN_CODES:
             code = ReturnCode.EXECUTION_EXCEPTION
         return _failure(Reason.STOPPED if agreement.privacy else reason, code)
@@ -179,9 +219,12 @@ class Gate(FLComponent):
             self._bases = {experiment: Base(experiment, places.site)}
         return self._bases[experiment]
 
-    def _write(self, fl_ctx: FLContext, entry: dict) -> None:
-        task = clean_reason(fl_ctx.get_prop(FLContextKey.TASK_NAME))
-        _places(fl_ctx).audit_log.write({"job": fl_ctx.get_job_id(), "task": task, **entry})
+    def _write(self, fl_ctx: FLContext, entry: dict, often: bool = False) -> None:
+        """Write a line into the audit log, if it is one that a server can bring about `often`, then as `flood` says."""
+        due = self._flood.due(entry) if often else entry
+        if due is not None:
+            task = clean_reason(fl_ctx.get_prop(FLContextKey.TASK_NAME))[:LONGEST_TASK]
+            _places(fl_ctx).audit_log.write({"job": fl_ctx.get_job_id(), "task": task, **due})
 
 
 def _told(report: TrainReport | Evaluation, agreement: Agreement) -> TrainReport | Evaluation:

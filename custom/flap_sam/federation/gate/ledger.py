@@ -46,7 +46,8 @@ class Run(StrictModel):
         jobs: that conducted it, the current one last.
         trained: the last round that was answered; None before there is one.
         repeats: how many rounds have been answered a second time.
-        answers, evaluations: how many answers left in all, to either task.
+        answers, evaluations: how many answers left in all, to either task. A failure that the data may have a part in
+            is an answer too: it tells one bit of them.
     """
 
     experiment: str

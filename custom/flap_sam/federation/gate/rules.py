@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import sqrt
 
 from nvflare.apis.dxo import DataKind, from_shareable
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
@@ -30,6 +31,7 @@ from flap_sam.training.scores import Evaluation
 
 Tensors = dict[str, Tensor]
 
+ROUNDED = 1.01  # more than a type of the wire lengthens a tensor
 HEADERS, CONTENT = "__headers__", "DXO"
 RESULT_HEADERS = frozenset(
     {
@@ -112,16 +114,31 @@ def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Ad
     """The task, once its payload is found to be one of the experiment: adapters and heads, and nothing else.
 
     Raises:
-        FlapSamError: see `payload.check`; or the payload is further from where the network started than agreed.
+        FlapSamError: see `payload.check`; or the payload is further from where the network started than agreed, or
+            its adapters' factors are larger than a payload within that norm needs.
     """
     resolved = asked.agreed.resolved(base.experiment.backbone, base.experiment.image_size)
     received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
     own = resolved.at(site)
-    norm = Update(base.before(received), base.before({}), base.pairs, own.alpha).norm()
-    if norm > agreement.largest_payload:
+    change = Update(base.before(received), base.before({}), base.pairs, own.alpha)
+    if (norm := change.norm()) > agreement.largest_payload:
         expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
         raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
+    factor, largest_factor = change.largest_factor(), _largest_factor(agreement.largest_payload, change, own)
+    if factor > largest_factor:
+        found = f"the norm of the payload's adapters is {factor:.4g}, each factor by itself"
+        raise refusal(found, f"at most {largest_factor:.4g}, more than such products need", Reason.PAYLOAD_NORM)
     return Admitted(asked.task, asked.run, asked.round, asked.agreed, resolved, own, received, base, norm)
+
+
+def _largest_factor(largest_payload: float, change: Update, own: Experiment) -> float:
+    """How large the factors of adapters may be, of which the server makes products up to a norm.
+
+    Of n layers and rank r with products U S V^T of norm L together: in the split "paper" B = U has norm sqrt(n r) at
+    most, A = S V^T has norm L; in "balanced" both have norm sqrt(sum S), at most sqrt(L sqrt(n r)), which lies between.
+    So no honest payload up to that norm is refused, rounded or not.
+    """
+    return ROUNDED * max(largest_payload / own.alpha, sqrt(len(change.pairs) * own.rank))
 
 
 def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:

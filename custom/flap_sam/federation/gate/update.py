@@ -79,6 +79,17 @@ class Update:
             squares += squared_distances(gram([now, then]))[0, 1].item()
         return sqrt(squares + sum(self._difference(name).square().sum().item() for name in self._others()))
 
+    def largest_factor(self) -> float:
+        """The norm of all A together or of all B together, whichever is larger, of adapters in canonical form.
+
+        Factors may be huge where their product is not: they cancel, or meet a factor of zeros. `norm` is then what
+        rounding leaves of them, and the network computes with the factors.
+        """
+        sides = zip(*self.pairs, strict=True)
+        return max(
+            (sqrt(sum(self.sent[n].double().square().sum().item() for n in side)) for side in sides), default=0.0
+        )
+
     def clipped_to(self, largest: float) -> "Update":
         """The update drawn towards its base until its norm is at most `largest`, and little less.
 
