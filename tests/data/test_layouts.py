@@ -119,7 +119,7 @@ def test_every_ending_gives_the_same_store(tmp_path, layout, end):
 def test_two_files_of_one_case_are_refused(tmp_path, layout):
     scan, _ = next(iter(lay(layout, tmp_path, ".nii").values()))
     volume(scan.with_suffix(".mha"), image("x"))
-    with pytest.raises(FlapSamError, match="would both be|expected exactly one"):
+    with pytest.raises(FlapSamError, match=r"would both be|expected exactly one"):
         open_source(layout, tmp_path).cases(LAYOUTS[layout][1])
 
 
