@@ -80,20 +80,6 @@ def test_resolving_fills_only_what_is_open():
     assert fixed.resolved("vit_b", 224) == fixed
 
 
-@pytest.mark.parametrize(
-    ("setting", "settings"),
-    [
-        ("strategy", {"strategy": "residual", "method": "masam"}),
-        ("ranks", {"ranks": {"site-1": 4}, "strategy": "freeze-a"}),
-        ("energy", {"energy": 0.9, "strategy": "factor-average"}),
-        ("split", {"split": "paper", "strategy": "factor-average"}),
-    ],
-)
-def test_what_has_no_meaning_together_is_refused(setting, settings):
-    with pytest.raises(FlapSamError, match=rf"experiment's {setting} is "):
-        Experiment(**settings)
-
-
 def test_a_site_may_have_its_own_rank():
     experiment = Experiment(ranks={"site-2": 8})
     assert (experiment.at("site-1").rank, experiment.at("site-2").rank) == (32, 8)

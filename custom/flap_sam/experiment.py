@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.reads import READ_WITH, lack
 
 BACKBONES = ("vit_tiny", "vit_b", "vit_l", "vit_h")
 METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam")
@@ -71,7 +73,8 @@ class Experiment:
 
     The defaults are the paper's (arXiv 2407.21739, section 3.2).
 
-    What each setting may be stands in `EXPECTED`; `docs/options.md` is made of it and of these lines.
+    What each setting may be stands in `EXPECTED`; `docs/options.md` is made of it and of these lines. A setting that
+    the others leave unread must have its default (see `reads`): one experiment has one name.
 
     Args:
         dataset: what the volumes are, in a word, for reports; of "kits19" `flap-sam predict` knows the intensities.
@@ -154,7 +157,7 @@ class Experiment:
         for name, accepted in good.items():
             if not accepted:
                 _refuse(name, getattr(self, name), EXPECTED[name])
-        _check_combination(self)
+        _check_read(self)
 
     @classmethod
     def from_dict(cls, settings: dict) -> "Experiment":
@@ -185,6 +188,12 @@ class Experiment:
         """SHA-256 of the canonical JSON, as hexadecimal."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    def changed(self, **changes: object) -> "Experiment":
+        """This experiment with some settings changed; others that they leave unread have their defaults again."""
+        settings = {entry.name: getattr(self, entry.name) for entry in fields(self)} | changes
+        unread_now = {name: default for name, default in unread(settings).items() if name not in changes}
+        return Experiment(**settings | unread_now)
+
     def at(self, site: str) -> "Experiment":
         """This experiment as the named site runs it: with its own rank."""
         return replace(self, rank=self.ranks.get(site, self.rank), ranks={}) if self.ranks else self
@@ -213,17 +222,22 @@ def _check_types(experiment: Experiment) -> None:
             object.__setattr__(experiment, entry.name, float(value))  # 1 and 1.0 are one experiment, one digest
 
 
-def _check_combination(experiment: Experiment) -> None:
-    """Refuse what has no meaning together, rather than pass over one of the two in silence."""
-    apart = experiment.strategy in ("factor-average", "freeze-a")
-    for name, value, reason in (
-        ("strategy", experiment.strategy != "svd" and experiment.method == "masam", "svd with method masam"),
-        ("ranks", experiment.ranks and (apart or experiment.method == "masam"), "none with this strategy or method"),
-        ("energy", experiment.energy < 1 and apart, "1 with this strategy"),
-        ("split", experiment.split != "balanced" and (apart or experiment.method == "masam"), "balanced with these"),
-    ):
-        if value:
-            _refuse(name, getattr(experiment, name), reason)
+def unread(settings: Mapping[str, object]) -> dict[str, object]:
+    """The defaults, by name, of the settings that nothing reads under these; one that is left out has its default."""
+    whole = {**DEFAULTS, **settings}
+    return {name: DEFAULTS[name] for name in READ_WITH if lack(name, whole)}
+
+
+def _check_read(experiment: Experiment) -> None:
+    """Refuse a setting that nothing reads, rather than pass over it in silence."""
+    for name, default in unread(vars(experiment)).items():
+        value = getattr(experiment, name)
+        if value != default:
+            other, values = lack(name, vars(experiment))
+            raise _public(
+                f"The experiment's {name} {value!r} needs {other} {' or '.join(map(repr, values))}, not "
+                f"{getattr(experiment, other)!r}; leave {name} out or change {other}."
+            )
 
 
 def _refuse(name: str, found: object, expected: str) -> None:
@@ -233,3 +247,6 @@ def _refuse(name: str, found: object, expected: str) -> None:
 def _public(message: str) -> FlapSamError:
     """The error of an experiment that is none."""
     return FlapSamError(message, Reason.EXPERIMENT)
+
+
+DEFAULTS = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(Experiment)}

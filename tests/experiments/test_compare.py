@@ -18,7 +18,7 @@ from flap_sam.reporting import comparison
 from flap_sam.reporting.cell import CELL, read_lines
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
-QUICK = {"image_size": 32, "rank": 4, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}
+QUICK = {"image_size": 32, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}
 ALONE = ("local", "centralized")
 THERE = " cells are there already"
 
@@ -85,7 +85,7 @@ def test_other_settings_of_the_job_are_run_again(run, tmp_path):
 
 
 def test_an_experiment_that_is_said_twice_is_run_once(run, tmp_path):
-    twice = Grid(["centralized"], {"method": ["pdecft"], "rank": [4, 4.0]})
+    twice = Grid(["centralized"], {"batch_size": [4, 4.0]})
     once = Grid(["centralized"], {"method": ["pdecft"]})
     assert len(run(Grid(["centralized"], {"method": ["pdecft"], "split": ["balanced"]}))[1]) == 2
     assert run(once)[1] == ["1 of 1" + THERE], "the default needs not be said"
@@ -93,7 +93,20 @@ def test_an_experiment_that_is_said_twice_is_run_once(run, tmp_path):
     assert run(once, page=page)[1] == ["1 of 1" + THERE]
     (row,) = comparison.rows(read_lines(page.with_suffix(".jsonl")))
     assert row.label == "pdecft", "the page's rows have the names of the plan"
-    assert len(run(twice)[0]) == 1, "4.0 is no rank"
+    assert len(run(twice)[0]) == 1, "4.0 is no number of windows"
+
+
+def test_what_is_set_for_all_cells_holds_in_those_that_read_it(job, tmp_path, monkeypatch):
+    monkeypatch.setitem(job.settings, "rank", 8)
+    plan = Plan([Grid(["federated"], {"method": ["pdecft", "loraft"]})], [1], {"split": "paper"})
+    compared = Comparison(job, tmp_path / "out", plan)
+    found = [job.experiment(compared._changes(cell)) for cell in compared.cells.values()]
+    assert {e.method: (e.rank, e.split) for e in found} == {"pdecft": (32, "balanced"), "loraft": (8, "paper")}
+    with pytest.raises(FlapSamError, match="No cell of the comparison reads split; leave split=paper out of --set"):
+        Comparison(job, tmp_path / "out", Plan([Grid(["federated"], {"method": ["pdecft"]})], [1], {"split": "paper"}))
+    varied = Plan([Grid(["federated"], {"method": ["pdecft"], "rank": [4, 8]})], [1])
+    names = [key[2] for key in Comparison(job, tmp_path / "out", varied).cells]
+    assert names == ["federated_method=pdecft_rank=4_seed=1", "federated_method=pdecft_rank=8_seed=1"], "no experiments"
 
 
 def test_cells_of_other_data_are_neither_taken_nor_lost(run, tmp_path):
@@ -168,12 +181,12 @@ def test_a_page_of_something_else_is_neither_taken_nor_lost(run, tmp_path, monke
 
 
 def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
-    failures, said = run(Grid(["centralized"], {"method": ["pdecft"], "rank": [0, 4]}))
+    failures, said = run(Grid(["centralized"], {"method": ["loraft"], "rank": [0, 4]}))
     assert len(failures) == 1
     assert "rank is 0" in failures[0]
     assert said[1].endswith("failed")
     there = [path.parent.name for path in (tmp_path / "out").rglob(CELL)]
-    assert [name.rpartition("_")[0] for name in there] == ["centralized_method=pdecft_rank=4_seed=1"]
+    assert [name.rpartition("_")[0] for name in there] == ["centralized_method=loraft_rank=4_seed=1"]
 
 
 def test_a_cell_that_the_machine_cannot_run_is_named(run, monkeypatch):
@@ -189,11 +202,11 @@ def test_a_cell_that_the_machine_cannot_run_is_named(run, monkeypatch):
 
 
 def test_a_folder_is_named_without_what_breaks_paths(run, tmp_path):
-    grid = Grid(["centralized"], {"method": ["pdecft"], "ranks": [{"site-1": 2}], "dataset": ["CT/MR"]})
+    grid = Grid(["centralized"], {"method": ["loraft"], "ranks": [{"site-1": 2}], "dataset": ["CT/MR"]})
     assert run(grid)[0] == []
     assert run(grid)[1] == ["1 of 1" + THERE]
     (note,) = (tmp_path / "out").rglob(CELL)
-    assert note.parent.name.startswith("centralized_method=pdecft_ranks=--site-1---2-_dataset=CT-MR_seed=1_")
+    assert note.parent.name.startswith("centralized_method=loraft_ranks=--site-1---2-_dataset=CT-MR_seed=1_")
 
 
 def test_what_cannot_be_is_refused(run, tmp_path):

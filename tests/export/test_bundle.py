@@ -68,7 +68,7 @@ CASES = {
 
 @pytest.mark.parametrize(("settings", "used"), CASES.values(), ids=CASES)
 def test_the_bundle_writes_our_masks(small, tmp_path, settings, used):
-    model = exported(replace(small, **settings), used, tmp_path)
+    model = exported(small.changed(**settings), used, tmp_path)
     scans = write_scans(tmp_path / "scans")
     run = workflow(tmp_path / "bundle", dataset_dir=str(scans), output_dir=str(tmp_path / "masks"))
     run.run()
@@ -88,7 +88,7 @@ def test_the_bundle_writes_our_masks(small, tmp_path, settings, used):
 @pytest.mark.parametrize("method", ["flap_sam", "masam"])
 def test_monai_loads_the_network_and_finds_it_as_the_metadata_says(small, tmp_path, method):
     used = Conventions(clipped("-80", "300"), ("liver", "tumour"), 0, "")
-    model = exported(replace(small, method=method), used, tmp_path)
+    model = exported(small.changed(method=method), used, tmp_path)
     root = tmp_path / "bundle"
     network = load("bundle", bundle_dir=str(tmp_path), workflow_type="inference", source="github", device="cpu")
     windows = pictures(2, 1, 5, 32, 32)
@@ -165,7 +165,7 @@ def masks_of_predict(model, used, scans, folder):
 def test_scans_of_few_slices_and_of_no_use_come_out_as_of_predict(small, tmp_path, settings):
     """Of one slice, along each axis of the file; and scans that cannot be read, before, between and after."""
     used = Conventions(clipped("1%", "99%"), None, 0, "")
-    model = exported(replace(small, **settings), used, tmp_path)
+    model = exported(small.changed(**settings), used, tmp_path)
     scans, rng = tmp_path / "scans", np.random.default_rng(3)
     scans.mkdir()
     for k, affine in enumerate((np.diag([1.0, 1, 3, 1]), PERMUTED, OBLIQUE)):

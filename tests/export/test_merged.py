@@ -25,7 +25,7 @@ from tests.export.models import (
 
 @pytest.mark.parametrize("settings", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_the_merged_checkpoint_gives_the_same_logits_without_adapters(small, tmp_path, settings):
-    model = trained(replace(small, image_size=48, rank=3, **settings), tmp_path)
+    model = trained(small.changed(rank=3).changed(image_size=48, **settings), tmp_path)
     path = tmp_path / "sam.safetensors"
     merged.write(model, NOTE, path)
     network = plain(model.experiment)
@@ -80,7 +80,7 @@ def test_the_file_says_where_it_comes_from(small, tmp_path):
 
 def test_what_cannot_be_merged_is_refused(small, tmp_path):
     with pytest.raises(FlapSamError, match="masam has 3D adapters between SAM's layers"):
-        merged.write(trained(replace(small, method="masam"), tmp_path), NOTE, tmp_path / "sam.pth")
+        merged.write(trained(small.changed(method="masam"), tmp_path), NOTE, tmp_path / "sam.pth")
     with pytest.raises(FlapSamError, match=r"sam\.bin ends in neither"):
         merged.write(trained(small, tmp_path), NOTE, tmp_path / "sam.bin")
     assert not list(tmp_path.glob("sam*"))

@@ -35,7 +35,7 @@ def run(path, array):
 )
 def test_onnxruntime_gives_the_network_s_logits(small, tmp_path, monkeypatch, settings, slices, limit, files):
     monkeypatch.setattr(onnx, "LARGEST_FILE", limit)
-    model = trained(replace(small, rank=3, **settings), tmp_path, RANDOM)
+    model = trained(small.changed(rank=3).changed(**settings), tmp_path, RANDOM)
     size = model.experiment.image_size
     assert onnx.write(model, NOTE, tmp_path / "onnx") <= onnx.TOLERANCE
     assert sorted(file.name for file in (tmp_path / "onnx").iterdir()) == files

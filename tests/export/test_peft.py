@@ -22,7 +22,7 @@ ADAPTED = {name: settings for name, settings in EXPERIMENTS.items() if METHODS[s
 @pytest.mark.parametrize("settings", ADAPTED.values(), ids=ADAPTED)
 def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
     start = write_checkpoint(tmp_path / "start.safetensors")
-    model = trained(replace(small, image_size=48, rank=3, **settings), tmp_path, start)
+    model = trained(small.changed(rank=3).changed(image_size=48, **settings), tmp_path, start)
     peft.write(model, NOTE, tmp_path / "adapter")
     network = plain(model.experiment)
     state = read(start) | load_file(tmp_path / "adapter" / peft.BASE)
@@ -94,7 +94,7 @@ def test_an_adapter_longer_than_its_layer_is_shortened_to_the_rank_of_its_change
 
 def test_what_peft_cannot_hold_is_refused(small, tmp_path):
     with pytest.raises(FlapSamError, match="masam has 3D adapters"):
-        peft.write(trained(replace(small, method="masam"), tmp_path), NOTE, tmp_path / "adapter")
+        peft.write(trained(small.changed(method="masam"), tmp_path), NOTE, tmp_path / "adapter")
     with pytest.raises(FlapSamError, match="pdecft trains no adapters"):
-        peft.write(trained(replace(small, method="pdecft"), tmp_path), NOTE, tmp_path / "adapter")
+        peft.write(trained(small.changed(method="pdecft"), tmp_path), NOTE, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()

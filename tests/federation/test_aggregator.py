@@ -108,7 +108,7 @@ def test_nothing_of_a_bad_update_counts(small, six):
 
 
 def test_methods_without_pairs_are_averaged(small):
-    experiment = replace(small, method="pdecft")
+    experiment = small.changed(method="pdecft")
     merged = aggregate(experiment, [update(experiment, "A", 1), update(experiment, "B", 1)])
     assert merged.meta["kept"] == {}
     assert merged.params.keys() == payload.sent(experiment).keys()
@@ -116,7 +116,7 @@ def test_methods_without_pairs_are_averaged(small):
 
 def test_masam_averages_what_its_shared_factors_do(small):
     """Sites with one U and V: the cores' average, whatever factors stand for it."""
-    experiment = replace(small, method="masam")
+    experiment = small.changed(method="masam")
     updates = [update(experiment, site, n) for site, n in (("A", 1), ("B", 3))]
     u, v = "image_encoder.fact.U", "image_encoder.fact.V"
     for name in (u, v):

@@ -42,3 +42,5 @@ def test_what_nobody_asked_for_is_refused():
         Conduct.from_dict([3])
     with pytest.raises(FlapSamError, match="at most sites_a_round, 2"):
         Conduct(min_sites=3, sites_a_round=2)
+    with pytest.raises(FlapSamError, match=r"wait_after_min is 5; expected null where min_sites is null"):
+        Conduct(wait_after_min=5)

@@ -135,7 +135,7 @@ class Federation:
 @pytest.fixture
 def plain(small) -> Experiment:
     """No adapters: the average of constants can be told by heart."""
-    return replace(small, method="pdecft", rounds=2)
+    return small.changed(method="pdecft", rounds=2)
 
 
 def test_a_whole_run(plain, tmp_path):
@@ -284,7 +284,7 @@ def test_patience_ends_a_run_that_no_longer_gets_better(plain, tmp_path, monkeyp
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
-    plain = replace(plain, method="flap_sam", strategy="residual", server_optimizer="adam", rounds=2)
+    plain = plain.changed(method="flap_sam", strategy="residual", server_optimizer="adam", rounds=2)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves, halves / "again"):
         folder.mkdir()

@@ -18,7 +18,7 @@ def tensors(small):
     [("flap_sam", "lora"), ("flap_sam", "dora"), ("flap_sam", "mole"), ("masam", "lora"), ("fullft", "lora")],
 )
 def test_the_template_is_what_the_network_sends(small, method, adapter):
-    experiment = replace(small, method=method, adapter=adapter)
+    experiment = small.changed(method=method, adapter=adapter)
     network, _, _ = network_for(experiment, None)
     state = network.state_dict()
     tensors = statement(network, method)

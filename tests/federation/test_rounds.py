@@ -1,7 +1,5 @@
 """Sites and server over several rounds, without FLARE between them: every strategy, rule, optimizer and wire type."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.federation import payload
@@ -91,7 +89,7 @@ EVERY = [
 @pytest.mark.parametrize("settings", EVERY, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
 def test_a_server_and_sites_started_again_every_round_give_the_same_bits(small, store, tmp_path, settings):
     """Everything a party remembers is in its state, whatever the order of arrival; and the payload changes."""
-    experiment = replace(small, **settings)
+    experiment = small.changed(**settings)
     names = FIVE if experiment.robust == "krum" else SITES
     for site in "DE":  # Krum needs five
         write_site(store, site, {"train": [(4, 26, 24)], "test": [(2, 20, 20)]})

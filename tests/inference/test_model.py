@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
@@ -27,7 +25,7 @@ def trained(experiment, store, folder, checkpoint=None):
 @pytest.fixture
 def checkpoint(small, tmp_path):
     """Weights of SAM's names other than those that the experiment's seed gives."""
-    network, _, _ = network_for(replace(small, method="fullft", seed=99), None)
+    network, _, _ = network_for(small.changed(method="fullft", seed=99), None)
     path = tmp_path / "sam.safetensors"
     save_file({name: t.contiguous() for name, t in network.state_dict().items()}, path)
     return path
@@ -36,7 +34,7 @@ def checkpoint(small, tmp_path):
 @pytest.mark.parametrize("method", ["flap_sam", "pdecft", "fullft", "masam"])
 def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpoint, method):
     given = RANDOM if method == "masam" else checkpoint
-    path, participant = trained(replace(small, method=method), store, tmp_path, given)
+    path, participant = trained(small.changed(method=method), store, tmp_path, given)
     model = Model.load(path, given)
     expected = participant.network.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in model.network.state_dict().items())

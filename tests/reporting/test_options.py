@@ -24,8 +24,9 @@ def test_every_setting_has_a_meaning_and_no_meaning_lacks_its_setting(group):
 
 def test_a_row_holds_what_the_class_says():
     rows = {line.split("`")[1]: line for line in markdown().splitlines() if line.startswith("| `")}
+    adapted = "`method` loraft, loradecft, flap_sam, masam"
     cells = [cell.strip() for cell in rows["rank"].split("|")[1:-1]]
-    assert cells == ["`rank`", "whole number", "`32`", "1 to 1024", "rank of the adapters."]
+    assert cells == ["`rank`", "whole number", "`32`", "1 to 1024", f"rank of the adapters. Read with {adapted}."]
     assert '| text | `"svd"` | svd, factor-average, freeze-a, residual |' in rows["strategy"]
     assert "| number, or null | `null` |" in rows["wait_after_min"]
     assert '| text | `"float32"` | float32, tf32, bfloat16, auto |' in rows["precision"]

@@ -184,7 +184,7 @@ def test_a_site_that_was_never_scored_and_a_long_name_have_their_places(tmp_path
 
 
 def test_a_method_without_adapters_has_no_low_rank_section(tmp_path):
-    experiment = replace(EXPERIMENT, method="pdecft")
+    experiment = EXPERIMENT.changed(method="pdecft")
     found = page(tmp_path, experiment=experiment, layers=())
     assert "low-rank" not in found.ids
     assert "energy-figure_1" not in found.ids
@@ -260,7 +260,7 @@ def grid(folder, cells=GRID, seeds=(1,), sites=("A", "B")):
     """Cells of a grid, by default every site alone, both together, and the federation under two methods."""
     for number, (seed, (setting, site, changes)) in enumerate(product(seeds, cells)):
         work = folder / f"work-{number}"
-        experiment = replace(EXPERIMENT, seed=seed, **changes)
+        experiment = EXPERIMENT.changed(seed=seed, **changes)
         results = made_run(work, sites=[f"site-{n + 1}" for n in range(len(sites))], experiment=experiment)
         out = folder / f"cell-{number}"
         results.rename(out)

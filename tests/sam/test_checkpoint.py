@@ -17,7 +17,7 @@ from tests.sam.mapping import is_mapped
 @pytest.fixture
 def sam_state(small):
     """A file's worth of SAM at another image size, with SAM's own 4x decoder and 4 masks."""
-    network, _, _ = network_for(replace(small, method="fullft", image_size=96, seed=99), None)
+    network, _, _ = network_for(small.changed(method="fullft", image_size=96, seed=99), None)
     state = {name: t for name, t in network.state_dict().items() if not name.startswith("mask_decoder.output")}
     sizes = BACKBONES["vit_tiny"]
     transformer = TwoWayTransformer(2, sizes.prompt_width, sizes.decoder_heads, sizes.decoder_mlp)

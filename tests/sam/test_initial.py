@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import torch
 from flap_sam.sam.build import build
@@ -21,7 +20,7 @@ def test_same_seed_same_start_other_seed_other_start(small):
 
 
 def test_a_tensor_starts_alike_whatever_else_is_in_the_network(small):
-    plain = initial_state(build(replace(small, method="fullft")), 1)
+    plain = initial_state(build(small.changed(method="fullft")), 1)
     adapted = initial_state(build(small), 1)
     assert all(torch.equal(plain[name], adapted[name]) for name in plain)
 
@@ -46,7 +45,7 @@ def start_digest(capability: str, *arguments: str) -> str:
 
 def test_every_processor_starts_from_the_same_bits(small, tmp_path):
     """Drawn, resized and DoRA's norms: hospitals' machines differ, their starts may not."""
-    network, _, _ = network_for(replace(small, image_size=96, method="fullft"), None)
+    network, _, _ = network_for(small.changed(image_size=96, method="fullft"), None)
     torch.save(network.state_dict(), tmp_path / "sam.pth")
     for arguments in ((), (str(tmp_path / "sam.pth"),)):
         assert start_digest("default", *arguments) == start_digest("avx2", *arguments)

@@ -22,8 +22,8 @@ def test_one_logit_map_a_class_and_the_background_at_input_resolution(small, cla
 @pytest.mark.parametrize(("method", "adapter"), ADAPTED)
 def test_at_the_start_the_adapted_network_equals_the_plain_one_bit_for_bit(small, method, adapter):
     """MA-SAM's 3D adapters are residual but start random, so its FacT part alone is compared."""
-    adapted, _, _ = network_for(replace(small, method=method, adapter=adapter), None)
-    plain, _, _ = network_for(replace(small, method="masam" if method == "masam" else "fullft"), None)
+    adapted, _, _ = network_for(small.changed(method=method, adapter=adapter), None)
+    plain, _, _ = network_for(small.changed(method="masam" if method == "masam" else "fullft"), None)
     if method == "masam":
         for block in plain.image_encoder.blocks:
             block.attn.attach(None, None)
@@ -37,7 +37,7 @@ def test_slices_do_not_mix_but_in_masam(small):
     other = x.clone()
     other[:, 3] = 0.5
     for method in ("flap_sam", "masam"):
-        network, _, _ = network_for(replace(small, method=method), None)
+        network, _, _ = network_for(small.changed(method=method), None)
         network.eval()
         with torch.no_grad():
             moved = (network(x) - network(other)).abs().amax(dim=(0, 2, 3, 4))
@@ -50,7 +50,7 @@ def test_slices_do_not_mix_but_in_masam(small):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_reaches_exactly_what_the_statement_says_is_used(small, method):
-    network, _, _ = network_for(replace(small, method=method), None)
+    network, _, _ = network_for(small.changed(method=method), None)
     torch.manual_seed(0)
     for parameter in network.parameters():
         if not parameter.any():

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def frozen(small):
-    return replace(small, method="pdecft")
+    return small.changed(method="pdecft")
 
 
 def encoder_of(experiment, precision="float32") -> FrozenEncoder:
@@ -41,7 +41,7 @@ def files(cache: EmbeddingCache) -> dict[str, int]:
 
 
 def test_methods_that_leave_the_encoder_alone_have_one(small):
-    assert {m for m in METHODS if encoder_of(replace(small, method=m))} == {"decft", "pdecft"}
+    assert {m for m in METHODS if encoder_of(small.changed(method=m))} == {"decft", "pdecft"}
 
 
 @pytest.mark.parametrize("normalisation", ["volume", "window"])
@@ -131,7 +131,7 @@ def test_a_file_under_another_images_name_is_made_anew(frozen, store, tmp_path):
 def test_whatever_an_embedding_depends_on_changes_its_place(frozen, change):
     assert encoder_of(replace(frozen, **change)).digest != encoder_of(frozen).digest
     assert encoder_of(frozen, "bfloat16").digest != encoder_of(frozen).digest
-    assert encoder_of(replace(frozen, method="decft")).digest == encoder_of(frozen).digest
+    assert encoder_of(frozen.changed(method="decft")).digest == encoder_of(frozen).digest
 
 
 def test_images_that_the_store_has_no_more_are_removed(frozen, store, tmp_path):

@@ -157,5 +157,5 @@ def test_the_cases_are_written_for_the_site_alone(tmp_path):
     ],
 )
 def test_sites_that_score_another_network_than_the_exported_one(small, settings, travelled, expected):
-    found = departures(replace(small, **settings), ["s1", "s2"], travelled)
+    found = departures(small.changed(**settings), ["s1", "s2"], travelled)
     assert found == expected or set(found) == expected

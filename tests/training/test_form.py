@@ -45,7 +45,7 @@ def test_every_adapter_whose_product_is_summed_is_in_canonical_form(small, adapt
     ],
 )
 def test_what_is_averaged_by_itself_travels_as_it_is(small, changes):
-    experiment = replace(small, **changes)
+    experiment = small.changed(**changes)
     assert summed_pairs(build(experiment), experiment) == []
 
 

@@ -105,7 +105,7 @@ def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_pa
 
     The canonical form of the adapters changes the network they were trained in by rounding alone.
     """
-    experiment = replace(small, method=method, adapter=adapter, classes=2)
+    experiment = small.changed(method=method, adapter=adapter, classes=2)
     trained = join(experiment, store, "A", tmp_path)
     tensors, _ = trained.train(0)
     payload.write(tmp_path / "global.safetensors", tensors, trained.experiment, {})

@@ -24,7 +24,7 @@ def a_volume(slices: int, rows: int = 40, columns: int = 52) -> np.ndarray:
 
 def lively(experiment, **changes):
     """A network whose adapters do something and whose logits are not all alike."""
-    network, experiment, _ = network_for(replace(experiment, **changes), None)
+    network, experiment, _ = network_for(experiment.changed(**changes), None)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():
         if name.endswith(".B") or "fact" in name:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.sam.checkpoint import network_for
@@ -13,7 +11,7 @@ METHODS = [("flap_sam", "lora"), ("flap_sam", "dora"), ("fullft", "lora"), ("mas
 @pytest.mark.parametrize(("method", "adapter"), METHODS)
 def test_window_by_window_is_the_whole_batch(small, method, adapter):
     """MA-SAM's dropout draws other numbers for a window alone: it is left out here."""
-    network, _, _ = network_for(replace(small, method=method, adapter=adapter), None)
+    network, _, _ = network_for(small.changed(method=method, adapter=adapter), None)
     trained = train_only(network, method)
     network.train(method != "masam")
     generator = torch.Generator().manual_seed(3)
@@ -31,7 +29,7 @@ def test_window_by_window_is_the_whole_batch(small, method, adapter):
 
 def test_both_passes_draw_the_same_random_numbers(small):
     """The loss is of the numbers that the gradient is of."""
-    network, _, _ = network_for(replace(small, method="masam"), None)
+    network, _, _ = network_for(small.changed(method="masam"), None)
     torch.nn.init.normal_(network.image_encoder.fact.V)
     drawn = []
     network.mask_decoder.register_forward_hook(lambda *told: drawn.append(told[2].detach()))

@@ -14,6 +14,7 @@ from rich.progress import TextColumn
 
 from flap_sam.bar import bar
 from flap_sam.errors import FlapSamError
+from flap_sam.experiment import unread
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
@@ -41,8 +42,8 @@ class Comparison:
             already are not run again, wherever they were run.
 
     Raises:
-        FlapSamError: there is no data, `out` or the page holds cells of other data, another start or
-            another conduct, the page holds some of another plan, or its name is not that of one.
+        FlapSamError: there is no data, no cell reads a setting that is fixed, `out` or the page holds cells of other
+            data, another start or another conduct, the page holds some of another plan, or its name is not that of one.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
@@ -58,6 +59,7 @@ class Comparison:
         self.cells: dict[Key, Cell] = {}
         for planned in plan.cells([*stores]):
             self.cells.setdefault(self._key(planned), planned)
+        self._check_fixed()
         self.weights = weights_for("auto", Site.read(None).checkpoint)
         self.start = _start(self.weights)
         self._check(comparison.read(out), out, "--out")
@@ -136,10 +138,28 @@ class Comparison:
 
     def _key(self, cell: Cell) -> Key:
         try:
-            digest = self.job.experiment(self.plan.changes(cell)).digest()
+            digest = self.job.experiment(self._changes(cell)).digest()
         except FlapSamError:
             digest = cell.name  # no experiment: running it tells why
         return cell.setting, cell.site, digest
+
+    def _changes(self, cell: Cell) -> dict[str, object]:
+        """A cell's settings in place of the job's: of those that are common to all cells, the ones that it reads.
+
+        A rank of the job or of --set holds in the cells whose method has adapters; one that a cell itself varies
+        beside a method without them is its experiment's error.
+        """
+        changes = self.plan.changes(cell)
+        common = {**self.job.settings, **self.plan.fixed}.keys() - cell.changes.keys()
+        unread_here = unread(self.job.settings | changes)
+        return changes | {name: default for name, default in unread_here.items() if name in common}
+
+    def _check_fixed(self) -> None:
+        """Refuse a setting of --set that no cell reads."""
+        for name, value in self.plan.fixed.items():
+            cells = [cell for cell in self.cells.values() if name not in cell.changes]
+            if cells and all(self._changes(cell)[name] != value for cell in cells):
+                raise FlapSamError(f"No cell of the comparison reads {name}; leave {name}={value} out of --set.")
 
     def _cost(self, cell: Cell) -> float:
         """Of a cell, in units of a run on all data."""
@@ -148,7 +168,7 @@ class Comparison:
     def _run(self, cell: Cell, threads: int | None) -> float:
         """Run a cell, and only then say what its folder holds; the seconds that it took."""
         start = time.perf_counter()
-        changes = self.plan.changes(cell)
+        changes = self._changes(cell)
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]
         folder = self.out / f"{UNFIT.sub('-', cell.name)}_{unique}"
         shutil.rmtree(folder, ignore_errors=True)

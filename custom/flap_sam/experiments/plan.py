@@ -54,7 +54,7 @@ class Plan:
 
     Args:
         grids: in the order in which they are run.
-        fixed: settings in place of the job's, of all cells that do not vary them.
+        fixed: settings in place of the job's, of all cells that read them and do not vary them.
 
     Raises:
         FlapSamError: a seed is no whole number, is there twice, or among the fixed settings.

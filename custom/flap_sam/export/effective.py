@@ -1,7 +1,6 @@
 """What an adapter makes of its projection: W + B A of the same effect, or the one weight that W becomes."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import singledispatch
 
 import torch
@@ -54,7 +53,7 @@ def adapted(network: FlapSam) -> Iterator[tuple[str, AdaptedAttention]]:
 
 def plain(experiment: Experiment) -> FlapSam:
     """The experiment's network without any adapter, on the meta device."""
-    return build(replace(experiment, method="fullft"))
+    return build(experiment.changed(method="fullft"))
 
 
 @torch.no_grad()

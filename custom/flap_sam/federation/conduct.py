@@ -72,6 +72,8 @@ class Conduct:
                 _refuse(name, getattr(self, name), EXPECTED[name])
         if self.min_sites and self.sites_a_round and self.min_sites > self.sites_a_round:
             _refuse("min_sites", self.min_sites, f"at most sites_a_round, {self.sites_a_round}")
+        if wait is not None and self.min_sites is None:
+            _refuse("wait_after_min", wait, "null where min_sites is null: then a task waits for all sites")
 
     @classmethod
     def from_dict(cls, settings: object) -> "Conduct":

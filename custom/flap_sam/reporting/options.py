@@ -15,6 +15,7 @@ from flap_sam import experiment, site
 from flap_sam.experiment import Experiment
 from flap_sam.federation import conduct
 from flap_sam.federation.conduct import Conduct
+from flap_sam.reads import READ_WITH
 from flap_sam.reporting.text import markdown_table
 from flap_sam.site import Site
 
@@ -109,7 +110,7 @@ def _rows(group: Group) -> Iterator[list[str]]:
             _type(setting.kind),
             f"`{json.dumps(setting.default)}`",
             group.expected.get(name, _choices(setting.kind)).removeprefix("one of "),
-            meaning[name].replace("None", "null"),
+            meaning[name].replace("None", "null") + (_read_with(name) if group.kind is Experiment else ""),
         ]
 
 
@@ -121,6 +122,12 @@ def _type(annotation: object) -> str:
     if get_origin(annotation) is not None:
         return f"{TYPES[get_args(annotation)[1]]} by name"
     return TYPES[annotation]
+
+
+def _read_with(name: str) -> str:
+    """With which choices a setting of an experiment is read."""
+    needs = (f"`{other}` {', '.join(values)}" for other, values in READ_WITH[name].items())
+    return "".join(f" Read with {need}." for need in needs)
 
 
 def _choices(annotation: object) -> str:
