@@ -119,14 +119,18 @@ def test_every_ending_gives_the_same_store(tmp_path, layout, end):
 def test_two_files_of_one_case_are_refused(tmp_path, layout):
     scan, _ = next(iter(lay(layout, tmp_path, ".nii").values()))
     volume(scan.with_suffix(".mha"), image("x"))
-    with pytest.raises(FlapSamError, match="would both be|expected exactly one"):
+    with pytest.raises(FlapSamError, match=r"would both be|expected exactly one"):
         open_source(layout, tmp_path).cases(LAYOUTS[layout][1])
 
 
 @pytest.mark.parametrize(
     ("layout", "beside", "words"),
     [
-        ("pairs", "images/two.nii.gz", r"images holds volumes which no line of sites\.csv names, .* 1 \(two\.nii\.gz\)"),
+        (
+            "pairs",
+            "images/two.nii.gz",
+            r"images holds volumes which no line of sites\.csv names, .* 1 \(two\.nii\.gz\)",
+        ),
         ("pairs", "labels/notes.txt", r"labels holds what is no volume, passed over: 1 \(notes\.txt\)"),
         ("decathlon", "labelsTr/two.mha", r"labelsTr holds volumes which no line of sites\.csv names.*two\.mha"),
         ("bids", "sub-03/anat/sub-03_T1w.nii.gz", r"participants that no line of participants\.tsv names.*\(sub-03\)"),
@@ -181,5 +185,8 @@ def test_parts_of_a_volume_are_neither_volumes_nor_others(tmp_path):
     for name in ("a.hdr", "a.img", "b.mhd", "b.raw", "c.img", "d.txt", ".hidden.nii"):
         (tmp_path / name).touch()
     found = Listing.of(tmp_path)
-    assert {name: [path.name for path in paths] for name, paths in found.volumes.items()} == {"a": ["a.hdr"], "b": ["b.mhd"]}
+    assert {name: [path.name for path in paths] for name, paths in found.volumes.items()} == {
+        "a": ["a.hdr"],
+        "b": ["b.mhd"],
+    }
     assert [path.name for path in found.others] == ["c.img", "d.txt"]

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NAMES = st.text("abcäß Z0.-_", min_size=1, max_size=8).map(str.strip).filter(lambda name: name[:1].isalnum())
-ROWS = st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["train", "test"])), min_size=1, max_size=5, unique_by=lambda r: r[0])
+ROWS = st.lists(
+    st.tuples(NAMES, NAMES, st.sampled_from(["train", "test"])), min_size=1, max_size=5, unique_by=lambda r: r[0]
+)
 
 
 @given(

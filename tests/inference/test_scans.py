@@ -76,8 +76,8 @@ def test_what_is_passed_over_is_named_and_counted(folder):
         (folder / f"page{number}.pdf").write_bytes(b"%PDF")
     assert scans_at(folder).notes == (
         f"{folder} holds volumes in folders below, passed over: 1 (below/deep.nii.gz).",
-        f"{folder} holds what is no volume, passed over: 8 (notes.txt, page0.pdf, page1.pdf, page2.pdf, page3.pdf and 3 "
-        "more).",
+        f"{folder} holds what is no volume, passed over: 8 (notes.txt, page0.pdf, page1.pdf, page2.pdf, page3.pdf and "
+        "3 more).",
     )
 
 
