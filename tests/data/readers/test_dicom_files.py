@@ -177,3 +177,15 @@ def test_packed_slices(tmp_path, syntax):
         save(made, tmp_path / "packed" / f"{number}.dcm")
     raw = read_series(sorted((tmp_path / "packed").iterdir()))
     np.testing.assert_array_equal(raw.array, expected.array)
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_pointed_to_by_itself_it_is_refused_by_name(tmp_path, kind):
+    path = save(BESIDE[kind](), tmp_path / "it.dcm")
+    with pytest.raises(FlapSamError, match=rf"it\.dcm is no slice of a scan, but: {kind}"):
+        read(path)
+
+
+def test_what_merely_looks_like_dicom_is_another_file(ct):
+    (ct / "counts.bin").write_bytes(b"\x08\x00\x05\x00" + bytes(300))
+    assert read(ct).notes == ("ct holds what is no DICOM file, passed over: 1 (counts.bin).",)

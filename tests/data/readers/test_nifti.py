@@ -260,3 +260,9 @@ def test_a_small_file_that_declares_much_is_not_unpacked(tmp_path, shape, words)
     said, most = peak(lambda: read_nifti(path))
     assert words in said
     assert most < 2**24
+
+
+def test_analyze_is_refused_by_name(tmp_path):
+    nib.save(nib.AnalyzeImage(numbers(), AFFINE), tmp_path / "old.img")
+    with pytest.raises(FlapSamError, match=r"old\.hdr is ANALYZE 7\.5, which does not say how the patient lies"):
+        read(tmp_path / "old.hdr")

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from flap_sam.data.readers.dicom_dataset import quiet, read_dataset
+from flap_sam.data.readers.dicom_files import kind_of
 from flap_sam.data.readers.dicom_grid import grid
 from flap_sam.data.readers.dicom_slices import Slice, slices_of
 from flap_sam.data.readers.packed import opened
 from flap_sam.data.readers.raw import TO_RAS, RawVolume, check_voxels, finite
+from flap_sam.errors import FlapSamError
 
 WHOLE = (np.int16, np.int32)
 
@@ -42,13 +44,15 @@ def read_series(files: Sequence[Path]) -> RawVolume:
 
 def _read(path: Path, before: int) -> tuple[list[Slice], list[np.ndarray]]:
     """A file's slices, and their stored values [rows, columns]; `before` is how many voxels have been read already."""
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels import pixel_array
 
     with opened(path, "DICOM"), quiet():
         dataset = read_dataset(path)
+        if kind := kind_of(dataset):
+            raise FlapSamError(f"{path} is no slice of a scan, but: {kind}; choose the folder of the slices.")
         slices = list(slices_of(path, dataset))
         check_voxels(path, before + len(slices) * int(dataset.Rows) * int(dataset.Columns))
-        pixels = [array.copy() for array in iter_pixels(dataset, raw=True)]
+        pixels = list(pixel_array(dataset, raw=True).reshape(-1, dataset.Rows, dataset.Columns))
         if len(pixels) != len(slices):
             raise ValueError(f"it has {len(pixels)} frames, but describes {len(slices)}")
     return slices, pixels

@@ -50,7 +50,7 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
     from pydicom.filereader import read_file_meta_info
 
     with quiet():
-        if _has_preamble(path) and (meta := read_file_meta_info(path)).get("TransferSyntaxUID") == DEFLATED:
+        if has_preamble(path) and (meta := read_file_meta_info(path)).get("TransferSyntaxUID") == DEFLATED:
             _check_deflated(path, PREAMBLE + len(MAGIC) + LENGTH_ELEMENT + meta.FileMetaInformationGroupLength)
         dataset = pydicom.dcmread(path, force=True, **options)
         if "TransferSyntaxUID" not in dataset.file_meta and None not in dataset.original_encoding:
@@ -58,7 +58,8 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
         return dataset
 
 
-def _has_preamble(path: Path) -> bool:
+def has_preamble(path: Path) -> bool:
+    """Whether a file starts with the 128 bytes and the magic word that DICOM asks for."""
     with path.open("rb") as stream:
         return stream.read(PREAMBLE + len(MAGIC))[PREAMBLE:] == MAGIC
 

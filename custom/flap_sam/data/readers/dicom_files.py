@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flap_sam.data.readers.dicom_dataset import is_dicom, read_dataset
+from flap_sam.data.readers.dicom_dataset import has_preamble, is_dicom, read_dataset
 from flap_sam.data.readers.kinds import is_hidden, listed
 from flap_sam.errors import FlapSamError
 from flap_sam.files import sha256
@@ -67,10 +67,8 @@ def series_below(folder: Path) -> DicomFiles:
     """The DICOM files in a folder and in all folders below it."""
     files, others = [], []
     for path in _walk(folder):
-        if is_dicom(path):
-            files.append(_told(path))
-        else:
-            others.append(path)
+        told = _told(path) if is_dicom(path) else None
+        (others if told is None else files).append(told or path)
     groups: dict[tuple[Path, str], list[_File]] = defaultdict(list)
     for file in files:
         if not file.kind:
@@ -122,27 +120,29 @@ def _name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _told(path: Path) -> _File:
-    """What a file says of itself."""
+def _told(path: Path) -> _File | None:
+    """What a file says of itself; None where it merely looks like DICOM."""
     try:
         header = read_dataset(path, stop_before_pixels=True, specific_tags=TAGS)
-        if header.file_meta.get("MediaStorageSOPClassUID") == INDEX:
-            return _File(path, kind=header.file_meta.MediaStorageSOPClassUID.name)
-        if not header.get("SOPClassUID") or not header.get("SeriesInstanceUID"):
-            return _File(path, kind=DAMAGED)
-        place = tuple(float(number) for number in header.get("ImagePositionPatient") or ())
-        return _File(path, header.SeriesInstanceUID, header.get("SOPInstanceUID", ""), _kind(header, place), place)
+        if kind := kind_of(header):
+            return _File(path, kind=kind)
+        if header.get("SOPClassUID") and header.get("SeriesInstanceUID"):
+            place = tuple(float(number) for number in header.get("ImagePositionPatient") or ())
+            return _File(path, header.SeriesInstanceUID, header.get("SOPInstanceUID", ""), place=place)
     except Exception:  # whatever pydicom meets in a damaged file; `read_series` will say it
-        return _File(path, kind=DAMAGED)
+        pass
+    return _File(path, kind=DAMAGED) if has_preamble(path) else None
 
 
-def _kind(header: "Dataset", place: tuple[float, ...]) -> str:
-    """What an object is that is no slice or stack of slices of a scan; empty where it is one."""
+def kind_of(header: "Dataset") -> str:
+    """What an object is that is no slice or stack of slices of a scan; empty where it is one, or cannot say it."""
+    if header.file_meta.get("MediaStorageSOPClassUID") == INDEX:
+        return header.file_meta.MediaStorageSOPClassUID.name
     if LOCALIZER in (str(value).upper() for value in header.get("ImageType") or ()):
         return "localizer"
-    sort = header.SOPClassUID
-    scan = sort in TOMOGRAPHIC or (sort not in NO_SCANS and len(place) == 3 and "Rows" in header)
-    return "" if scan else sort.name
+    sort = header.get("SOPClassUID")
+    placed = header.get("ImagePositionPatient") is not None and "Rows" in header
+    return "" if not sort or sort in TOMOGRAPHIC or (placed and sort not in NO_SCANS) else sort.name
 
 
 def _without_copies(group: list[_File]) -> tuple[list[_File], list[Path]]:

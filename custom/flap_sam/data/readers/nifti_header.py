@@ -17,6 +17,7 @@ from flap_sam.errors import FlapSamError
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
 KINDS = (nib.Nifti1Header, nib.Nifti2Header)
 LENGTHS = {nib.Nifti1Header: 348, nib.Nifti2Header: 540}
+ANALYZE = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"))  # how its headers start
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres by the code of xyzt_units; 0, unknown, is read as mm
 UNIT_NAMES = {1: "metre", 3: "micron"}
 SPATIAL, FARTHEST = 0b111, 2**26
@@ -66,6 +67,11 @@ def parse(path: Path, start: bytes, label: bool) -> Header:
         FlapSamError: a field says what cannot be, or what cannot be read here.
     """
     kind = next((kind for kind in KINDS if kind.may_contain_header(start)), None)
+    if kind is None and path.suffix.lower() == ".hdr" and start[:4] in ANALYZE:
+        raise FlapSamError(
+            f"{path} is ANALYZE 7.5, which does not say how the patient lies; convert it to NIfTI, and look at "
+            "left and right."
+        )
     if kind is None:
         raise ValueError("it does not start as one" if start else "it is empty")
     header = kind.from_fileobj(io.BytesIO(start), check=False)
