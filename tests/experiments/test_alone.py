@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from flap_sam.experiments import alone
 from flap_sam.experiments.alone import train
 from flap_sam.experiments.job import Job
 from flap_sam.federation import payload
+from flap_sam.federation.conduct import Conduct
 from flap_sam.reporting import run_record
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
 from flap_sam.reporting.round_log import ROUND_LOG
@@ -80,7 +82,7 @@ def test_progress_and_rounds_are_said(job, tmp_path, monkeypatch):
 
 def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypatch):
     trained, scored = [], []
-    monkeypatch.setattr(alone, "improves", lambda _, best: best is None)  # the first is the best
+    monkeypatch.setattr(alone, "improves", lambda _, best, *__: best is None)  # the first is the best
     train_round, score = Trainer.train, alone.score
 
     def gates(network) -> dict:
@@ -114,6 +116,9 @@ def test_what_cannot_be_is_one_sentence(job, tmp_path):
     ):
         with pytest.raises(FlapSamError, match=sentence):
             train(job, setting, site, QUICK, tmp_path / "x", lambda _: None)
+    conducted = replace(job, conduct=Conduct(best_by=3))
+    with pytest.raises(FlapSamError, match="best_by is class 3; the experiment has classes 1 to 2"):
+        train(conducted, "local", "A", QUICK, tmp_path / "x", lambda _: None)
     out, _, _ = run(job, tmp_path, "local", "A")
     with pytest.raises(FlapSamError, match="holds a run already"):
         train(job, "local", "A", QUICK, out, lambda _: None)

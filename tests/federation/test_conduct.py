@@ -17,6 +17,8 @@ def test_nothing_said_is_the_default():
         ("round_timeout", None),
         ("wait_after_min", "10"),
         ("patience", 0),
+        ("best_by", 0),
+        ("best_by", "mean"),
         ("largest_norm", 0),
         ("largest_norm", "1"),
         ("largest_norm", float("inf")),

@@ -22,18 +22,18 @@ RECORD = RunRecord(run="run", setting="federated", demo=False, weights="checkpoi
 
 
 def state(number: int, experiment: str = "e", best: Candidate | None = None) -> RunState:
-    current = Candidate({"a.A": torch.full((2, 3), float(number))}, number, None)
+    current = Candidate({"a.A": torch.full((2, 3), float(number))}, number)
     memory = {"strategy/x": torch.tensor([1.0, number], dtype=torch.float64)}
     return RunState(experiment, FIRST, current, best, memory, "line\n" * number, RECORD)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
     store = RunStore(tmp_path, "run")
-    best = Candidate({"a.A": torch.ones(2, 3)}, 1, 0.25)
+    best = Candidate({"a.A": torch.ones(2, 3)}, 1, {"site-1": [0.25, None]})
     store.save(state(2, best=best))
     again = store.load()
     assert (again.experiment, again.first, again.log, again.record) == ("e", FIRST, "line\nline\n", RECORD)
-    assert (again.current.round, again.best.round, again.best.validation) == (2, 1, 0.25)
+    assert (again.current.round, again.best.round, again.best.validation) == (2, 1, {"site-1": [0.25, None]})
     assert torch.equal(again.current.tensors["a.A"], torch.full((2, 3), 2.0))
     assert torch.equal(again.best.tensors["a.A"], best.tensors["a.A"])
     assert again.memory["strategy/x"].dtype == torch.float64

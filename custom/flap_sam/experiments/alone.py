@@ -22,7 +22,7 @@ from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.weights import weights_for
 from flap_sam.site import Site
-from flap_sam.training.best import Candidate, improves
+from flap_sam.training.best import Candidate, check_class, improves, mean_of_sites
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
@@ -60,10 +60,11 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
         raise FlapSamError(f"{out} holds a run already; choose another folder.")
     experiment = job.experiment(changes)
+    check_class(job.conduct.best_by, experiment.classes)
     site = Site.read(None)
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
-    run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, out, say)
+    run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, job.conduct.best_by, out, say)
     begun = stint(0, [*chosen], {})
     RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
     run.train()
@@ -88,10 +89,11 @@ class _Run:
         site: Site,
         everyone: dict[str, SiteStore],
         chosen: dict[str, Assignment],
+        best_by: int | None,
         out: Path,
         say: Say,
     ) -> None:
-        self.everyone, self.out, self.say = everyone, out, say
+        self.everyone, self.best_by, self.out, self.say = everyone, best_by, out, say
         self.own = {name: assignment.store for name, assignment in chosen.items()}
         self.personal: dict[int, dict[str, Tensor]] = {}
         self.demo = any(assignment.demo for assignment in chosen.values())
@@ -123,13 +125,13 @@ class _Run:
             start = time.perf_counter()
             validation = self._validation()
             if current is not None:
-                best = self._better(best, replace(current, validation=_mean_of_sites(validation)))
+                best = self._better(best, replace(current, validation=validation))
             progress = Progress(self.say, ", ".join(self.own), number)
             result = self.trainer.train(number, progress=progress)
             current = self._candidate(number + 1)
             self._log(number, validation, result, time.perf_counter() - start)
         self._keep(FINAL, current)
-        best = self._better(best, replace(current, validation=_mean_of_sites(self._validation())))
+        best = self._better(best, replace(current, validation=self._validation()))
         tables = {FINAL: self._score(current)}
         tables[BEST] = tables[FINAL] if best.round == current.round else self._score(best)
         apart = departures(self.experiment, tables[FINAL], travelled=False)
@@ -137,11 +139,11 @@ class _Run:
 
     def _candidate(self, number: int) -> Candidate:
         self.personal[number] = {name: tensor.clone() for name, tensor in self.trainer.state()[1].items()}
-        return Candidate(self.trainer.payload(), number, None)
+        return Candidate(self.trainer.payload(), number)
 
-    def _validation(self) -> list[list[float | None]]:
+    def _validation(self) -> dict[str, list[float | None]]:
         """Dice by class of every own site."""
-        return [self._by_class(name) for name in self.own]
+        return {name: self._by_class(name) for name in self.own}
 
     def _by_class(self, name: str) -> list[float | None]:
         return mean_by_class([s.dice for s in self._scores(name, "validation")], self.experiment.classes)
@@ -164,22 +166,22 @@ class _Run:
         return evaluation(validation, test, self.experiment.classes)
 
     def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate:
-        if not improves(candidate, best):
+        if not improves(candidate, best, self.best_by):
             return best
         self._keep(BEST, candidate)
         return candidate
 
     def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {"round": kept.round, "validation_dice": kept.validation, "start": self.start_digest}
+        notes = {"round": kept.round, "validation_dice": kept.dice, "start": self.start_digest}
         payload.write(self.out / PAYLOAD_FILES[kind], kept.tensors, self.experiment, notes)
 
-    def _log(self, number: int, validation: list[list[float | None]], result: LocalResult, seconds: float) -> None:
+    def _log(self, number: int, validation: dict[str, list[float | None]], result: LocalResult, seconds: float) -> None:
         site = SiteRecord(
             slices=self.pool.training_slices,
             loss=result.loss,
             steps=result.steps,
             seconds=result.seconds,
-            validation=[mean_of_known(column) for column in zip(*validation, strict=True)],
+            validation=[mean_of_known(column) for column in zip(*validation.values(), strict=True)],
             demo=self.demo,
             norm=None,
             change=None,
@@ -190,7 +192,7 @@ class _Run:
         record = RoundRecord(
             run="",
             round=number,
-            validation=_mean_of_sites(validation),
+            validation=mean_of_sites(validation.values()),
             loss=result.loss,
             svd_energy_kept=None,
             layers={},
@@ -203,8 +205,3 @@ class _Run:
         )
         round_log.append(self.out, record)
         self.say(round_log.round_line(record, self.experiment.rounds))
-
-
-def _mean_of_sites(by_site: list[list[float | None]]) -> float | None:
-    """As the server of a federation takes it: of the sites' means over the classes."""
-    return mean_of_known([mean_of_known(by_class) for by_class in by_site])

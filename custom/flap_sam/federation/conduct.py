@@ -1,8 +1,10 @@
 """How a run is conducted: the operator's part of a job, which says nothing of what is trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+
+import numpy as np
 
 from flap_sam.errors import FlapSamError
 from flap_sam.names import is_run_name
@@ -15,6 +17,7 @@ EXPECTED = {
     "round_timeout": SECONDS,
     "wait_after_min": f"{SECONDS}, or null",
     "patience": WHOLE,
+    "best_by": "the number of a class, 1 or more, or null",
     "largest_norm": "a number above 0, or null",
     "norm_limit": "a number above 1, or null",
     "largest_share": "a number from 0.1 to 1",
@@ -33,6 +36,8 @@ class Conduct:
         round_timeout: seconds after which a task closes with the answers that are there; 0 means never.
         wait_after_min: seconds that a task still waits once `min_sites` have been counted; None means for all.
         patience: rounds without a better validation Dice after which the run stops; None means it never does.
+        best_by: class, counted from 1, whose validation Dice says which payload is the best; None means the mean over
+            all classes.
         largest_norm: what a site changes in a round, its B A and all its other tensors together, may have this
             Frobenius norm; agreed beforehand, it holds whatever the other sites send. None means any.
         norm_limit: among three sites or more a site's B A, or its other tensors, may be this many times the median
@@ -49,6 +54,7 @@ class Conduct:
     round_timeout: float = 0.0
     wait_after_min: float | None = None
     patience: int | None = None
+    best_by: int | None = None
     largest_norm: float | None = 1000.0
     norm_limit: float | None = 10.0
     largest_share: float = 0.6
@@ -56,7 +62,7 @@ class Conduct:
     resume: str | None = None
 
     def __post_init__(self) -> None:
-        wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience")}
+        wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience", "best_by")}
         good = {name: value is None or _is_count(value) for name, value in wholes.items()}
         limits, wait = self.largest_slices, self.wait_after_min
         good["round_timeout"] = _is_number(self.round_timeout) and self.round_timeout >= 0
@@ -84,6 +90,17 @@ class Conduct:
         if not isinstance(settings, Mapping) or set(settings) - set(known):
             _refuse("settings", settings, "an object of " + ", ".join(known))
         return cls(**settings)
+
+
+def drawn(sites: Sequence[str], wanted: int | None, seed: int, number: int) -> list[str]:
+    """The sites of a round, the same for the same seed and the same sites.
+
+    Args:
+        wanted: how many; None means all.
+    """
+    if wanted is None or wanted >= len(sites):
+        return list(sites)
+    return sorted(np.random.default_rng([seed, number]).choice(sites, wanted, replace=False).tolist())
 
 
 def _is_count(value: object) -> bool:

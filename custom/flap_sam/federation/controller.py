@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
@@ -18,7 +17,7 @@ from flap_sam.experiment import Experiment
 from flap_sam.federation import preconditions
 from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.asking import Accept, AskingController
-from flap_sam.federation.conduct import Conduct
+from flap_sam.federation.conduct import Conduct, drawn
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.likeness import Likeness
 from flap_sam.federation.messages import (
@@ -31,10 +30,9 @@ from flap_sam.federation.messages import (
     from_meta,
 )
 from flap_sam.federation.persistor import results_folder
-from flap_sam.federation.round_records import closed, encoded_size, round_record, site_record
+from flap_sam.federation.round_records import closed, encoded_size, lines_of_capped, round_record, site_record
 from flap_sam.federation.run_state import RunState, RunStore, find
 from flap_sam.federation.tracking import track
-from flap_sam.means import mean_of_known
 from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
 from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
@@ -42,7 +40,7 @@ from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
 from flap_sam.sam.weights import NOTICES
 from flap_sam.site import Site
 from flap_sam.training import quantise
-from flap_sam.training.best import Candidate, improves
+from flap_sam.training.best import Candidate, improves, is_stale
 from flap_sam.training.scores import Evaluation, departures
 
 DEMO_NOTICE = (
@@ -100,7 +98,7 @@ class FlapSamController(AskingController):
 
         while current.round < job.rounds and not self._stale(current, best):
             record, following = self._round(current)
-            best = self._better(best, replace(current, validation=record.validation))
+            best = self._better(best, replace(current, validation={s: r.validation for s, r in record.sites.items()}))
             current = following
             self._keep(FINAL, current)
             self._store.save(self._state(current, best))
@@ -115,7 +113,7 @@ class FlapSamController(AskingController):
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
             self._stint = stint(0, self._sites, asdict(self.conduct))
-            return Candidate({}, 0, None), None
+            return Candidate({}, 0), None
         self._store = find(root, self.conduct.resume, job.digest())
         state = self._store.load()
         if state.experiment != job.digest():
@@ -157,19 +155,10 @@ class FlapSamController(AskingController):
 
     def _stale(self, current: Candidate, best: Candidate | None) -> bool:
         """Whether the validation Dice has not grown for as many rounds as the operator's patience."""
-        patience = self.conduct.patience
-        if patience is None or best is None or current.round - 1 - best.round < patience:
-            return False
-        say(f"no better validation Dice for {patience} rounds: the run stops early")
-        return True
-
-    def _drawn(self, number: int) -> list[str]:
-        """The sites of a round, the same for the same seed and the same sites."""
-        wanted = self.conduct.sites_a_round or len(self._sites)
-        if wanted >= len(self._sites):
-            return self._sites
-        drawn = np.random.default_rng([self._likeness.job.seed, number]).choice(self._sites, wanted, replace=False)
-        return sorted(drawn.tolist())
+        stale = is_stale(best, current.round, self.conduct.patience)
+        if stale:
+            say(f"no better validation Dice for {self.conduct.patience} rounds: the run stops early")
+        return stale
 
     def _round(self, current: Candidate) -> tuple[RoundRecord, Candidate]:
         """Send a payload, gather and aggregate the updates; what happened, and the new payload."""
@@ -194,7 +183,7 @@ class FlapSamController(AskingController):
                 return self._hear(site, result, asked, count)
             return count(site, result)
 
-        asked = self._drawn(number)
+        asked = drawn(self._sites, self.conduct.sites_a_round, self._likeness.job.seed, number)
         self.ask(TASK_TRAIN, task, asked, accept)
         self._require_agreement(asked)
         self.require_enough(asked)
@@ -205,7 +194,8 @@ class FlapSamController(AskingController):
         self.require_enough(asked)
         end = time.perf_counter()
         counted = closed({s: r for s, r in records.items() if s in self.counted}, merged.meta)
-        self._say_capped(counted)
+        for line in lines_of_capped(counted, self.conduct.largest_share):
+            say(line)
         record = round_record(
             counted,
             merged.meta,
@@ -221,7 +211,7 @@ class FlapSamController(AskingController):
         round_log.append(self._folder, record)
         track(self, self.fl_ctx, record)
         say(round_log.round_line(record, self._likeness.job.rounds))
-        return record, Candidate(merged.params, number + 1, None)
+        return record, Candidate(merged.params, number + 1)
 
     def _report(self, result: FLModel, number: int) -> TrainReport:
         report = from_meta(TrainReport, result.meta.get(REPORT), self._likeness.job.classes)
@@ -246,16 +236,11 @@ class FlapSamController(AskingController):
             reasons = "".join(f"; {site}: {reason}" for site, reason in sorted(self.refused.items()))
             raise FlapSamError(self._likeness.disagreement(asked) + reasons + ".")
 
-    def _say_capped(self, sites: dict[str, SiteRecord]) -> None:
-        limit = f"one site's share is at most {self.conduct.largest_share:g}"
-        for site, r in sites.items():
-            if r.counted_slices < r.slices:
-                say(f"{site} counts for {r.counted_slices} of its {r.slices} slices: {limit}")
-
     def _finish(self, final: Candidate, best: Candidate | None) -> None:
         """Score the last payload, and the best one where that is another, at every site."""
         tables = {FINAL: self._evaluate(FINAL, final)}
-        best = self._better(best, replace(final, validation=_validation(tables[FINAL])))
+        scores = {site: report.validation for site, report in tables[FINAL].items()}
+        best = self._better(best, replace(final, validation=scores))
         tables[BEST] = tables[FINAL] if best.round == final.round else self._evaluate(BEST, best)
         apart = departures(self._likeness.job, tables[FINAL], travelled=True)
         write_test_dice(self._folder, tables, best.round, apart)
@@ -294,7 +279,7 @@ class FlapSamController(AskingController):
         )
 
     def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate | None:
-        if not candidate.tensors or not improves(candidate, best):
+        if not candidate.tensors or not improves(candidate, best, self.conduct.best_by):
             return best
         self._keep(BEST, candidate)
         return candidate
@@ -302,13 +287,9 @@ class FlapSamController(AskingController):
     def _keep(self, kind: str, kept: Candidate) -> None:
         notes = {
             "round": kept.round,
-            "validation_dice": kept.validation,
+            "validation_dice": kept.dice,
             "run": self._store.run,
             "start": self._likeness.reference.start_digest,
         }
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
-
-
-def _validation(reports: dict[str, Evaluation]) -> float | None:
-    return mean_of_known([mean_of_known(report.validation) for report in reports.values()])

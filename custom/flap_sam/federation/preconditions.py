@@ -10,6 +10,7 @@ from flap_sam.experiment import Experiment
 from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.console import say
 from flap_sam.lowrank.robust import shortcoming
+from flap_sam.training.best import check_class
 
 
 def is_deployed(fl_ctx: FLContext) -> bool:
@@ -26,6 +27,7 @@ def check(job: Experiment, conduct: Conduct, sites: Sequence[str], deployed: boo
     wanted = conduct.min_sites or 1
     if len(sites) < wanted:
         raise FlapSamError(f"{len(sites)} sites are connected; the job's min_sites is {wanted}.")
+    check_class(conduct.best_by, job.classes)
     _check_registered(conduct, sites, deployed)
     _check_rule(job, conduct, len(sites))
 

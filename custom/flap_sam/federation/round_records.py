@@ -1,6 +1,6 @@
 """What the round log keeps of a round, from the sites' reports and what the aggregator says of the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from nvflare.app_common.abstract.fl_model import FLModel
@@ -9,6 +9,7 @@ from nvflare.fuel.utils import fobs
 from flap_sam.federation.messages import EXPERIMENT, REPORT, TrainReport
 from flap_sam.means import mean_of_known
 from flap_sam.reporting.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.training.best import mean_of_sites
 
 
 def encoded_size(model: FLModel) -> int:
@@ -52,10 +53,20 @@ def closed(sites: Mapping[str, SiteRecord], meta: Mapping) -> dict[str, SiteReco
     }
 
 
+def lines_of_capped(sites: Mapping[str, SiteRecord], largest_share: float) -> Iterator[str]:
+    """For the console: which sites count for fewer slices than they have."""
+    for site, record in sites.items():
+        if record.counted_slices < record.slices:
+            yield (
+                f"{site} counts for {record.counted_slices} of its {record.slices} slices: one site's share is at most "
+                f"{largest_share:g}"
+            )
+
+
 def round_record(sites: Mapping[str, SiteRecord], meta: Mapping, **known: object) -> RoundRecord:
     """The record of a round; `known` are the entries that neither its sites nor the aggregator say."""
     return RoundRecord(
-        validation=mean_of_known([mean_of_known(r.validation) for r in sites.values()]),
+        validation=mean_of_sites(r.validation for r in sites.values()),
         loss=mean_of_known([r.loss for r in sites.values()], [r.counted_slices for r in sites.values()]),
         svd_energy_kept=mean_of_known(meta["kept"].values()),
         layers={

@@ -71,7 +71,7 @@ class RunStore:
             "experiment": state.experiment,
             "first": asdict(state.first),
             "round": state.current.round,
-            "best": state.best and [state.best.round, state.best.validation],
+            "best": state.best and [state.best.round, dict(state.best.validation)],
             "log": state.log,
             "record": state.record.to_json(),
         }
@@ -98,16 +98,16 @@ class RunStore:
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()["notes"])
             record, tensors = RunRecord.from_json(notes["record"]), load_file(path)
+            best = notes["best"] and Candidate(_part(tensors, "best/"), notes["best"][0], dict(notes["best"][1]))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise FlapSamError(
                 f"State {path} cannot be read ({error}); remove it to resume a round earlier."
             ) from error
-        best = notes["best"]
         return RunState(
             experiment=notes["experiment"],
             first=TrainReport(**notes["first"]),
-            current=Candidate(_part(tensors, "current/"), notes["round"], None),
-            best=best and Candidate(_part(tensors, "best/"), *best),
+            current=Candidate(_part(tensors, "current/"), notes["round"]),
+            best=best,
             memory=_part(tensors, "memory/"),
             log=notes["log"],
             record=record,
