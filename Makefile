@@ -44,7 +44,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) work
+	rm -rf $(VENV) work/flap_sam_kits
 
 $(READY): requirements.txt requirements-dev.txt requirements-onnx.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

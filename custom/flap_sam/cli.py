@@ -142,7 +142,9 @@ def params(
 @app.command(rich_help_panel=TRAIN)
 def simulate(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
-    work: Annotated[Path, typer.Option(help="folder for workspaces; the job's own is emptied first")],
+    work: Annotated[
+        Path, typer.Option(help="folder for workspaces; the job gets one of its name, without results of another run")
+    ],
     sites: Annotated[int, typer.Option(min=1, help="how many; each takes the data of a site of the store")],
     threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
     changes: Changes = None,

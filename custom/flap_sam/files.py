@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from flap_sam.errors import FlapSamError
+
+PARTIAL = ".partial"
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     Raises:
         FlapSamError: the file or its folder cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
@@ -50,18 +52,17 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise FlapSamError(f"{path} is there already; name a new folder.")
-    partial = path.with_name(path.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
+            partial = Path(beside) / path.name
+            partial.mkdir()
+            yield partial
+            partial.rename(path)
     except OSError as problem:
         raise FlapSamError(
             f"{path} cannot be written ({problem}); make room there or choose another folder."
         ) from problem
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _settle(folder: Path) -> None:

@@ -12,7 +12,6 @@ where nobody looks before the manifest of that revision is there; from then on t
 `settle` moves them to `arrays`. Whoever is killed in between leaves the store as it was before or after.
 """
 
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,14 @@ import numpy as np
 
 from flap_sam.data.manifest import Case, Draft, Manifest, Recipe, read_manifest
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.files import PARTIAL, remove_if_empty, replacing, sha256
 from flap_sam.strict import StrictModel, parse
 
 MANIFEST = "manifest.json"
 ARRAYS, REDONE = "arrays", "redone-"
 KINDS = ("image", "label")
+NOTE = ".json"
+WRITTEN = (*(f".{kind}.npy" for kind in KINDS), NOTE)
 
 
 def sites(store: Path) -> list[str]:
@@ -185,20 +186,22 @@ def settle(folder: Path, manifest: Manifest) -> None:
     for path in redone.glob("*.npy"):
         if path.name in named:
             path.replace(arrays / path.name)
-    for path in arrays.iterdir() if arrays.is_dir() else ():
-        if path.name not in named:
-            path.unlink()
+    _clear(arrays, named)
     for old in folder.glob(f"{REDONE}*"):
         if old != _redone(folder, manifest.revision + 1):
-            shutil.rmtree(old)
-    remove_if_empty(arrays)
+            _clear(old, ())
 
 
 def discard(arrays: Path, kept: Collection[str]) -> None:
     """Remove what an interrupted preparation has left in a `working_folder` of other cases than these."""
     wanted = {name for case in kept for name in (*(_file(case, kind) for kind in KINDS), _note(arrays, case).name)}
+    _clear(arrays, wanted)
+
+
+def _clear(arrays: Path, kept: Collection[str]) -> None:
+    """Remove what a preparation has written into a folder, but for some files, and the folder if nothing is left."""
     for path in arrays.iterdir() if arrays.is_dir() else ():
-        if path.name not in wanted:
+        if path.name not in kept and path.name.removesuffix(PARTIAL).endswith(WRITTEN) and path.is_file():
             path.unlink()
     remove_if_empty(arrays)
 
@@ -212,4 +215,4 @@ def _file(case_id: str, kind: str) -> str:
 
 
 def _note(arrays: Path, case_id: str) -> Path:
-    return arrays / f"{case_id}.json"
+    return arrays / f"{case_id}{NOTE}"

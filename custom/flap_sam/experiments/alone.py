@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from flap_sam import lock
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.pool import PooledStore
 from flap_sam.data.store import SiteStore, sites
@@ -14,6 +15,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 from flap_sam.experiments.job import Job
 from flap_sam.federation import payload
+from flap_sam.lock import locked
 from flap_sam.means import mean_of_known
 from flap_sam.reporting import round_log
 from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
@@ -57,17 +59,19 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     """
     if (setting == LOCAL) == (site_name is None):
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
-    if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
-        raise FlapSamError(f"{out} holds a run already; choose another folder.")
     experiment = job.experiment(changes)
     check_class(job.conduct.best_by, experiment.classes)
     site = Site.read(None)
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
-    run = _Run(experiment, site, {name: a.store for name, a in everyone.items()}, chosen, job.conduct.best_by, out, say)
-    begun = stint(0, [*chosen], {})
-    RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
-    run.train()
+    with locked(out / lock.NAME, str(out)):
+        if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
+            raise FlapSamError(f"{out} holds a run already; choose another folder.")
+        stores = {name: a.store for name, a in everyone.items()}
+        run = _Run(experiment, site, stores, chosen, job.conduct.best_by, out, say)
+        begun = stint(0, [*chosen], {})
+        RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
+        run.train()
     return out
 
 

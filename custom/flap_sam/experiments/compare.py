@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from rich.progress import TextColumn
 
+from flap_sam import lock
 from flap_sam.bar import bar
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import unread
@@ -22,6 +23,8 @@ from flap_sam.experiments.simulate import finish
 from flap_sam.federation import payload
 from flap_sam.federation.conduct import Conduct
 from flap_sam.files import sha256
+from flap_sam.lock import locked
+from flap_sam.own_folder import fresh
 from flap_sam.reporting import cell as finished
 from flap_sam.reporting import comparison, comparison_page
 from flap_sam.reporting.cell import CellNote, Data, FinishedCell, Key
@@ -74,6 +77,10 @@ class Comparison:
             settings: in which cells are run; threads: see `simulate`.
         """
         check_settings(settings)
+        with locked(self.out / lock.NAME, str(self.out)):
+            return self._run_missing(settings, threads, say)
+
+    def _run_missing(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
         wanted = {key: cell for key, cell in self.cells.items() if cell.setting in settings}
         there = self.there()
         missing = [cell for key, cell in wanted.items() if key not in there]
@@ -171,7 +178,7 @@ class Comparison:
         changes = self._changes(cell)
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]
         folder = self.out / f"{UNFIT.sub('-', cell.name)}_{unique}"
-        shutil.rmtree(folder, ignore_errors=True)
+        fresh(folder)
         if cell.setting == FEDERATED:
             _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
         else:

@@ -19,7 +19,12 @@ from nvflare.recipe import SimEnv
 
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.console import quiet_config
+from flap_sam.lock import locked
+from flap_sam.own_folder import MARK, mark_own, require_own
+from flap_sam.reporting.results import results_below
 
+KEPT_BY_FLARE = ("local", "startup")
+WORKSPACE_MARK = Path("local") / MARK
 BREAKING = re.compile(r"""[\s'"\\#]""")
 REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
 
@@ -50,7 +55,8 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
         `startup`.
 
     Raises:
-        FlapSamError: the run failed, or cannot be started there.
+        FlapSamError: the run failed, or cannot be started there; the workspace is in use, holds the results of a
+            finished run, or was not made here.
     """
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "log_config.json"
@@ -67,12 +73,27 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
                 "another folder."
             )
         try:
-            environment.deploy(FolderJob(job))
+            made = FolderJob(job)
         except ValueError as error:
             raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
-        except RuntimeError as error:
-            raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
+        with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)):
+            _claim(workspace)
+            try:
+                environment.deploy(made)
+            except RuntimeError as error:
+                raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
     return workspace
+
+
+def _claim(workspace: Path) -> None:
+    """See that nothing is lost where FLARE empties a workspace, and mark it as one that this command has made."""
+    require_own(workspace, WORKSPACE_MARK, KEPT_BY_FLARE)
+    if results_below(workspace):
+        raise FlapSamError(
+            f"{workspace} holds the results of a finished run, which another would delete; choose another folder for "
+            "workspaces, or move it away."
+        )
+    mark_own(workspace, WORKSPACE_MARK)
 
 
 def _reason(workspace: Path) -> str | None:

@@ -209,8 +209,8 @@ def _last_use(folder: Path) -> float:
 
 def _remove_unless_used(folder: Path) -> None:
     try:
-        with (folder / "in_use").open("w") as lock:
+        with (folder / "in_use").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # another process works with it, or has cleared it meanwhile
+    except OSError:  # another process works with it or has cleared it meanwhile, or it is no cache
         return
