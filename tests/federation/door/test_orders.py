@@ -10,6 +10,7 @@ import pytest
 from flap_sam.federation.door import orders
 from flap_sam.federation.door.rules import Refused
 from nvflare.apis.fl_context import FLContextManager
+from nvflare.apis.job_def import JobMetaKey
 from nvflare.apis.utils.fl_context_utils import gen_new_peer_ctx
 from nvflare.apis.workspace import Workspace
 from nvflare.fuel.f3.cellnet.defs import Encoding, MessageHeaderKey
@@ -59,6 +60,12 @@ def start(**changes) -> AdminMessage:
 
 def judged(order: AdminMessage, kit: Path = Path("/nowhere")) -> None:
     orders.judge_job(orders.opened(sent(order)), kit)
+
+
+@pytest.mark.parametrize("order", [start(**{JobMetaKey.STATUS: "x", JobMetaKey.JOB_ID: JOB}), start()])
+def test_a_description_whose_keys_are_flares_names_passes(order):
+    """As FLARE's server keeps it: names of `JobMetaKey` as keys, which travel as objects."""
+    judged(order)
 
 
 def test_a_job_is_deployed_once_since_flare_removes_what_its_folder_holds(tmp_path):

@@ -81,10 +81,11 @@ def _check_plain(payload: bytes) -> None:
         raise Refused("something is attached to it")
     kinds: list[object] = []
 
-    def note(found: dict) -> dict:
-        if FOBS_TYPE in found:
-            kinds.append(found[FOBS_TYPE])
-        return found
+    def note(found: dict) -> dict | str:
+        if FOBS_TYPE not in found:
+            return found
+        kinds.append(found[FOBS_TYPE])
+        return str(found[FOBS_TYPE])  # a value of a class may be a key, as FLARE's names of a job's settings are
 
     try:
         msgpack.unpackb(payload[HEADER_LEN:], object_hook=note, strict_map_key=False)
