@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -91,7 +90,7 @@ class HostileController(FlapSamController):
 
         good = self._task(current)
         first = next(iter(good.params))
-        other = replace(Experiment.from_json(good.meta[EXPERIMENT]), method="fullft").to_json()
+        other = Experiment.from_json(good.meta[EXPERIMENT]).changed(method="fullft").to_json()
         return {
             "backbone": (TASK_TRAIN, task(params={**good.params, BACKBONE: torch.zeros(1, 2, 2, 128)})),
             "shape": (TASK_TRAIN, task(params={**good.params, first: torch.zeros(3, 3)})),
