@@ -7,6 +7,7 @@ import pytest
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import onnx
+from flap_sam.federation import payload
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.weights import RANDOM
 
@@ -18,6 +19,9 @@ def shallow(monkeypatch):
     """A windowed and a global layer: what an export takes grows with their number. No file holds such a network."""
     sizes = replace(BACKBONES["vit_tiny"], depth=2, global_attention=(1,))
     monkeypatch.setitem(BACKBONES, "vit_tiny", sizes)
+    payload.sent.cache_clear()
+    yield
+    payload.sent.cache_clear()
 
 
 def run(path, array):

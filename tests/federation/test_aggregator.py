@@ -164,7 +164,7 @@ def test_a_site_may_not_grow_beyond_its_registration(small):
 
 
 def test_one_site_has_no_more_than_its_largest_share_whatever_the_blocks(small, monkeypatch):
-    small = replace(small, method="pdecft")
+    small = small.changed(method="pdecft")
     slices = {"A": 10, "B": 3, "C": 10**6, "D": 7, "E": 20}
     updates = [update(small, site, n) for site, n in slices.items()]
     expected = aggregate(small, [update(small, site, 60 if site == "C" else n) for site, n in slices.items()])
