@@ -8,6 +8,7 @@ import pytest
 from flap_sam.data.geometry import read_masks, read_pair
 from flap_sam.data.labels import LabelRule
 from flap_sam.data.prepare import prepare
+from flap_sam.data.sources.kits19 import FED_KITS19, case_files
 from flap_sam.data.sources.pairs import Pairs
 from flap_sam.data.sources.prostate import Prostate
 from flap_sam.data.store import SiteStore
@@ -183,6 +184,33 @@ def test_a_table_of_more_classes_than_there_are_names(pairs):
     (pairs / "classes.txt").write_text("organ\n")
     with pytest.raises(FlapSamError, match=r"labels\.csv lists the class 2, but there are 1 classes"):
         prepare("pairs", pairs, pairs / "store", workers=1)
+
+
+def test_a_store_follows_its_table(pairs):
+    (pairs / "labels.csv").write_text("value,label\n255,1\n10,2\n")
+    outcomes = []
+    prepare("pairs", pairs, pairs / "store", workers=1)
+    prepare("pairs", pairs, pairs / "store", workers=1, done=outcomes.append)
+    (pairs / "labels.csv").write_text("value,label\n255,2\n10,1\n")
+    prepare("pairs", pairs, pairs / "store", workers=1, done=outcomes.append)
+    assert [outcome.found.changed for outcome in outcomes] == [{}, dict.fromkeys(("one", "two"), "labels.csv changed")]
+    store = SiteStore.open(pairs / "store", "A")
+    assert np.bincount(store.label(store.manifest.cases[0]).ravel()).tolist() == np.bincount(labels().ravel()).tolist()
+
+
+def test_a_table_of_intensities_follows_the_table_of_labels(tmp_path):
+    """KiTS21's cysts, 3: intensities are taken of what is a class."""
+    rng = np.random.default_rng(0)
+    for number in (number for split in FED_KITS19["A"].values() for number in split):
+        scan, label = case_files(tmp_path, f"case_{number:05}")
+        image(scan)
+        save(label, rng.integers(0, 4, SHAPE).astype(np.uint8))
+    tables = []
+    for cyst in (0, 1):
+        (tmp_path / "labels.csv").write_text(f"value,label\n1,1\n2,2\n3,{cyst}\n")
+        prepare("kits19", tmp_path, tmp_path / "store", ["A"], workers=1)
+        tables.append(SiteStore.open(tmp_path / "store", "A").manifest.intensity)
+    assert tables[0] != tables[1]
 
 
 def test_the_table_holds_for_every_layout(tmp_path):

@@ -133,13 +133,18 @@ def chosen_sites(source: Source, folder: Path, wanted: list[str] | None) -> list
     return known if wanted is None else wanted
 
 
+def _label_values(source: Source) -> tuple[tuple[int, int], ...]:
+    """As `Recipe.label_values`."""
+    return tuple(sorted((source.label_values or {}).items()))
+
+
 def settings(source: Source, intensity: Intensity) -> Recipe:
     """The recipe of a source's cases."""
     return Recipe(
         source=source.name,
         classes=source.classes,
         any_label=source.any_label,
-        label_values=tuple(sorted((source.label_values or {}).items())),
+        label_values=_label_values(source),
         minimum_side=source.minimum_side,
         intensity=intensity,
     )
@@ -205,8 +210,9 @@ class _SitePreparation:
         return Outcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
 
     def _intensity(self, before: Manifest | None, now: Sequence[Stamped]) -> Intensity:
-        """As the source says; a table that is made of all training scans is taken over while these are as they were."""
-        if before and isinstance(before.intensity, SiteIntensity):
+        """As the source says; a table that is made of all training scans is taken over while they are as they were."""
+        same_labels = before and before.label_values == _label_values(self.source)
+        if same_labels and isinstance(before.intensity, SiteIntensity):
             then = {case.id: case.contents for case in before.cases if case.split != "test"}
             if then == {each.case.id: each.contents for each in now if each.case.split != "test"}:
                 return before.intensity

@@ -72,7 +72,8 @@ def _check_alike(series: str, first: Slice, one: Slice) -> None:
 
 
 def _axes(one: Slice) -> str:
-    return "\\".join(f"{number:.4g}" for number in (one.along / np.linalg.norm(one.along, axis=0)).T.ravel())
+    axes = one.along / np.linalg.norm(one.along, axis=0) + 0.0  # not -0
+    return "\\".join(f"{number:.4g}" for number in axes.T.ravel())
 
 
 def _check_single(series: str, ordered: Sequence[Slice]) -> None:
