@@ -151,7 +151,7 @@ def test_the_cases_are_written_for_the_site_alone(tmp_path):
         ({"ranks": {"s1": 2, "s2": 4}}, True, {"s1": "scored the first 2 of the payload's 4 ranks"}),
         ({"ranks": {"s1": 2}}, False, {}),
         ({"adapter": "mole"}, False, {"s1", "s2"}),
-        ({"adapter": "mole", "method": "pdecft"}, True, {}),
+        ({"method": "pdecft"}, True, {}),
         ({"payload_dtype": "int8"}, True, {"s1", "s2"}),
         ({"payload_dtype": "int8"}, False, {}),
     ],
