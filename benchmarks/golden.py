@@ -82,10 +82,9 @@ def network(case: dict) -> FlapSam:
         classes=case["classes"],
         image_size=case["image_size"],
         method="flap_sam" if case["experts"] else "masam",
-        adapter="mole" if case["experts"] > 1 else "lora",
         rank=case["rank"],
         alpha=case["scale"],
-        experts=max(case["experts"], 1),
+        **({"adapter": "mole", "experts": case["experts"]} if case["experts"] > 1 else {}),
     )
     model = build(experiment, backbone)
     state = {our_name(name, case["experts"]): weight(name, shape) for name, shape in case["state"].items()}

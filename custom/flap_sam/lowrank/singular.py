@@ -6,7 +6,7 @@ from torch import Tensor
 from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.orthonormal import orthonormal
 
-WHOLE = 256
+WHOLE = 128
 OVERSAMPLING = 8
 STANDS = 1e-11
 PASSES = 30
@@ -17,14 +17,14 @@ Triplets = tuple[Tensor, Tensor, Tensor]
 def leading_triplets(total: StackedSum | DenseSum, rank: int) -> Triplets:
     """U [..., m, r], S [..., r] and V^T [..., r, n] of the r largest singular values of the sum [..., m, n].
 
-    Of side-by-side factors the small core between two orthonormal bases is decomposed whole, and so is a dense sum
-    whose narrower side is at most `WHOLE` or twice the sketch. A larger one is iterated until its subspace stands, and
-    decomposed whole if it does not soon. Fewer than r triplets come of a sum that has no more.
+    Factors side by side are first reduced to the small core between two orthonormal bases. A matrix whose narrower
+    side is at most `WHOLE` or twice the sketch is decomposed whole; a larger one is iterated until its subspace stands,
+    and decomposed whole if it does not soon. Fewer than r triplets come of a sum that has no more.
     """
     if isinstance(total, StackedSum):
         left, left_core = orthonormal(total.left)
         right, right_core = orthonormal(total.right.mT)
-        u, s, vh = _first(torch.linalg.svd(left_core @ right_core.mT), rank)
+        u, s, vh = leading_triplets(DenseSum(left_core @ right_core.mT), rank)
         return left @ u, s, vh @ right.mT
     narrow = min(total.shape[-2:])
     if narrow <= max(WHOLE, 2 * (rank + OVERSAMPLING)):
