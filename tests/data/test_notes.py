@@ -21,7 +21,7 @@ def folder(tmp_path):
     for kind in ("images", "labels"):
         path = folder / kind / "b.nii"
         image = nib.load(path)
-        image = nib.Nifti1Image(np.array(image.dataobj), None, image.header)
+        image = nib.Nifti1Image(np.asarray(image.dataobj).copy(), None, image.header)
         image.set_sform(None, 0)
         image.set_qform(None, 0)
         nib.save(image, path)
