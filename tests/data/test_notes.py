@@ -21,7 +21,7 @@ def folder(tmp_path):
     for kind in ("images", "labels"):
         path = folder / kind / "b.nii"
         image = nib.load(path)
-        image = nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header)
+        image = nib.Nifti1Image(np.asarray(image.dataobj).copy(), None, image.header)
         image.set_sform(None, 0)
         image.set_qform(None, 0)
         nib.save(image, path)
@@ -32,8 +32,8 @@ def folder(tmp_path):
 
 def test_in_prepare_and_in_both_kinds_of_doctor(folder, tmp_path, monkeypatch, capsys):
     words = ("prepare", "pairs", "--source", str(folder), "--out", str(tmp_path / "store"), "--workers", "1")
-    code, out, _ = run(monkeypatch, capsys, *words)
-    assert code == 0
+    code, out, err = run(monkeypatch, capsys, *words)
+    assert (code, err) == (0, "")
     assert [line.strip()[:20] for line in out.splitlines() if ODD in line] == ["note on b: b.nii doe"] * 2
     assert any(line.startswith("note: ") and "d.mha" in line for line in out.splitlines())
     manifest = (tmp_path / "store" / "A" / "manifest.json").read_text()

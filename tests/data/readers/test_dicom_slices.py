@@ -316,3 +316,30 @@ def test_a_deflated_file_has_a_limit_before_it_is_unpacked(tmp_path, monkeypatch
     monkeypatch.setattr("flap_sam.data.readers.dicom_dataset.LONGEST", 2**22)
     with pytest.raises(FlapSamError, match="unpacks to more than 4194304 bytes"):
         read_series([tmp_path / "slice.dcm"])
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102"])
+def test_a_packing_that_is_not_read_is_named(tmp_path, syntax):
+    """High-throughput JPEG 2000, and a film."""
+    made = objects.slice_of(STORED[0], 0)
+    made.file_meta.TransferSyntaxUID = syntax
+    made.PixelData = pydicom.encaps.encapsulate([b"packed"])
+    made["PixelData"].VR = "OB"
+    with pytest.raises(FlapSamError, match=r"slice\.dcm is packed as .*, which is not read here"):
+        read(save(made, tmp_path / "slice.dcm"))
+
+
+def test_more_frames_than_are_described(tmp_path):
+    made = enhanced(STORED, HEIGHTS)
+    made.NumberOfFrames = 2**31 - 1
+    with pytest.raises(FlapSamError, match=r"it has 2147483647 frames, but describes 6"):
+        read(save(made, tmp_path / "mf.dcm"))
+
+
+def test_frames_in_several_files(tmp_path):
+    """A concatenation."""
+    for name, part in (("a", slice(3, 6)), ("b", slice(0, 3))):
+        save(enhanced(STORED[part], HEIGHTS[part]), tmp_path / "mf" / name)
+    raw = read(tmp_path / "mf")
+    np.testing.assert_array_equal(raw.array.T, STORED)
+    np.testing.assert_allclose(raw.affine[2], (0, 0, 3, HEIGHTS[0]))

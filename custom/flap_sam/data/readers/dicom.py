@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from flap_sam.data.readers.dicom_slices import Slice, slices_of
 from flap_sam.data.readers.packed import opened
 from flap_sam.data.readers.raw import TO_RAS, RawVolume, check_voxels, finite
 from flap_sam.errors import FlapSamError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 WHOLE = (np.int16, np.int32)
 
@@ -51,11 +55,25 @@ def _read(path: Path, before: int) -> tuple[list[Slice], list[np.ndarray]]:
         if kind := kind_of(dataset):
             raise FlapSamError(f"{path} is no slice of a scan, but: {kind}; choose the folder of the slices.")
         slices = list(slices_of(path, dataset))
+        _check_packing(path, dataset)
+        if (frames := int(dataset.get("NumberOfFrames") or 1)) != len(slices):
+            raise ValueError(f"it has {frames} frames, but describes {len(slices)}")
         check_voxels(path, before + len(slices) * int(dataset.Rows) * int(dataset.Columns))
         pixels = list(pixel_array(dataset, raw=True).reshape(-1, dataset.Rows, dataset.Columns))
-        if len(pixels) != len(slices):
-            raise ValueError(f"it has {len(pixels)} frames, but describes {len(slices)}")
     return slices, pixels
+
+
+def _check_packing(path: Path, dataset: "Dataset") -> None:
+    """Raise a FlapSamError where no decoder here unpacks a file's pixels."""
+    from pydicom.pixels import get_decoder
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if not readable:
+        raise FlapSamError(f"{path} is packed as {syntax.name}, which is not read here; export it without packing.")
 
 
 def _values(ordered: Sequence[Slice], stored: Sequence[np.ndarray]) -> np.ndarray:
