@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from flap_sam.experiment import Experiment
-from flap_sam.sam.methods import METHODS
+from flap_sam.reads import LORA_METHODS
 
 ByClass = tuple[float | None, ...]
 
@@ -104,7 +104,7 @@ def departures(experiment: Experiment, sites: Iterable[str], travelled: bool) ->
 
 
 def _departures(experiment: Experiment, site: str, travelled: bool) -> Iterable[str]:
-    adapted, rank = METHODS[experiment.method].lora, experiment.ranks.get(site, experiment.rank)
+    adapted, rank = experiment.method in LORA_METHODS, experiment.ranks.get(site, experiment.rank)
     if travelled and adapted and rank < experiment.rank:
         yield f"scored the first {rank} of the payload's {experiment.rank} ranks"
     if adapted and experiment.adapter == "mole":
