@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 from flap_sam import cli
 
@@ -31,3 +35,12 @@ def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
     places = [out.index(words) for panel in panels for words in (f"─ {panel} ─", f"│ {panels[panel]} ")]
     assert places == sorted(places)
     assert " Commands " not in out, "every command has a panel"
+
+
+def test_a_terminal_without_utf_8_is_no_error(tmp_path):
+    words = [sys.executable, "-c", "from flap_sam.cli import main; main()", "results", str(tmp_path / "Zürich")]
+    settings = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for command in (words, [*words[:3], "--help"]):
+        done = subprocess.run(command, env=settings, capture_output=True, check=False)
+        assert b"Traceback" not in done.stderr
+        (done.stdout + done.stderr).decode("ascii")

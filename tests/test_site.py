@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.site import Site
+from flap_sam.site import Site, absolute_paths
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -144,3 +144,12 @@ def test_a_site_does_not_change_itself():
 def test_plain_settings_that_are_wrong_are_refused():
     with pytest.raises(FlapSamError, match="settings cannot be used: memory is 'little'"):
         Site.from_plain({"memory": "little"})
+
+
+def test_relative_paths_are_told_from_where_the_user_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"FLAP_SAM_DATA": "store", "FLAP_SAM_CHECKPOINT": "random", "FLAP_SAM_STATE": "/state", "HOME": "home"}
+    assert absolute_paths(given) == {"FLAP_SAM_DATA": str(tmp_path / "store")}
+    assert absolute_paths({"FLAP_SAM_CHECKPOINT": "../sam.pth", "FLAP_SAM_DATA": ""}) == {
+        "FLAP_SAM_CHECKPOINT": str(tmp_path / "../sam.pth")
+    }

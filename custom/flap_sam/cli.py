@@ -1,6 +1,7 @@
 """The `flap-sam` command."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -493,6 +494,9 @@ def _exported(payload: Path, checkpoint: Path | None) -> tuple["Model", dict[str
 
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character
     try:
         app()
     except FlapSamError as error:

@@ -10,6 +10,8 @@ class Reason(StrEnum):
     ABORTED = "aborted"
     NO_DATA = "no-data"
     STORE = "store"
+    SHARED_STORE = "shared-store"
+    STATE = "state"
     CLASSES = "classes"
     CHECKPOINT = "checkpoint"
     BACKBONE = "backbone"
@@ -52,6 +54,8 @@ SENTENCES = {
     Reason.ABORTED: "its round was aborted",
     Reason.NO_DATA: "no data is configured at the site",
     Reason.STORE: "its data store is missing or cannot be used",
+    Reason.SHARED_STORE: "its data are those of another site of the run",
+    Reason.STATE: "its folder for the run's state cannot be written",
     Reason.CLASSES: "its data store has another number of classes than the experiment",
     Reason.CHECKPOINT: "its SAM checkpoint is missing, damaged or not the one that the site pins",
     Reason.BACKBONE: "its SAM checkpoint is of another backbone than the experiment's",

@@ -57,6 +57,13 @@ TextOrNone = Annotated[str | None, BeforeValidator(_none_if_empty)]
 PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
 
 
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a site's paths that are relative, from where this process stands: others may stand elsewhere."""
+    given = {name: environment.get(name) for name in (ENVIRONMENT[key] for key in ("data", "checkpoint", "state"))}
+    paths = {name: Path(text).expanduser() for name, text in given.items() if text and text != "random"}
+    return {name: str(path.absolute()) for name, path in paths.items() if not path.is_absolute()}
+
+
 class Site(StrictModel):
     """Settings of one site.
 

@@ -104,6 +104,9 @@ def test_what_is_set_for_all_cells_holds_in_those_that_read_it(job, tmp_path, mo
     assert {e.method: (e.rank, e.split) for e in found} == {"pdecft": (32, "balanced"), "loraft": (8, "paper")}
     with pytest.raises(FlapSamError, match="No cell of the comparison reads split; leave split=paper out of --set"):
         Comparison(job, tmp_path / "out", Plan([Grid(["federated"], {"method": ["pdecft"]})], [1], {"split": "paper"}))
+    for plan in (Plan([Grid(["local"], {})], [1], {"rnak": 2}), Plan([Grid(["local"], {"rnak": [2]})], [1])):
+        with pytest.raises(FlapSamError, match="An experiment has no setting rnak; it has dataset, classes"):
+            Comparison(job, tmp_path / "out", plan)
     varied = Plan([Grid(["federated"], {"method": ["pdecft"], "rank": [4, 8]})], [1])
     names = [key[2] for key in Comparison(job, tmp_path / "out", varied).cells]
     assert names == ["federated_method=pdecft_rank=4_seed=1", "federated_method=pdecft_rank=8_seed=1"], "no experiments"

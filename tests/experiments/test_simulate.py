@@ -56,6 +56,14 @@ def test_what_cannot_be_run_is_not_started(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_more_sites_than_the_store_has_are_not_started(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(store.parent)
+    monkeypatch.setenv("FLAP_SAM_DATA", store.name)
+    with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
+        simulate(Job.read(JOB), QUICK, tmp_path / "work", 4)
+    assert os.environ["FLAP_SAM_DATA"] == str(store)
+
+
 def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
     job = Job.read(Job.read(JOB).copy(tmp_path / "jobs" / "mine", QUICK))
     with pytest.raises(FlapSamError, match="mine is a job, and would be emptied"):

@@ -258,6 +258,25 @@ def test_a_silent_site_that_is_needed_ends_the_run(plain, tmp_path):
     assert "3 sites are needed, 2 count; site-2: no usable answer in time" in federation.panics[0]
 
 
+def test_a_site_that_is_at_work_when_another_fails_is_not_called_silent(plain, tmp_path):
+    def site_1_fails_while_site_2_works(site: str, task: str, answer: FLModel) -> None:
+        if site == "site-1":
+            reporting("experiment", Experiment().to_json(), "site-1")(site, task, answer)
+        else:
+            answer.meta = None
+
+    federation = Federation(plain, tmp_path, site_1_fails_while_site_2_works, SITES, round_timeout=60)
+    assert "site-2: still at work when the run stopped" in federation.panics[0]
+
+
+def test_no_round_is_trained_whose_state_could_not_be_kept(plain, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FLAP_SAM_STATE", str(tmp_path / "file"))
+    federation = Federation(plain, tmp_path)
+    assert "cannot be written" in federation.panics[0]
+    assert federation.asked == []
+
+
 def test_fewer_sites_than_the_operator_meant_do_not_start(plain, tmp_path):
     federation = Federation(plain, tmp_path, min_sites=3)
     assert "2 sites are connected; the job's min_sites is 3" in federation.panics[0]

@@ -41,6 +41,17 @@ def test_a_name_that_fits_no_site_is_told(small, monkeypatch):
     assert said == ["D has an entry in largest_slices, and no such site is connected: the run starts without"]
 
 
+def test_a_rank_for_a_name_that_fits_no_site_is_told(small, monkeypatch):
+    said = []
+    monkeypatch.setattr(preconditions, "say", said.append)
+    mixed = replace(small, ranks={"A": 2, "b": 2, "D": 3})
+    with pytest.raises(FlapSamError, match=r"D, b have entries in ranks, but no such site is there; there are A, B, C"):
+        check(mixed, Conduct(), THREE, deployed=False)
+    check(mixed, Conduct(largest_slices=REGISTERED), THREE, deployed=True)
+    assert said == ["D, b have entries in ranks, and no such site is connected: the run starts without"]
+    check(replace(small, ranks={"A": 2, "C": 1}), Conduct(), THREE, deployed=False)
+
+
 def test_fewer_sites_than_the_operator_meant_do_not_start(small):
     with pytest.raises(FlapSamError, match="3 sites are connected; the job's min_sites is 4"):
         check(small, Conduct(min_sites=4), THREE, deployed=False)

@@ -8,7 +8,7 @@ from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
 from flap_sam.sam.weights import RANDOM
 from flap_sam.site import Site
-from flap_sam.training.participant import Participant, assign
+from flap_sam.training.participant import Participant, _name_in, assign
 
 from tests.conftest import write_site
 
@@ -142,3 +142,11 @@ def test_no_training_state_is_left_once_a_payload_is_scored_for_good(small, stor
     assert list((tmp_path / "state/run/A").iterdir())
     participant.stand_to_score(1)
     assert not list((tmp_path / "state").iterdir())
+
+
+@pytest.mark.parametrize(
+    "known", [["A", "B", "C"], ["B", "site-1"], ["site-2", "site-3"], ["site-1"], ["site-10", "x"]]
+)
+def test_no_two_sites_of_a_simulation_find_the_same_data(known):
+    found = [_name_in(known, f"site-{number}") for number in range(1, 12)]
+    assert len(set(found)) == len(found)

@@ -54,3 +54,27 @@ def test_a_damaged_or_foreign_state_is_named(state):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(FlapSamError, match="is damaged"):
         state.training(1)
+
+
+def test_two_sites_of_a_run_do_not_share_their_data(tmp_path):
+    one, other = (SiteState(tmp_path / "run" / name, "digest") for name in ("site-1", "site-2"))
+    (tmp_path / "store/A").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    one.claim(tmp_path / "store/A")
+    one.claim(tmp_path / "store/A")
+    with pytest.raises(FlapSamError, match=r"site-2 works on .*store/A, as site site-1 does in the same run") as told:
+        other.claim(tmp_path / "link/A")
+    assert told.value.reason == Reason.SHARED_STORE
+    one.claim(tmp_path / "store/A")  # who was there first goes on
+    other.claim(tmp_path / "store/B")
+    SiteState(tmp_path / "another run" / "site-2", "digest").claim(tmp_path / "store/A")
+    for state in (one, other):
+        state.forget_training()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_state_that_cannot_be_kept_is_told_before_the_first_round(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(FlapSamError, match="cannot be written") as told:
+        SiteState(tmp_path / "run" / "site-1", "digest").claim(tmp_path)
+    assert told.value.reason == Reason.STATE

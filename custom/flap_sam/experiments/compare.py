@@ -15,7 +15,7 @@ from rich.progress import TextColumn
 from flap_sam import lock
 from flap_sam.bar import bar
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import unread
+from flap_sam.experiment import DEFAULTS, unread
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
@@ -162,7 +162,10 @@ class Comparison:
         return changes | {name: default for name, default in unread_here.items() if name in common}
 
     def _check_fixed(self) -> None:
-        """Refuse a setting of --set that no cell reads."""
+        """Refuse a setting that no experiment has, and one of --set that no cell reads."""
+        named = {*self.plan.fixed, *(name for grid in self.plan.grids for name in grid.varied)}
+        if unknown := sorted(named - DEFAULTS.keys()):
+            raise FlapSamError(f"An experiment has no setting {', '.join(unknown)}; it has {', '.join(DEFAULTS)}.")
         for name, value in self.plan.fixed.items():
             cells = [cell for cell in self.cells.values() if name not in cell.changes]
             if cells and all(self._changes(cell)[name] != value for cell in cells):

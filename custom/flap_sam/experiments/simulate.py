@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from flap_sam.data.demo import demo_sites
+from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.job import Job
 from flap_sam.federation import environment
 from flap_sam.reporting.results import results_below
+from flap_sam.site import Site, absolute_paths
 
 OMP = "OMP_NUM_THREADS"
 
@@ -36,6 +39,8 @@ def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, th
     threads = threads or sites
     if threads > sites:
         raise FlapSamError(f"{threads} threads are more than the {sites} sites; leave --threads out, or lower it.")
+    os.environ.update(absolute_paths(os.environ))
+    _check_sites(job, sites)
     os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     with tempfile.TemporaryDirectory() as folder:
         copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes))
@@ -43,6 +48,16 @@ def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, th
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
     return found[0]
+
+
+def _check_sites(job: Job, wanted: int) -> None:
+    """Refuse more sites than have data; where there are no data at all, each site says so itself."""
+    data = Site.read(None).data
+    names = stored_sites(data) if data else demo_sites(job.demo) if job.demo else []
+    if names and wanted > len(names):
+        raise FlapSamError(
+            f"{wanted} sites are more than {data or 'the demo'} has, {len(names)} ({', '.join(names)}); lower --sites."
+        )
 
 
 def start(

@@ -34,6 +34,7 @@ class AskingController(ModelController):
     def __init__(self, *args: object, **settings: object) -> None:
         super().__init__(*args, **settings)
         self.counted, self.refused, self.late = set(), {}, []
+        self._time_is_over = False
 
     def ask(self, task_name: str, task: FLModel, asked: Sequence[str], accept: Accept) -> None:
         """Send a task and hand each answer on as it arrives, until all have answered or the time is over.
@@ -67,13 +68,14 @@ class AskingController(ModelController):
     def _wait(self, asked: Sequence[str]) -> None:
         needed = self._needed(asked)
         began = time.monotonic()
-        enough_since = None
+        enough_since, self._time_is_over = None, False
         while self.get_num_standing_tasks():
             now = time.monotonic()
             if enough_since is None and len(self.counted) >= needed:
                 enough_since = now
             hopeless = len(asked) - len(self.refused) < needed
-            if hopeless or self.abort_signal.triggered or self._over(now, began, enough_since):
+            self._time_is_over = self._over(now, began, enough_since)
+            if hopeless or self.abort_signal.triggered or self._time_is_over:
                 self.cancel_all_tasks()
             time.sleep(CHECK_SECONDS)
 
@@ -97,7 +99,8 @@ class AskingController(ModelController):
         if len(self.counted) >= needed and not self.abort_signal.triggered:
             return
         reasons = [f"{site}: {reason}" for site, reason in sorted(self.refused.items())]
-        reasons += [f"{site}: no usable answer in time" for site in self.missing(asked)]
+        silent = "no usable answer in time" if self._time_is_over else "still at work when the run stopped"
+        reasons += [f"{site}: {silent}" for site in self.missing(asked)]
         raise FlapSamError(
             f"The run stops: {needed} sites are needed, {len(self.counted)} count; {'; '.join(reasons)}."
         )

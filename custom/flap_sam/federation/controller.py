@@ -112,6 +112,7 @@ class FlapSamController(AskingController):
         if self.conduct.resume is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
+            self._store.try_out()
             self._stint = stint(0, self._sites, asdict(self.conduct))
             return Candidate({}, 0), None
         self._store = find(root, self.conduct.resume, job.digest())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
-from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.files import remove_if_empty, replacing, sha256, try_folder
 from flap_sam.names import is_run_name
 from flap_sam.reporting.run_record import RunRecord
 from flap_sam.training.best import Candidate
@@ -60,6 +60,10 @@ class RunStore:
             raise FlapSamError(f"The run's name is {run!r}; expected small letters, digits and dashes, at most 64.")
         self.run = run
         self.folder = root / run / SERVER
+
+    def try_out(self) -> None:
+        """Raise a FlapSamError before the first round where no state could be kept after it."""
+        try_folder(self.folder)
 
     def save(self, state: RunState) -> None:
         """Write the state of a run whose next round is `state.current.round`, with its hash beside it."""

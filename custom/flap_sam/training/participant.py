@@ -32,6 +32,7 @@ from flap_sam.training.together import Task, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
 
 CARRY = "carry/"
+NUMBERED = re.compile(r"site-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
 
 
 def _name_in(known: list[str], federation_name: str) -> str:
-    simulated = re.fullmatch(r"site-(\d+)", federation_name)
-    if federation_name not in known and simulated and 1 <= int(simulated[1]) <= len(known):
+    """The site's name in a store: its own where the store has numbered sites too, so that no two sites share one."""
+    simulated = NUMBERED.fullmatch(federation_name)
+    if simulated and not any(map(NUMBERED.fullmatch, known)) and 1 <= int(simulated[1]) <= len(known):
         return known[int(simulated[1]) - 1]
     return federation_name
 
@@ -130,6 +132,10 @@ class Participant:
     def slices(self) -> int:
         """Training slices, the n of the site's weight."""
         return self.store.training_slices
+
+    def claim_data(self) -> None:
+        """Refuse data that another site of the run works on; see `SiteState.claim`."""
+        self._state.claim(self.store.folder)
 
     def labels_digest(self) -> str:
         """SHA-256 over the names of the classes in their order; the names themselves stay here."""

@@ -6,11 +6,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.files import remove_if_empty, replacing
 
 KEPT = 2
 TRAINING, PERSONAL = "round", "personal"
+DATA = "data"
 
 
 class SiteState:
@@ -24,6 +25,27 @@ class SiteState:
     def __init__(self, folder: Path, experiment: str) -> None:
         self.folder = folder
         self._experiment = experiment
+
+    def claim(self, data: Path) -> None:
+        """Note the data that the site works on in this run; the note stays on this machine.
+
+        Raises:
+            FlapSamError: another site of the run, on this machine, works on the same, or the note cannot be written.
+        """
+        own = str(data.resolve())
+        try:
+            with replacing(self.folder / DATA, private=True) as stream:
+                stream.write(own.encode())
+        except FlapSamError as error:
+            raise FlapSamError(str(error), Reason.STATE) from error
+        others = [note for note in self.folder.parent.glob(f"*/{DATA}") if note.parent != self.folder]
+        if shared := [note for note in others if _text(note) == own]:
+            self._forget_claim()
+            raise FlapSamError(
+                f"Site {self.folder.name} works on {own}, as site {shared[0].parent.name} does in the same run; let "
+                f"each have data of its own, or remove {shared[0]} if that is out of date.",
+                Reason.SHARED_STORE,
+            )
 
     def save(self, number: int, training: dict[str, Tensor], personal: dict[str, Tensor]) -> None:
         """Keep what stands after a round. Of training states the newest two stay: a round may be asked for again."""
@@ -47,9 +69,13 @@ class SiteState:
         return newest[1] if newest else {}
 
     def forget_training(self) -> None:
-        """Remove the training states of a run whose training is over."""
+        """Remove the training states of a run whose training is over, and the note of its data."""
         for path in self._files(TRAINING):
             path.unlink()
+        self._forget_claim()
+
+    def _forget_claim(self) -> None:
+        (self.folder / DATA).unlink(missing_ok=True)
         remove_if_empty(self.folder, self.folder.parent)
 
     def _files(self, kind: str) -> list[Path]:
@@ -75,3 +101,11 @@ class SiteState:
         if experiment != self._experiment:
             raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
         return max(earlier), tensors
+
+
+def _text(note: Path) -> str | None:
+    """What another site has noted; None where its run is over meanwhile."""
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        return None
