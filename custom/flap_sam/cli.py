@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flap_sam.children import end_on_signals
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 
@@ -493,6 +494,7 @@ def _exported(payload: Path, checkpoint: Path | None) -> tuple["Model", dict[str
 
 def main() -> None:
     """Run the command; an error that a person is meant to read ends it with that one sentence."""
+    end_on_signals()
     try:
         app()
     except FlapSamError as error:
