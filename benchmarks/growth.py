@@ -82,9 +82,9 @@ def main() -> None:
         folder = Path(name)
         job = Job.read(JOB).copy(folder / "job", SMALL | {"rounds": asked.rounds})
         own = {"OMP_NUM_THREADS": "1", "FLAP_SAM_STATE": str(folder / "state")}
-        run = start(job, folder / "work", asked.sites, **own)
         log = folder / "work/job/server/simulate_job/results" / round_log.ROUND_LOG
-        measured = follow(run, log)
+        with start(job, folder / "work", asked.sites, **own) as run:
+            measured = follow(run, log)
         seconds = [record.seconds for record in round_log.read(log.parent)]
     shown = [k for k in (0, 4, 9, 19, 29, 39) if k < len(measured)]
     table = Table(title=f"{len(seconds)} rounds of {sum(seconds) / len(seconds):.1f} s; MB after round")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flap_sam.children import end_on_signals
 from flap_sam.errors import FlapSamError
 from flap_sam.experiment import Experiment
 
@@ -497,6 +498,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character
+    end_on_signals()
     try:
         app()
     except FlapSamError as error:

@@ -65,15 +65,6 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from problem
 
 
-def try_folder(folder: Path) -> None:
-    """Write a file into the folder and remove it; raises a FlapSamError where that cannot be done."""
-    probe = folder / "probe"
-    with replacing(probe, private=True):
-        pass
-    probe.unlink()
-    remove_if_empty(folder, folder.parent)
-
-
 def _settle(folder: Path) -> None:
     """Bring a folder's names to the disk: a file that was renamed there is found there after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

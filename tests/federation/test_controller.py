@@ -341,6 +341,19 @@ def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
     assert "of another experiment than this job" in Federation(other, tmp_path, resume=run).panics[0]
 
 
+def test_a_run_that_still_goes_on_is_not_resumed(plain, tmp_path):
+    def resumes(_site, _task_name, answer):
+        if answer.current_round == 1:
+            second = Federation(plain, tmp_path / "second", resume="latest")
+            assert "still goes on: its state is in use by process" in second.panics[0]
+            assert second.asked == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Federation(plain, tmp_path / "first", resumes)
+    assert Federation(plain, tmp_path / "third", resume="latest").panics == []
+
+
 ODD = [("start_digest", "other"), ("labels", "other"), ("demo", True), ("experiment", "[" * 1999), ("weights", "mine")]
 
 

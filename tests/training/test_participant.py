@@ -8,6 +8,7 @@ from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
 from flap_sam.sam.weights import RANDOM
 from flap_sam.site import Site
+from flap_sam.training import site_state
 from flap_sam.training.participant import Participant, _name_in, assign
 
 from tests.conftest import write_site
@@ -52,6 +53,15 @@ def test_what_trains_belongs_to_the_start(small, store, tmp_path):
     participant = join(small, store, "B", tmp_path)
     participant.train(0)
     assert start_digest(participant.network, participant.experiment) != participant.start_digest
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_round_that_another_process_trains_is_not_trained_beside_it(small, store, tmp_path, monkeypatch, processes):
+    monkeypatch.setattr(site_state, "PATIENCE", 0.0)
+    participant = join(small, store, "A", tmp_path, processes=processes)
+    with participant._state.held(), pytest.raises(FlapSamError, match="of this run is in use by process"):
+        participant.train(0)
+    assert not list(tmp_path.rglob("round_*"))
 
 
 def test_a_round_trains_from_the_payload_received(small, store, tmp_path):

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
+from flap_sam.children import child
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
@@ -67,15 +69,15 @@ def start(
     threads: int | None = None,
     errors: int | IO = subprocess.DEVNULL,
     **settings: str,
-) -> subprocess.Popen:
-    """Start `flap-sam simulate` on a job's folder in a process of its own, which says nothing but errors.
+) -> AbstractContextManager[subprocess.Popen]:
+    """`flap-sam simulate` on a job's folder in a process that says nothing but errors, and ends with the block.
 
     Args:
         settings: of the environment, in place of this process's.
     """
     words = [Path(sys.executable).parent / "flap-sam", "simulate", job, "--work", work, "--sites", sites]
     words += ["--threads", threads] if threads else []
-    return subprocess.Popen(
+    return child(
         [str(word) for word in words],
         env=os.environ | settings,
         stdout=subprocess.DEVNULL,
@@ -90,8 +92,8 @@ def finish(job: Path, work: Path, sites: int, threads: int | None = None, **sett
     Raises:
         FlapSamError: the run failed.
     """
-    run = start(job, work, sites, threads, subprocess.PIPE, **settings)
-    _, told = run.communicate()
+    with start(job, work, sites, threads, subprocess.PIPE, **settings) as run:
+        _, told = run.communicate()
     if run.returncode:
         last = told.strip().splitlines()[-1:] or [f"the simulation ended with status {run.returncode}"]
         raise FlapSamError(last[0].removeprefix("flap-sam: "))

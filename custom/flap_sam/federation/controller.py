@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,7 +80,8 @@ class FlapSamController(AskingController):
 
     def run(self) -> None:
         try:
-            self._run()
+            with ExitStack() as self._held:
+                self._run()
         except FlapSamError as error:
             if not self.abort_signal.triggered:
                 self.panic(str(error))
@@ -112,10 +114,11 @@ class FlapSamController(AskingController):
         if self.conduct.resume is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
-            self._store.try_out()
+            self._held.enter_context(self._store.held())
             self._stint = stint(0, self._sites, asdict(self.conduct))
             return Candidate({}, 0), None
-        self._store = find(root, self.conduct.resume, job.digest())
+        self._store = find(root, self.conduct.resume, job.digest(), say)
+        self._held.enter_context(self._store.held())
         state = self._store.load()
         if state.experiment != job.digest():
             raise FlapSamError(f"Run {self._store.run} is of another experiment than this job; resume it with its own.")

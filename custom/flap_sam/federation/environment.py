@@ -8,7 +8,9 @@ folder is copied, and all else is FLARE's.
 import json
 import re
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from nvflare.apis.job_def import ALL_SITES
@@ -17,6 +19,7 @@ from nvflare.job_config.api import FedJob
 from nvflare.job_config.fed_job_config import FedJobConfig
 from nvflare.recipe import SimEnv
 
+from flap_sam.children import child
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.console import quiet_config
 from flap_sam.lock import locked
@@ -24,27 +27,43 @@ from flap_sam.own_folder import MARK, mark_own, require_own
 from flap_sam.reporting.results import results_below
 
 KEPT_BY_FLARE = ("local", "startup")
+SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 WORKSPACE_MARK = Path("local") / MARK
 BREAKING = re.compile(r"""[\s'"\\#]""")
 REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
 
 
 class FolderJob(FedJob):
-    """A job's folder, for all sites of an environment."""
+    """A job's folder, for all sites of an environment.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        held: descriptors of locks, which are held until the simulator has ended.
+    """
+
+    def __init__(self, folder: Path, held: Sequence[int] = ()) -> None:
         super().__init__(name=folder.name)
-        self.job = _Folder(folder)
+        self.job = _Folder(folder, held)
         self.clients = [ALL_SITES]
 
 
 class _Folder(FedJobConfig):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, held: Sequence[int]) -> None:
         super().__init__(job_name=folder.name, min_clients=1)
-        self._folder = folder
+        self._folder, self._held = folder, held
 
     def generate_job_config(self, job_root: str) -> None:
         shutil.copytree(self._folder, Path(job_root) / self.job_name)
+
+    def simulator_run(
+        self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str
+    ) -> int:
+        """As FLARE's, but the simulator ends with this process, as its own children do with it."""
+        with tempfile.TemporaryDirectory() as root:
+            self.generate_job_config(root)
+            words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
+            words += ["-n", str(n_clients), "-t", str(threads), "-l", log_config]
+            with child(words, pass_fds=self._held) as run:
+                return run.wait()
 
 
 def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
@@ -72,11 +91,11 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
                 f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "
                 "another folder."
             )
-        try:
-            made = FolderJob(job)
-        except ValueError as error:
-            raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
-        with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)):
+        with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)) as held:
+            try:
+                made = FolderJob(job, [held])
+            except ValueError as error:
+                raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
             _claim(workspace)
             try:
                 environment.deploy(made)

@@ -1,7 +1,8 @@
 """What the server needs to continue a run: one file a round, outside the run folder, whole or absent."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from flap_sam import lock
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.messages import TrainReport
-from flap_sam.files import remove_if_empty, replacing, sha256, try_folder
+from flap_sam.files import remove_if_empty, replacing, sha256
+from flap_sam.lock import locked
 from flap_sam.names import is_run_name
 from flap_sam.reporting.run_record import RunRecord
 from flap_sam.training.best import Candidate
@@ -19,6 +22,7 @@ from flap_sam.training.best import Candidate
 SERVER = "server"
 LATEST = "latest"
 KEPT = 2
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,16 @@ class RunStore:
         self.run = run
         self.folder = root / run / SERVER
 
-    def try_out(self) -> None:
-        """Raise a FlapSamError before the first round where no state could be kept after it."""
-        try_folder(self.folder)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Alone with the run: no other server conducts it meanwhile.
+
+        Raises:
+            FlapSamError: it still goes on, by a server that is named.
+        """
+        with locked(self.folder / lock.NAME, f"Run {self.run} still goes on: its state"):
+            yield
+        remove_if_empty(self.folder, self.folder.parent)
 
     def save(self, state: RunState) -> None:
         """Write the state of a run whose next round is `state.current.round`, with its hash beside it."""
@@ -83,16 +94,16 @@ class RunStore:
             stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": json.dumps(notes)}))
         with replacing(_hash_file(path)) as stream:
             stream.write(sha256(path).encode())
-        for old in sorted(self.folder.glob("round_*.safetensors"))[:-KEPT]:
+        for old in self._files()[:-KEPT]:
             _remove(old)
 
     def load(self) -> RunState:
-        """The newest state.
+        """The newest state that was written to its end, which its hash says.
 
         Raises:
             FlapSamError: there is none, or it is damaged.
         """
-        paths = sorted(self.folder.glob("round_*.safetensors"))
+        paths = [path for path in self._files() if _hash_file(path).exists()]
         if not paths:
             raise FlapSamError(f"Run {self.run} has no state in {self.folder}; start it anew with resume null.")
         path = paths[-1]
@@ -103,7 +114,7 @@ class RunStore:
                 notes = json.loads(file.metadata()["notes"])
             record, tensors = RunRecord.from_json(notes["record"]), load_file(path)
             best = notes["best"] and Candidate(_part(tensors, "best/"), notes["best"][0], dict(notes["best"][1]))
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise FlapSamError(
                 f"State {path} cannot be read ({error}); remove it to resume a round earlier."
             ) from error
@@ -117,18 +128,29 @@ class RunStore:
             record=record,
         )
 
+    def experiment(self) -> str | None:
+        """The digest of the run's experiment; None where none of its states can say it."""
+        for path in reversed(self._files()):
+            with suppress(*UNREADABLE), safe_open(path, framework="pt") as file:
+                return json.loads(file.metadata()["notes"])["experiment"]
+        return None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("round_*.safetensors"))
+
     def remove(self) -> None:
         """Forget a run that is over; its results hold what it made."""
-        for path in self.folder.glob("round_*.safetensors"):
+        for path in self._files():
             _remove(path)
         remove_if_empty(self.folder, self.folder.parent)
 
 
-def find(root: Path, wanted: str, experiment: str) -> RunStore:
+def find(root: Path, wanted: str, experiment: str, say: Callable[[str], None]) -> RunStore:
     """The run to resume: by its name, or the latest of the experiment.
 
     Args:
         experiment: digest of the job's experiment.
+        say: is told of runs that are passed over because their states cannot be read.
 
     Raises:
         FlapSamError: that is no run's name, or no run of the experiment has a state.
@@ -138,8 +160,10 @@ def find(root: Path, wanted: str, experiment: str) -> RunStore:
     runs = {path.parent.parent.name for path in root.glob(f"*/{SERVER}/round_*.safetensors")}
     for run in sorted(filter(is_run_name, runs), reverse=True):
         store = RunStore(root, run)
-        if store.load().experiment == experiment:
+        if (found := store.experiment()) == experiment:
             return store
+        if found is None:
+            say(f"run {run} is passed over: none of its states in {store.folder} can be read")
     raise FlapSamError(f"No run of this experiment has a state in {root}; start it anew with resume null.")
 
 

@@ -173,8 +173,15 @@ class Participant:
             stopped: asked before every step; if it says so, the round ends in an error.
             say: takes a line now and then on how far the round is.
         """
-        if self._site.processes > 1:
-            return train_together(self._task(round_number), self._known, self._site.processes, stopped, say)
+        if self._team.size > 1:  # the process that started this one holds the state
+            return self._train(round_number, stopped, say)
+        with self._state.held() as held:
+            if self._site.processes == 1:
+                return self._train(round_number, stopped, say)
+            task = self._task(round_number)
+            return train_together(task, self._known, self._site.processes, stopped, say, [held])
+
+    def _train(self, round_number: int, stopped: Callable[[], bool], say: Say) -> tuple[dict[str, Tensor], LocalResult]:
         progress = Progress(say, self._name, round_number)
         result = self._trainer.train(round_number, stopped, progress)
         tensors = in_canonical_form(self._trainer.payload(), self._pairs)

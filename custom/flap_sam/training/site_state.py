@@ -1,15 +1,20 @@
 """What a site keeps between the rounds of a run: outside the run folder, so that a new job can go on from it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from flap_sam import lock
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.files import remove_if_empty, replacing
+from flap_sam.lock import locked
 
 KEPT = 2
+PATIENCE = 60.0
 TRAINING, PERSONAL = "round", "personal"
 DATA = "data"
 
@@ -46,6 +51,18 @@ class SiteState:
                 f"each have data of its own, or remove {shared[0]} if that is out of date.",
                 Reason.SHARED_STORE,
             )
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Alone with the site's part of the run, while a round is trained; the lock's descriptor.
+
+        A process that an earlier job of the run has left behind is waited for, as FLARE may be ending it.
+
+        Raises:
+            FlapSamError: another process still trains.
+        """
+        with locked(self.folder / lock.NAME, f"The state {self.folder} of this run", PATIENCE) as descriptor:
+            yield descriptor
 
     def save(self, number: int, training: dict[str, Tensor], personal: dict[str, Tensor]) -> None:
         """Keep what stands after a round. Of training states the newest two stay: a round may be asked for again."""

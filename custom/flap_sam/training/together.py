@@ -2,18 +2,17 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from flap_sam.children import child
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
@@ -59,9 +58,17 @@ class Task:
 
 
 def train_together(
-    task: Task, received: Mapping[str, Tensor], processes: int, stopped: Callable[[], bool], say: Say = silent
+    task: Task,
+    received: Mapping[str, Tensor],
+    processes: int,
+    stopped: Callable[[], bool],
+    say: Say = silent,
+    held: Sequence[int] = (),
 ) -> tuple[dict[str, Tensor], LocalResult]:
     """Train a round in so many processes: the tensors as they travel, and how it went.
+
+    Args:
+        held: descriptors of locks, which are held until the last of the processes has ended.
 
     Raises:
         FlapSamError: a process could not do its part, or the round was stopped.
@@ -70,29 +77,22 @@ def train_together(
         folder = Path(name)
         (folder / TASK).write_text(json.dumps(asdict(task)))
         save_file({n: t.cpu().contiguous() for n, t in received.items()}, folder / RECEIVED)
-        _run(folder, processes, stopped, say)
+        _run(folder, processes, stopped, say, held)
         return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
 
 
-def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say) -> None:
+def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, held: Sequence[int]) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     with (folder / "log").open("wb") as log:
-        team = subprocess.Popen(
-            [*command, "-m", "flap_sam.training.worker", str(folder)],
-            env=os.environ | LOOPBACK,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        while team.poll() is None:
-            if stopped():
-                os.killpg(team.pid, signal.SIGTERM)
-                team.wait()
-                raise FlapSamError("The round was stopped.", Reason.ABORTED)
-            time.sleep(CHECK_SECONDS)
-            if (told := folder / PROGRESS).exists():
-                say(told.read_text())
-                told.unlink()
+        words = [*command, "-m", "flap_sam.training.worker", str(folder)]
+        with child(words, env=os.environ | LOOPBACK, stdout=log, stderr=log, pass_fds=held) as team:
+            while team.poll() is None:
+                if stopped():
+                    raise FlapSamError("The round was stopped.", Reason.ABORTED)
+                time.sleep(CHECK_SECONDS)
+                if (told := folder / PROGRESS).exists():
+                    say(told.read_text())
+                    told.unlink()
     if (folder / ERROR).exists():
         told = json.loads((folder / ERROR).read_text())
         raise FlapSamError(told["message"], Reason.of(told["reason"]))
