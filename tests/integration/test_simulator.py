@@ -98,7 +98,7 @@ def test_the_main_job_runs_with_nothing_held_in_memory_between_tasks(tmp_path, q
     ("job", "environment", "sentence"),
     [
         ("flap_sam_nifti", {}, "no data is configured at the site"),
-        ("flap_sam_nifti", {"FLAP_SAM_DATA": "{tmp}/nowhere"}, "the site's data store does not exist"),
+        ("flap_sam_nifti", {"FLAP_SAM_DATA": "{tmp}/nowhere"}, "its data store is missing or cannot be used"),
         (
             "flap_sam_kits",
             {"FLAP_SAM_DATA": "{tmp}/store", "FLAP_SAM_CHECKPOINT": "{tmp}/no.pth"},
@@ -121,7 +121,9 @@ def test_a_site_that_the_store_lacks_ends_the_run(tmp_path, quick):
     job = staged("flap_sam_nifti", tmp_path, **quick)
     run = simulate(job, tmp_path / "work", sites=4, threads=4, FLAP_SAM_DATA=str(tmp_path / "store"))
     assert run.returncode != 0
-    assert "site-4: the site's data store holds no data for this site" in run.stdout + run.stderr
+    assert "site-4: its data store is missing or cannot be used" in run.stdout + run.stderr
+    own = (tmp_path / "work/site-4/log.txt").read_text()
+    assert "has no site 'site-4', it holds A, B, C" in own, "the site's own log says what there is"
 
 
 def test_a_bad_setting_ends_the_run_with_one_sentence(tmp_path, quick):
