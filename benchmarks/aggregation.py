@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.federation.aggregator import BLOCK_SITES, groups_of
 from flap_sam.lowrank.aggregate import RunningSum
 from flap_sam.lowrank.factors import Factors, stack

@@ -23,15 +23,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from flap_sam.config.site import FILE_NAME as SITE_FILE
+from flap_sam.config.site import Site
 from flap_sam.experiments.job import Job
-from flap_sam.federation.gate.agreement import FILE_NAME
-from flap_sam.federation.gate.component import Gate
-from flap_sam.federation.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, TrainReport, to_meta
-from flap_sam.site import FILE_NAME as SITE_FILE
-from flap_sam.site import Site
+from flap_sam.federation.gate_component import Gate
+from flap_sam.gate.agreement import FILE_NAME
 from flap_sam.training.evaluate import mean_by_class
-from flap_sam.training.form import in_canonical_form
 from flap_sam.training.participant import Participant, assign
+from flap_sam.wire.form import in_canonical_form
+from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, TrainReport, to_meta
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager

@@ -30,11 +30,11 @@ import torch
 from aggregation import forget_peak, megabytes
 from baseline import Baseline
 from contenders import device
+from flap_sam.config.experiment import NORMALISATIONS, Experiment
 from flap_sam.data.sources.kits19 import PUBLISHED
 from flap_sam.data.sources.phantom import PhantomSize, draw_case
 from flap_sam.data.views import Views
 from flap_sam.data.windows import members, resize_images
-from flap_sam.experiment import NORMALISATIONS, Experiment
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for

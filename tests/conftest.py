@@ -6,10 +6,10 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.intensity import SiteIntensity
 from flap_sam.data.manifest import Draft, Manifest, Recipe
 from flap_sam.data.store import ARRAYS, write_case, write_manifest
-from flap_sam.experiment import Experiment
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

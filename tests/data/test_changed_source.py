@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from flap_sam.commands.preparation import outcome_text
 from flap_sam.data import prepare as module
 from flap_sam.data.doctor import examine_store
 from flap_sam.data.manifest import VERSION, read_manifest
@@ -16,13 +17,12 @@ from flap_sam.data.sources.kits19 import case_files
 from flap_sam.data.sources.phantom import PhantomSize, generate
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
-from flap_sam.reporting.preparation import outcome_text
+from flap_sam.foundation.files import sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.commands.test_main import run
 from tests.data.volumes import save
-from tests.test_cli import run
 
 NAMES = ("a", "b", "c", "d", "e")
 SHAPE = (7, 5, 6)

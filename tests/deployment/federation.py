@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.gate.audit import FILE_NAME, AuditLog
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from tests.conftest import write_site

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import Reason
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.round_log import ROUND_LOG
 from nvflare.fuel.flare_api.api_spec import AuthorizationError
 from nvflare.fuel.flare_api.flare_api import Session
 

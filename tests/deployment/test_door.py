@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.round_log import ROUND_LOG
 
 from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERVER, Federation, copy_of
 from tests.deployment.hostile.besieger import HOSPITAL, ORDERS, besiege

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.federation import payload
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.wire import payload
 
 from tests.deployment.federation import FINISHED, HOSPITALS, SERVER, Federation, copy_of
 

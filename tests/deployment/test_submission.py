@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import torch
-from flap_sam.federation import payload
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.wire import payload
 
 from tests.deployment.federation import FINISHED, HOSPITALS, LEAD, Federation, copy_of, run
 from tests.integration.test_simulator import results_of, simulate

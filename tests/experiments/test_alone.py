@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.run_policy import Conduct
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import alone
 from flap_sam.experiments.alone import train
 from flap_sam.experiments.job import Job
-from flap_sam.federation import payload
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
-from flap_sam.reporting.round_log import ROUND_LOG
-from flap_sam.site import Site
-from flap_sam.training.form import in_canonical_form, summed_pairs
+from flap_sam.records import run_record
+from flap_sam.records.pictures import pictures_below, read
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
+from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.training.participant import Participant, assign
-from flap_sam.training.pictures import pictures_below, read
 from flap_sam.training.trainer import Trainer
+from flap_sam.wire import payload
+from flap_sam.wire.form import in_canonical_form, summed_pairs
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 3, "backbone": "vit_tiny"}

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam import cli
+from flap_sam.commands import main as cli
+from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import compare, presets
 from flap_sam.experiments.compare import Comparison
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting import comparison
-from flap_sam.reporting.cell import CELL, read_lines
+from flap_sam.records.cell import CELL, read_lines
+from flap_sam.report import comparison
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}

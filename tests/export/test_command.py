@@ -1,10 +1,10 @@
 import pytest
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.sam.weights import RANDOM
 from safetensors import safe_open
 
+from tests.commands.test_main import run
 from tests.export.models import write_payload
-from tests.test_cli import run
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import onnx
-from flap_sam.federation import payload
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.weights import RANDOM
+from flap_sam.wire import payload
 
 from tests.export.models import NOTE, pictures, trained
 

@@ -4,13 +4,13 @@ from itertools import permutations
 
 import pytest
 import torch
+from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
 from flap_sam.federation import aggregator as module
-from flap_sam.federation import payload
 from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.conduct import Conduct
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
+from flap_sam.wire import payload
 from nvflare.app_common.abstract.fl_model import FLModel
 
 

@@ -8,18 +8,18 @@ from typing import get_args
 
 import pytest
 import torch
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import Conduct
 from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.controller import FlapSamController
-from flap_sam.federation.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
 from flap_sam.federation.persistor import PayloadPersistor
-from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records import run_record
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
+from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
 from flap_sam.training.evaluate import evaluation
+from flap_sam.wire import payload
+from flap_sam.wire.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext

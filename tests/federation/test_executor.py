@@ -12,9 +12,9 @@ import torch
 from flap_sam.errors import Reason
 from flap_sam.federation import console
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.records.pictures import pictures_below
 from flap_sam.training import progress
-from flap_sam.training.pictures import pictures_below
+from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal

@@ -1,12 +1,12 @@
 import pytest
 import torch
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.federation import payload
 from flap_sam.inference.model import Model
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.weights import RANDOM
-from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
+from flap_sam.wire import payload
 from safetensors.torch import save_file
 
 NOTES = {"round": 1}

@@ -1,10 +1,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from flap_sam.commands.prediction import prediction_table
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.predict import predict
 from flap_sam.inference.scans import scans_at
-from flap_sam.reporting.prediction import prediction_table
 
 from tests.data.dicom import write_series
 from tests.data.volumes import save

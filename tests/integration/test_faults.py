@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.federation import payload
+from flap_sam.config.run_policy import Conduct
 from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.wire import payload
 from nvflare.app_common.abstract.fl_model import FLModel
 from safetensors.torch import load_file
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.federation import payload
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
+from flap_sam.wire import payload
 
 from tests.conftest import write_site
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for, read
 from safetensors.torch import save_file

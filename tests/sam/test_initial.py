@@ -29,7 +29,7 @@ DIGEST = """
 import hashlib
 from pathlib import Path
 import sys
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.sam.checkpoint import network_for
 experiment = Experiment(image_size=48, adapter="dora", rank=4)
 network, _, _ = network_for(experiment, Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -3,7 +3,7 @@
 from math import prod
 
 import pytest
-from flap_sam.experiment import BACKBONES, METHODS, Experiment
+from flap_sam.config.experiment import BACKBONES, METHODS, Experiment
 from flap_sam.sam import build as building
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import METHODS as METHOD_TABLE

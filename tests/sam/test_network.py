@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flap_sam.experiment import METHODS
+from flap_sam.config.experiment import METHODS
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import statement, train_only
 

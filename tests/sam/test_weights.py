@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.experiment import BACKBONES, Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import BACKBONES, Experiment
 from flap_sam.sam import pretrained
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.weights import RANDOM, weights_for

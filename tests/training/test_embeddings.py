@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from flap_sam.config.experiment import METHODS
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import METHODS
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data

@@ -7,8 +7,8 @@ import SimpleITK
 import torch
 from flap_sam.data.geometry import Volume
 from flap_sam.data.store import SiteStore
+from flap_sam.records.scores import CaseScore, Overlap, departures
 from flap_sam.training.evaluate import COLUMNS, compared, evaluation, mean_by_class, overlaps, score, write_cases
-from flap_sam.training.scores import CaseScore, Overlap, departures
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

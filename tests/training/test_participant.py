@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import METHODS
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import METHODS
-from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
 from flap_sam.sam.weights import RANDOM
-from flap_sam.site import Site
 from flap_sam.training import site_state
 from flap_sam.training.participant import Participant, _name_in, assign
+from flap_sam.wire import payload
 
 from tests.conftest import write_site
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flap_sam.data.picture import FONT_SIZE, INK, PAPER, draw_legend, fullest_slice, grey, marked, mask, with_outlines
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 
 SIDE = 192  # of a case's picture, in pixels
 CAPTION = 34

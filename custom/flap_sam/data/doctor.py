@@ -23,7 +23,7 @@ from flap_sam.data.store import MANIFEST, SiteStore
 from flap_sam.data.twins import patients, relation
 from flap_sam.data.unlike import apart_from_zero, odd_intensities, odd_orientation, odd_spacing
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 
 def examine_store(store: Path, source: Path | None = None, layout: str | None = None) -> Report:

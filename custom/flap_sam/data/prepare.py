@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.progress import MofNCompleteColumn, Progress
 
-from flap_sam.bar import bar
 from flap_sam.data import store
 from flap_sam.data.difference import Difference, difference
 from flap_sam.data.geometry import pad_in_plane, read_pair
@@ -25,6 +24,7 @@ from flap_sam.data.sources.source import Source, SourceCase
 from flap_sam.data.stamps import Stamped, check_unchanged, stamped
 from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.progress_bar import bar
 
 VALIDATION_SHARE = 0.2
 PUBLISHED = "-published"  # after the name of a layout whose intensity tables are the paper's

@@ -20,8 +20,8 @@ import numpy as np
 
 from flap_sam.data.manifest import Case, Draft, Manifest, Recipe, read_manifest
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import PARTIAL, remove_if_empty, replacing, sha256
-from flap_sam.strict import StrictModel, parse
+from flap_sam.foundation.files import PARTIAL, remove_if_empty, replacing, sha256
+from flap_sam.foundation.strict import StrictModel, parse
 
 MANIFEST = "manifest.json"
 ARRAYS, REDONE = "arrays", "redone-"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.deployment.kit_content import no_code, whole
@@ -26,15 +27,14 @@ from flap_sam.deployment.policy_check import (
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import checked
 from flap_sam.federation.door.knock import knock
-from flap_sam.federation.gate.agreement import Agreement
-from flap_sam.federation.gate.audit import RELEASED
-from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
-from flap_sam.federation.gate.ledger import held
-from flap_sam.federation.gate.places import Places
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
+from flap_sam.foundation.strict import loads
+from flap_sam.gate.agreement import Agreement
+from flap_sam.gate.audit import RELEASED
+from flap_sam.gate.ledger import FILE_NAME as LEDGER
+from flap_sam.gate.ledger import held
+from flap_sam.gate.places import Places
 from flap_sam.sam.weights import NOTICES, weights_for
-from flap_sam.site import Site
-from flap_sam.strict import loads
 from flap_sam.training.participant import assign
 
 DOOR = "flap_sam.federation.door.component.Door"

@@ -6,33 +6,33 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flap_sam import lock
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.pool import PooledStore
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.experiments.job import Job
-from flap_sam.federation import payload
-from flap_sam.lock import locked
-from flap_sam.means import mean_of_known
-from flap_sam.reporting import round_log
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
-from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
+from flap_sam.foundation import lock
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.means import mean_of_known
+from flap_sam.records import round_log
+from flap_sam.records.candidate import Candidate, check_class, improves, mean_of_sites
+from flap_sam.records.pictures import FOLDER, Gallery
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
+from flap_sam.records.run_record import CENTRALIZED, LOCAL, RunRecord, stint
+from flap_sam.records.scores import departures
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.weights import weights_for
-from flap_sam.site import Site
-from flap_sam.training.best import Candidate, check_class, improves, mean_of_sites
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
 from flap_sam.training.participant import Assignment, assign
-from flap_sam.training.pictures import FOLDER, Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say
-from flap_sam.training.scores import departures
 from flap_sam.training.trainer import LocalResult, Trainer
+from flap_sam.wire import payload
 
 
 def assignments(job: Job, site: Site) -> dict[str, Assignment]:

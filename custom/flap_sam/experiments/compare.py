@@ -12,27 +12,27 @@ from pathlib import Path
 import torch
 from rich.progress import TextColumn
 
-from flap_sam import lock
-from flap_sam.bar import bar
+from flap_sam.config.experiment import DEFAULTS, unread
+from flap_sam.config.run_policy import Conduct
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import DEFAULTS, unread
 from flap_sam.experiments.alone import assignments, train
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
-from flap_sam.federation import payload
-from flap_sam.federation.conduct import Conduct
-from flap_sam.files import sha256
-from flap_sam.lock import locked
-from flap_sam.own_folder import fresh
-from flap_sam.reporting import cell as finished
-from flap_sam.reporting import comparison, comparison_page
-from flap_sam.reporting.cell import CellNote, Data, FinishedCell, Key
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
-from flap_sam.reporting.run_record import FEDERATED, LOCAL
-from flap_sam.reporting.text import count
+from flap_sam.foundation import lock
+from flap_sam.foundation.files import sha256
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.own_folder import fresh
+from flap_sam.foundation.progress_bar import bar
+from flap_sam.foundation.text import count
+from flap_sam.records import cell as cell_record
+from flap_sam.records.cell import CellNote, Data, FinishedCell, Key
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.run_record import FEDERATED, LOCAL
+from flap_sam.report import comparison, comparison_page
 from flap_sam.sam.weights import Weights, weights_for
-from flap_sam.site import Site
+from flap_sam.wire import payload
 
 UNFIT = re.compile(r"[^\w=.,-]")  # for the name of a folder
 
@@ -119,7 +119,7 @@ class Comparison:
     def _published(self, page: Path) -> dict[Key, FinishedCell]:
         """The cells that the page holds already."""
         lines = comparison_page.lines_of(page)
-        cells = _by_key(finished.read_lines(lines) if lines.exists() else [])
+        cells = _by_key(cell_record.read_lines(lines) if lines.exists() else [])
         self._check(cells.values(), lines, "--page")
         if strangers := cells.keys() - self.cells.keys():
             number = count(len(strangers), "cell")

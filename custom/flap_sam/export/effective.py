@@ -6,8 +6,8 @@ from functools import singledispatch
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.inference.model import Model
 from flap_sam.lowrank.factors import Factors
 from flap_sam.sam.adapters import DoRA, LoRA, MoLE

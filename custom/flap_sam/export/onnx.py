@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import WINDOW_SLICES
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import WINDOW_SLICES
 from flap_sam.export.effective import merged
-from flap_sam.files import new_folder
+from flap_sam.foundation.files import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.sam.methods import METHODS
 from flap_sam.sam.network import FlapSam

@@ -7,10 +7,9 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
-from flap_sam.federation.conduct import Conduct
 from flap_sam.lowrank.aggregate import DenseSum
 from flap_sam.lowrank.factors import leading
 from flap_sam.lowrank.gather import Totals, Update, gatherer
@@ -22,8 +21,8 @@ from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, St
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.fact import FacT
-from flap_sam.training import quantise
-from flap_sam.training.quantise import WireType
+from flap_sam.wire import encoding, payload
+from flap_sam.wire.encoding import WireType
 
 BLOCK_SITES = 32
 BLOCK_BYTES = 2 * 2**30
@@ -118,7 +117,7 @@ class LowRankAggregator(ModelAggregator):
         self.reset_stats()
         float32 = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
         kept = payload.check(float32, payload.types_kept(self.experiment))
-        as_sent = quantise.down(kept, self.experiment.payload_dtype)
+        as_sent = encoding.down(kept, self.experiment.payload_dtype)
         return FLModel(
             params_type=ParamsType.FULL, params={name: tensor.float() for name, tensor in as_sent.items()}, meta=meta
         )
@@ -148,7 +147,7 @@ class LowRankAggregator(ModelAggregator):
         types = self._types[experiment.rank]
         checked = payload.check(wire, types)
         known = {name: leading(self._received[name], types[name][0]) for name in checked if name in self._received}
-        return quantise.numbers(checked, experiment.payload_dtype, known)
+        return encoding.numbers(checked, experiment.payload_dtype, known)
 
     def _standing(self) -> dict[str, int]:
         """The slices of the sites that count."""

@@ -10,10 +10,10 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 
+from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.federation.conduct import Conduct
 from flap_sam.federation.console import say
-from flap_sam.federation.messages import REASON, clean_reason
+from flap_sam.wire.messages import REASON, clean_reason
 
 CHECK_SECONDS = 0.1
 

@@ -13,15 +13,28 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import Conduct, drawn
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation import preconditions
 from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.asking import Accept, AskingController
-from flap_sam.federation.conduct import Conduct, drawn
 from flap_sam.federation.console import quiet, say
-from flap_sam.federation.likeness import Likeness
-from flap_sam.federation.messages import (
+from flap_sam.federation.persistor import results_folder
+from flap_sam.federation.tracking import track
+from flap_sam.records import round_log
+from flap_sam.records.candidate import Candidate, improves, is_stale
+from flap_sam.records.results import BEST, FINAL, closing_summary, write_test_dice
+from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
+from flap_sam.records.run_record import FEDERATED, RunRecord, stint
+from flap_sam.records.scores import Evaluation, departures
+from flap_sam.rounds import preconditions
+from flap_sam.rounds.consistency import Likeness
+from flap_sam.rounds.round_records import closed, encoded_size, lines_of_capped, round_record, site_record
+from flap_sam.rounds.run_state import RunState, RunStore, find
+from flap_sam.sam.weights import NOTICES
+from flap_sam.wire import encoding
+from flap_sam.wire.messages import (
     EXPERIMENT,
     REPORT,
     RUN,
@@ -30,19 +43,6 @@ from flap_sam.federation.messages import (
     TrainReport,
     from_meta,
 )
-from flap_sam.federation.persistor import results_folder
-from flap_sam.federation.round_records import closed, encoded_size, lines_of_capped, round_record, site_record
-from flap_sam.federation.run_state import RunState, RunStore, find
-from flap_sam.federation.tracking import track
-from flap_sam.reporting import round_log
-from flap_sam.reporting.results import BEST, FINAL, closing_summary, write_test_dice
-from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.reporting.run_record import FEDERATED, RunRecord, stint
-from flap_sam.sam.weights import NOTICES
-from flap_sam.site import Site
-from flap_sam.training import quantise
-from flap_sam.training.best import Candidate, improves, is_stale
-from flap_sam.training.scores import Evaluation, departures
 
 DEMO_NOTICE = (
     "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
@@ -276,7 +276,7 @@ class FlapSamController(AskingController):
         experiment = self._likeness.experiment
         return FLModel(
             params_type=ParamsType.FULL,
-            params=quantise.down(sent.tensors, experiment.payload_dtype),
+            params=encoding.down(sent.tensors, experiment.payload_dtype),
             current_round=sent.round,
             total_rounds=experiment.rounds,
             meta={EXPERIMENT: self._likeness.job.to_json(), RUN: self._store.run},

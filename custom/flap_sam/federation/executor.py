@@ -13,11 +13,15 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
 from flap_sam.federation.console import quiet, say
-from flap_sam.federation.messages import (
+from flap_sam.records.pictures import FOLDER
+from flap_sam.training.evaluate import evaluation, mean_by_class, write_cases
+from flap_sam.training.participant import Participant, assign
+from flap_sam.wire import payload
+from flap_sam.wire.messages import (
     EXPERIMENT,
     REASON,
     REFUSED,
@@ -30,10 +34,6 @@ from flap_sam.federation.messages import (
     run_name,
     to_meta,
 )
-from flap_sam.site import Site
-from flap_sam.training.evaluate import evaluation, mean_by_class, write_cases
-from flap_sam.training.participant import Participant, assign
-from flap_sam.training.pictures import FOLDER
 
 
 class FlapSamExecutor(Executor):

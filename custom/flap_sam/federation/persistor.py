@@ -6,9 +6,9 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey, make_model_learnable
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
 
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
-from flap_sam.reporting.results import PAYLOAD_FILES
+from flap_sam.config.experiment import Experiment
+from flap_sam.records.results import PAYLOAD_FILES
+from flap_sam.wire import payload
 
 
 def results_folder(fl_ctx: FLContext) -> Path:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.weights import Weights, weights_for
+from flap_sam.wire import payload
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import TextColumn
 
-from flap_sam.bar import bar
 from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.progress_bar import bar
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
 from flap_sam.inference.segment import Segmenter, outputs, write

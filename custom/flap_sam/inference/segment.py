@@ -11,7 +11,7 @@ import torch
 
 from flap_sam.data.geometry import Volume, pad_in_plane, to_original
 from flap_sam.data.intensity import encode
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
 from flap_sam.training.predict import labels_of, volume_logits

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from flap_sam.experiment import WINDOW_SLICES, Experiment
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer

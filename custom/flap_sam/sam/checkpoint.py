@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build

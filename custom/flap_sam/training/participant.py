@@ -10,26 +10,26 @@ from pathlib import Path
 
 from torch import Tensor
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
+from flap_sam.records.pictures import Gallery
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.weights import weights_for
-from flap_sam.site import Site
-from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
-from flap_sam.training.form import in_canonical_form, summed_pairs
-from flap_sam.training.pictures import Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
 from flap_sam.training.together import Task, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
+from flap_sam.wire import encoding
+from flap_sam.wire.form import in_canonical_form, summed_pairs
 
 CARRY = "carry/"
 NUMBERED = re.compile(r"site-(\d+)")
@@ -186,7 +186,7 @@ class Participant:
         result = self._trainer.train(round_number, stopped, progress)
         tensors = in_canonical_form(self._trainer.payload(), self._pairs)
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
-        wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
+        wire, self._carry = encoding.up(tensors, self.experiment.payload_dtype, known, self._carry)
         self._trained_round = round_number
         if self._team.rank == 0:
             training, personal = self._trainer.state()

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.views import Views
 from flap_sam.data.windows import volume_windows
-from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.methods import METHODS
 from flap_sam.training.precision import autocast
 

@@ -8,10 +8,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from flap_sam import lock
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import remove_if_empty, replacing
-from flap_sam.lock import locked
+from flap_sam.foundation import lock
+from flap_sam.foundation.files import remove_if_empty, replacing
+from flap_sam.foundation.lock import locked
 
 KEPT = 2
 PATIENCE = 60.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from flap_sam.children import child
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.children import child
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial

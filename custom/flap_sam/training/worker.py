@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.files import replacing
-from flap_sam.site import Site
+from flap_sam.foundation.files import replacing
 from flap_sam.training.participant import Assignment, Participant
 from flap_sam.training.progress import silent
 from flap_sam.training.team import Team

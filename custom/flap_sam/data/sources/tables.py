@@ -5,7 +5,7 @@ import csv
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
-from flap_sam.names import is_name
+from flap_sam.foundation.names import is_name
 
 COLUMNS = ("case", "site", "split")
 SPLITS = ("train", "test")

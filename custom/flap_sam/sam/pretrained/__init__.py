@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 BACKBONE = "vit_tiny"
 FILE = Path(__file__).with_name(f"{BACKBONE}.safetensors")

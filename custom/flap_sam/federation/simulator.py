@@ -1,0 +1,122 @@
+"""FLARE's simulation environment for a job that lies in a folder.
+
+FLARE offers its environments (`nvflare.recipe.SimEnv`) in place of its simulator command. They take a `FedJob`, which
+makes a job's configuration from Python objects. Ours is configuration already: where a `FedJob` would write it, the
+folder is copied, and all else is FLARE's.
+"""
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from nvflare.apis.job_def import ALL_SITES
+from nvflare.apis.storage import META_JSON
+from nvflare.job_config.api import FedJob
+from nvflare.job_config.fed_job_config import FedJobConfig
+from nvflare.recipe import SimEnv
+
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.console import quiet_config
+from flap_sam.foundation.children import child
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.own_folder import MARK, mark_own, require_own
+from flap_sam.records.results import results_below
+
+KEPT_BY_FLARE = ("local", "startup")
+SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
+WORKSPACE_MARK = Path("local") / MARK
+BREAKING = re.compile(r"""[\s'"\\#]""")
+REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
+
+
+class FolderJob(FedJob):
+    """A job's folder, for all sites of an environment.
+
+    Args:
+        held: descriptors of locks, which are held until the simulator has ended.
+    """
+
+    def __init__(self, folder: Path, held: Sequence[int] = ()) -> None:
+        super().__init__(name=folder.name)
+        self.job = _Folder(folder, held)
+        self.clients = [ALL_SITES]
+
+
+class _Folder(FedJobConfig):
+    def __init__(self, folder: Path, held: Sequence[int]) -> None:
+        super().__init__(job_name=folder.name, min_clients=1)
+        self._folder, self._held = folder, held
+
+    def generate_job_config(self, job_root: str) -> None:
+        shutil.copytree(self._folder, Path(job_root) / self.job_name)
+
+    def simulator_run(
+        self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str
+    ) -> int:
+        """As FLARE's, but the simulator ends with this process, as its own children do with it."""
+        with tempfile.TemporaryDirectory() as root:
+            self.generate_job_config(root)
+            words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
+            words += ["-n", str(n_clients), "-t", str(threads), "-l", log_config]
+            with child(words, pass_fds=self._held) as run:
+                return run.wait()
+
+
+def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
+    """Run a job with so many sites, some of them at a time.
+
+    Returns:
+        The workspace: the folder of the job's name in `workspaces`. FLARE empties it first but for its `local` and
+        `startup`.
+
+    Raises:
+        FlapSamError: the run failed, or cannot be started there; the workspace is in use, holds the results of a
+            finished run, or was not made here.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        logs = Path(folder) / "log_config.json"
+        logs.write_text(json.dumps(quiet_config()))
+        environment = SimEnv(
+            num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
+        )
+        workspace = Path(environment.get_job_result(job.name))
+        if (workspace / META_JSON).exists():
+            raise FlapSamError(f"{workspace} is a job, and would be emptied for the simulation; choose another folder.")
+        if BREAKING.search(str(workspace)):
+            raise FlapSamError(
+                f"FLARE cannot simulate in {workspace}: its commands break at blanks, quotes and the like; choose "
+                "another folder."
+            )
+        with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)) as held:
+            try:
+                made = FolderJob(job, [held])
+            except ValueError as error:
+                raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
+            _claim(workspace)
+            try:
+                environment.deploy(made)
+            except RuntimeError as error:
+                raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
+    return workspace
+
+
+def _claim(workspace: Path) -> None:
+    """See that nothing is lost where FLARE empties a workspace, and mark it as one that this command has made."""
+    require_own(workspace, WORKSPACE_MARK, KEPT_BY_FLARE)
+    if results_below(workspace):
+        raise FlapSamError(
+            f"{workspace} holds the results of a finished run, which another would delete; choose another folder for "
+            "workspaces, or move it away."
+        )
+    mark_own(workspace, WORKSPACE_MARK)
+
+
+def _reason(workspace: Path) -> str | None:
+    """The sentence with which the server ended the run."""
+    log = workspace / "server" / "error_log.txt"
+    found = REASON.search(log.read_text()) if log.exists() else None
+    return found and found[1]

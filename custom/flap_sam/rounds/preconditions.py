@@ -1,0 +1,77 @@
+"""What must hold before the first round of a job: enough sites, registered ones, and rules that mean something."""
+
+from collections.abc import Iterable, Sequence
+
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import Conduct
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.console import say
+from flap_sam.lowrank.robust import shortcoming
+from flap_sam.records.candidate import check_class
+
+
+def is_deployed(fl_ctx: FLContext) -> bool:
+    """Whether the server runs from a startup kit, and not in FLARE's simulator.
+
+    FLARE tells every job whether its server has certificates; the simulator alone has none. Where nothing is told the
+    stricter rules hold.
+    """
+    return fl_ctx.get_prop(FLContextKey.SECURE_MODE, True) is not False
+
+
+def check(job: Experiment, conduct: Conduct, sites: Sequence[str], deployed: bool) -> None:
+    """Raise a FlapSamError that says what the job lacks to be run over the connected sites."""
+    wanted = conduct.min_sites or 1
+    if len(sites) < wanted:
+        raise FlapSamError(f"{len(sites)} sites are connected; the job's min_sites is {wanted}.")
+    check_class(conduct.best_by, job.classes)
+    _check_ranks(job, sites, deployed)
+    _check_registered(conduct, sites, deployed)
+    _check_rule(job, conduct, len(sites))
+
+
+def _check_registered(conduct: Conduct, sites: Sequence[str], deployed: bool) -> None:
+    """In a deployed federation every site is registered; a name that fits none is a mistake, or a site that is away."""
+    registered = conduct.largest_slices
+    unregistered = [site for site in sites if site not in registered]
+    absent, away = _absent("largest_slices", registered, sites)
+    if deployed and unregistered:
+        hint = f"; {away}, but no such site is connected" if absent else ""
+        raise FlapSamError(
+            f"A deployed federation needs the largest number of training slices of every site, and the conduct's "
+            f"largest_slices has none for {', '.join(unregistered)}{hint}; agree on the numbers and write them there."
+        )
+    if absent:
+        _tell_absent(away, sites, deployed)
+
+
+def _check_ranks(job: Experiment, sites: Sequence[str], deployed: bool) -> None:
+    """A rank for a name that fits no site is a mistake, or for a site that is away."""
+    absent, away = _absent("ranks", job.ranks, sites)
+    if absent:
+        _tell_absent(away, sites, deployed)
+
+
+def _absent(setting: str, names: Iterable[str], sites: Sequence[str]) -> tuple[list[str], str]:
+    """The names in a setting that fit no site, and a clause about them."""
+    absent = sorted(set(names) - set(sites))
+    return absent, f"{', '.join(absent)} {'has an entry' if len(absent) == 1 else 'have entries'} in {setting}"
+
+
+def _tell_absent(away: str, sites: Sequence[str], deployed: bool) -> None:
+    """All sites of a simulation are there; one of a deployed federation may join another time."""
+    if not deployed:
+        raise FlapSamError(f"{away}, but no such site is there; there are {', '.join(sites)}.")
+    say(f"{away}, and no such site is connected: the run starts without")
+
+
+def _check_rule(job: Experiment, conduct: Conduct, sites: int) -> None:
+    """The robust rule must mean something in every round, the smallest that may close among them."""
+    most = min(conduct.sites_a_round or sites, sites)
+    fewest = min(conduct.min_sites or most, most)
+    for number in range(fewest, most + 1):
+        if reason := shortcoming(job.robust, job.hostile_share, number):
+            raise FlapSamError(f"Rounds may close with {number} sites that count (min_sites, sites_a_round): {reason}.")

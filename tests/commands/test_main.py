@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from flap_sam.commands import main as cli
+
+
+def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["flap-sam", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    captured = capsys.readouterr()
+    return left.value.code, captured.out, captured.err
+
+
+def test_an_error_is_one_sentence_and_a_status(monkeypatch, capsys, tmp_path):
+    code, _, err = run(
+        monkeypatch, capsys, "prepare", "decathlon", "--source", str(tmp_path), "--out", str(tmp_path / "S")
+    )
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert str(tmp_path) in err
+
+
+def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
+    code, _, err = run(monkeypatch, capsys, "results", str(tmp_path))
+    assert (code, "No finished run" in err) == (1, True)
+
+
+def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    panels = {cli.PREPARE: "prepare", cli.TRAIN: "simulate", cli.DEPLOY: "kit", cli.RESULTS: "results"}
+    places = [out.index(words) for panel in panels for words in (f"─ {panel} ─", f"│ {panels[panel]} ")]
+    assert places == sorted(places)
+    assert " Commands " not in out, "every command has a panel"
+
+
+def test_a_terminal_without_utf_8_is_no_error(tmp_path):
+    words = [
+        sys.executable,
+        "-c",
+        "from flap_sam.commands.main import main; main()",
+        "results",
+        str(tmp_path / "Zürich"),
+    ]
+    settings = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for command in (words, [*words[:3], "--help"]):
+        done = subprocess.run(command, env=settings, capture_output=True, check=False)
+        assert b"Traceback" not in done.stderr
+        (done.stdout + done.stderr).decode("ascii")

@@ -1,0 +1,48 @@
+import pytest
+from flap_sam.config.run_policy import Conduct
+from flap_sam.errors import FlapSamError
+
+
+def test_nothing_said_is_the_default():
+    assert Conduct.from_dict(None) == Conduct.from_dict({}) == Conduct()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_sites", 0),
+        ("min_sites", 2.0),
+        ("sites_a_round", True),
+        ("round_timeout", -1),
+        ("round_timeout", None),
+        ("wait_after_min", "10"),
+        ("patience", 0),
+        ("best_by", 0),
+        ("best_by", "mean"),
+        ("largest_norm", 0),
+        ("largest_norm", "1"),
+        ("largest_norm", float("inf")),
+        ("norm_limit", 1),
+        ("norm_limit", float("nan")),
+        ("largest_share", 0.05),
+        ("largest_share", 1.5),
+        ("largest_share", None),
+        ("largest_slices", {"A": 0}),
+        ("largest_slices", [1]),
+        ("resume", 3),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(name, value):
+    with pytest.raises(FlapSamError, match=f"conduct's {name} is "):
+        Conduct.from_dict({name: value})
+
+
+def test_what_nobody_asked_for_is_refused():
+    with pytest.raises(FlapSamError, match="settings"):
+        Conduct.from_dict({"minimum": 3})
+    with pytest.raises(FlapSamError, match="settings"):
+        Conduct.from_dict([3])
+    with pytest.raises(FlapSamError, match="at most sites_a_round, 2"):
+        Conduct(min_sites=3, sites_a_round=2)
+    with pytest.raises(FlapSamError, match=r"wait_after_min is 5; expected null where min_sites is null"):
+        Conduct(wait_after_min=5)

@@ -1,0 +1,170 @@
+"""A command deletes what it has made, and nothing else."""
+
+import ast
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import flap_sam
+import pytest
+from flap_sam.data import store as stores
+from flap_sam.errors import FlapSamError
+from flap_sam.experiments import alone, compare
+from flap_sam.experiments.job import Job
+from flap_sam.experiments.plan import Grid, Plan
+from flap_sam.federation import simulator
+from flap_sam.foundation.files import new_folder
+from flap_sam.foundation.lock import NAME, locked
+from flap_sam.foundation.own_folder import MARK, fresh
+from flap_sam.records.results import TEST_DICE
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.training import embeddings
+
+PACKAGE = Path(flap_sam.__file__).parent
+JOB = Path(__file__).parents[1] / "jobs/flap_sam_nifti"
+DELETES = {"rmtree", "unlink", "rmdir", "removedirs", "remove_tree", "rename", "renames", "move", "copyfile"}
+ALLOWED = {
+    ("files.py", "replacing"): "the file that is written, and its .partial",
+    ("files.py", "new_folder"): "a folder of a name that nobody has, to a name that was free",
+    ("files.py", "remove_if_empty"): "empty folders alone",
+    ("own_folder.py", "fresh"): "a marked folder",
+    ("lock.py", "locked"): "the lock file that it holds",
+    ("experiments/compare.py", "_federate"): "within a fresh folder",
+    ("deployment/stage.py", "stage"): "within the copy that it has just made",
+    ("deployment/kit.py", "lay"): "the policies of kits, but for what a hospital has filled in",
+    ("data/prepare.py", "run"): "the manifest of an older version of the store",
+    ("data/store.py", "settle"): "an array that a preparation has written, to its place",
+    ("data/store.py", "_clear"): "arrays and notes by the names of a preparation",
+    ("pretraining/pretrain.py", "pretrain"): "the state that it has just written",
+    ("training/embeddings.py", "_clear"): "a cache's files by their suffix",
+    ("training/embeddings.py", "_remove_unless_used"): "a folder that holds a cache's lock",
+    ("training/site_state.py", "save"): "a site's states by their names",
+    ("training/site_state.py", "forget_training"): "a site's states by their names",
+    ("training/together.py", "_run"): "a file in a temporary folder",
+    ("rounds/run_state.py", "_remove"): "a run's states by their names",
+}
+
+
+def deletions(path: Path) -> set[str]:
+    """Functions of a module that delete, replace or move a file."""
+
+    def deletes(call: ast.Call) -> bool:
+        name = getattr(call.func, "attr", None)
+        owner = getattr(getattr(call.func, "value", None), "id", None)
+        replaces = name == "replace" and (owner == "os" or (len(call.args) == 1 and not call.keywords))
+        return name in DELETES or replaces or (name == "remove" and owner == "os")
+
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    return {f.name for f in functions if any(isinstance(n, ast.Call) and deletes(n) for n in ast.walk(f))}
+
+
+def test_every_place_that_deletes_is_known_and_says_why_it_may():
+    found = {(str(path.relative_to(PACKAGE)), name) for path in PACKAGE.rglob("*.py") for name in deletions(path)}
+    assert found == ALLOWED.keys()
+
+
+def simulate(tmp_path: Path, job: Job, _) -> Iterator[Path]:
+    folder = tmp_path / "work" / JOB.name
+    yield folder
+    simulator.simulate(job.folder, folder.parent, 2, 2)
+
+
+def compare_cell(tmp_path: Path, job: Job, monkeypatch) -> Iterator[Path]:
+    comparison = compare.Comparison(job, tmp_path / "out", Plan([Grid(["centralized"], {})], [1], {}))
+    names: list[Path] = []
+    monkeypatch.setattr(compare, "fresh", lambda folder: names.append(folder) or stop())
+    with pytest.raises(KeyboardInterrupt):
+        comparison.run(["centralized"], None, lambda _: None)
+    monkeypatch.setattr(compare, "fresh", fresh)
+    yield names[0]
+    (failure,) = comparison.run(["centralized"], None, lambda _: None)
+    raise FlapSamError(failure)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def cache(tmp_path: Path, *_) -> Iterator[Path]:
+    folder = tmp_path / "state/embeddings/A/other"
+    yield folder
+    embeddings._remove_unless_used(folder)
+    raise FlapSamError("it was made by nobody")
+
+
+def unfinished_site(tmp_path: Path, *_) -> Iterator[Path]:
+    folder = tmp_path / "STORE/A/arrays"
+    yield folder
+    stores.discard(folder, [])
+    raise FlapSamError("it was made by nobody")
+
+
+def export(tmp_path: Path, *_) -> Iterator[Path]:
+    yield tmp_path / "out.partial"
+    with new_folder(tmp_path / "out"):
+        pass
+    raise FlapSamError("it was made by nobody")
+
+
+@pytest.mark.parametrize("command", [simulate, compare_cell, cache, unfinished_site, export])
+@pytest.mark.parametrize("theirs", ["A/manifest.json", "notes.txt", "in/deep/scan.nii.gz"])
+def test_a_folder_that_others_have_made_is_not_emptied(tmp_path, store, monkeypatch, command: Callable, theirs):
+    monkeypatch.setenv("FLAP_SAM_DATA", str(store))
+    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: pytest.fail("FLARE would empty it"))
+    going = command(tmp_path, Job.read(JOB), monkeypatch)
+    path = next(going) / theirs
+    path.parent.mkdir(parents=True)
+    path.write_text("a patient's")
+    with pytest.raises(FlapSamError, match=r"made by"):
+        next(going)
+    assert path.read_text() == "a patient's"
+
+
+def test_a_link_to_a_folder_is_not_emptied_nor_is_a_file(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(FlapSamError, match="is no folder"):
+            fresh(tmp_path / name)
+
+
+def test_what_was_made_is_made_anew(tmp_path):
+    (fresh(tmp_path / "made") / "half").mkdir()
+    assert [path.name for path in fresh(tmp_path / "made").iterdir()] == [MARK]
+    (tmp_path / "empty").mkdir()
+    fresh(tmp_path / "empty")
+
+
+def test_a_workspace_is_used_again_until_it_holds_results(tmp_path, monkeypatch):
+    deployed = []
+    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: deployed.append(1))
+    workspace = simulator.simulate(JOB, tmp_path, 2, 2)
+    (workspace / "server").mkdir()
+    assert simulator.simulate(JOB, tmp_path, 2, 2) == workspace
+    (workspace / "server" / TEST_DICE).touch()
+    with pytest.raises(FlapSamError, match="holds the results of a finished run"):
+        simulator.simulate(JOB, tmp_path, 2, 2)
+    assert len(deployed) == 2
+    assert (workspace / "server" / TEST_DICE).exists()
+
+
+def test_the_policies_of_a_simulation_may_be_anybodys(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: None)
+    (tmp_path / JOB.name / "local").mkdir(parents=True)
+    assert simulator.simulate(JOB, tmp_path, 2, 2)
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
+    monkeypatch.setenv("FLAP_SAM_DATA", str(store))
+    job, out = Job.read(JOB), tmp_path / "out"
+    comparison = compare.Comparison(job, out, Plan([Grid(["centralized"], {})], [1], {}))
+    with locked(out / NAME, "it"), locked(tmp_path / f".{JOB.name}.lock", "it"):
+        for command in (
+            lambda: alone.train(job, "centralized", None, {}, out, print),
+            lambda: comparison.run(["centralized"], None, print),
+            lambda: simulator.simulate(JOB, tmp_path, 2, 2),
+        ):
+            with pytest.raises(FlapSamError, match=rf"is in use by process {os.getpid()} on \S+ since 2"):
+                command()
+    assert not (out / ROUND_LOG).exists()

@@ -1,0 +1,111 @@
+"""Sites and server over several rounds, without FLARE between them: every strategy, rule, optimizer and wire type."""
+
+import pytest
+import torch
+from flap_sam.config.run_policy import Conduct
+from flap_sam.config.site import Site
+from flap_sam.federation.aggregator import LowRankAggregator
+from flap_sam.training.participant import Participant, assign
+from flap_sam.wire import encoding, payload
+from nvflare.app_common.abstract.fl_model import FLModel
+
+from tests.conftest import write_site
+
+SITES = ("site-1", "site-2", "site-3")
+FIVE = (*SITES, "site-4", "site-5")
+
+
+class Rounds:
+    """Sites that stay in memory and one server."""
+
+    def __init__(self, experiment, store, state, names=SITES, run="run"):
+        self.names = names
+        self.site = Site(data=store, device="cpu", state=state)
+        self.experiment, self.run = experiment, run
+        self.sites = {name: self.join(name) for name in names}
+        self.resolved = self.sites["site-1"].experiment
+        self.server = self.new_server()
+
+    def join(self, name) -> Participant:
+        return Participant(self.experiment, self.site, assign(self.site, name, None), name, self.run)
+
+    def new_server(self) -> LowRankAggregator:
+        server = LowRankAggregator()
+        server.begin(self.resolved, Conduct())
+        return server
+
+    def receive(self, name, tensors) -> None:
+        if tensors:
+            wire = encoding.down(tensors, self.resolved.payload_dtype)
+            self.sites[name].receive(payload.check(wire, payload.types_down(self.resolved)))
+
+    def round(self, number, tensors, backwards=False) -> FLModel:
+        self.server.start_round(tensors)
+        for name in self.names[::-1] if backwards else self.names:
+            self.receive(name, tensors)
+            self.sites[name].stand_before(number)
+            wire, _ = self.sites[name].train(number)
+            meta = {"client_name": name, "slices": self.sites[name].slices}
+            self.server.accept_model(FLModel(params=wire, meta=meta))
+        return self.server.aggregate_model()
+
+    def outputs(self, name, tensors, number) -> torch.Tensor:
+        """Logits of the payload at a site."""
+        self.receive(name, tensors)
+        self.sites[name].stand_to_score(number)
+        self.sites[name].network.eval()
+        with torch.no_grad():
+            return self.sites[name].network(torch.linspace(0, 1, 5 * 32 * 32).reshape(1, 5, 32, 32))
+
+
+EVERY = [
+    {"strategy": "svd", "split": "paper"},
+    {"strategy": "svd", "energy": 0.5},
+    {"strategy": "svd", "ranks": {"site-2": 2}},
+    {"strategy": "factor-average"},
+    {"strategy": "freeze-a"},
+    {"strategy": "freeze-a", "adapter": "mole"},
+    {"strategy": "residual"},
+    {"method": "masam"},
+    {"adapter": "dora"},
+    {"adapter": "mole"},
+    {"server_optimizer": "momentum"},
+    {"server_optimizer": "adam", "strategy": "residual"},
+    {"server_optimizer": "yogi"},
+    {"server_optimizer": "adam", "strategy": "factor-average"},
+    {"robust": "clip"},
+    {"robust": "trimmed-mean", "hostile_share": 0.34},
+    {"robust": "median", "method": "masam"},
+    {"robust": "krum"},
+    {"proximal": 0.1},
+    {"payload_dtype": "float16"},
+    {"payload_dtype": "bfloat16"},
+    {"payload_dtype": "int8"},
+    {"payload_dtype": "int8", "ranks": {"site-3": 3}},
+]
+
+
+@pytest.mark.parametrize("settings", EVERY, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
+def test_a_server_and_sites_started_again_every_round_give_the_same_bits(small, store, tmp_path, settings):
+    """Everything a party remembers is in its state, whatever the order of arrival; and the payload changes."""
+    experiment = small.changed(**settings)
+    names = FIVE if experiment.robust == "krum" else SITES
+    for site in "DE":  # Krum needs five
+        write_site(store, site, {"train": [(4, 26, 24)], "test": [(2, 20, 20)]})
+    through, again = (Rounds(experiment, store, tmp_path / run, names) for run in ("through", "again"))
+    one, other = {}, {}
+    for number in range(2):
+        before = one
+        one = dict(through.round(number, one).params)
+        memory = again.server.memory()
+        again.sites = {name: again.join(name) for name in names}
+        again.server = again.new_server()
+        again.server.restore(memory)
+        other = dict(again.round(number, other, backwards=True).params)
+        assert all(torch.equal(one[name], other[name]) for name in one), number
+        assert not before or any(not torch.equal(one[name], before[name]) for name in one)
+    assert payload.check(one, payload.types_kept(through.resolved))
+    if experiment.adapter != "mole" and not experiment.ranks:
+        outputs = [through.outputs(name, one, 2) for name in SITES]
+        assert torch.equal(outputs[0], outputs[1]), "all sites now run one network"
+        assert torch.equal(outputs[0], outputs[2])
