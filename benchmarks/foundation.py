@@ -21,10 +21,10 @@ from pathlib import Path
 
 from answers import draw
 from flap_sam.commands.pretraining import overlap_table
+from flap_sam.config.job import Job
 from flap_sam.config.site import Site
 from flap_sam.data.pool import PooledStore
 from flap_sam.experiments.alone import assignments, train
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.foundation.text import figure, mean_and_spread

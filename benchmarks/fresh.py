@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("comparison", type=Path, nargs="?", default=Path("runs/compare"), help="its --out")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn volumes; the demo's is 0")
     arguments = parser.parse_args()
-    folders = comparison.folders(arguments.comparison)
+    folders = cell.folders(arguments.comparison)
     if not folders:
         parser.error(f"{arguments.comparison} holds no finished cell; run flap-sam compare --out there first")
     if (source := cell.read(folders[0]).data.source) != "phantom":

@@ -23,9 +23,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from flap_sam.config.job import Job
 from flap_sam.config.site import FILE_NAME as SITE_FILE
 from flap_sam.config.site import Site
-from flap_sam.experiments.job import Job
 from flap_sam.federation.gate_component import Gate
 from flap_sam.gate.agreement import FILE_NAME
 from flap_sam.training.evaluate import mean_by_class

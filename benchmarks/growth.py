@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from flap_sam.experiments.job import Job
+from flap_sam.config.job import Job
 from flap_sam.experiments.simulate import start
 from flap_sam.records import round_log
 from rich.console import Console

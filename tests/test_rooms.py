@@ -22,7 +22,6 @@ FLOORS = (  # from the top; a room imports from itself and from the floors below
     {"errors", "__init__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ALLOWED_BESIDE = {("pretraining", "sam"), ("commands", "pretraining")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -38,3 +37,21 @@ def imported(path: Path) -> Iterator[tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             yield from ((*node.module.split("."), alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_its_own_room_and_from_the_floors_below(path):
+    room = room_of(path)
+    for library, *inside in imported(path):
+        if library == "nvflare":
+            assert room == "federation", "federation/ alone knows FLARE"
+        if library == "flap_sam" and inside[0] in FLOOR and inside[0] != room:
+            assert FLOOR[inside[0]] > FLOOR[room], f"{'.'.join(inside)} is not below {room}"
+
+
+def test_every_room_has_a_floor_and_a_sentence_of_its_own():
+    assert {room_of(path) for path in MODULES} == set(FLOOR)
+    for room in FLOOR:
+        face = PACKAGE / room / "__init__.py"
+        if face.exists():
+            assert ast.get_docstring(ast.parse(face.read_text()))

@@ -21,7 +21,7 @@ from flap_sam.sam.build import build
 from flap_sam.sam.methods import METHODS, statement
 from torch import nn
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TINY = {"backbone": "vit_tiny", "image_size": 32}
 OTHER = {
     "adapter": ("dora", "mole"),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.job import Job
 from flap_sam.config.run_policy import Conduct
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import alone
 from flap_sam.experiments.alone import train
-from flap_sam.experiments.job import Job
 from flap_sam.records import run_record
 from flap_sam.records.pictures import pictures_below, read
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary

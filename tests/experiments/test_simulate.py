@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.job import Job
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish, simulate
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.wire import payload

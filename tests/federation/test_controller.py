@@ -11,7 +11,7 @@ import torch
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct
 from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.controller import FlapSamController
+from flap_sam.federation.controller import FlapSamController, _is_deployed
 from flap_sam.federation.persistor import PayloadPersistor
 from flap_sam.records import run_record
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
@@ -439,3 +439,11 @@ def test_a_deployed_federation_needs_every_sites_registration(plain, tmp_path):
     assert "largest_slices has none for site-2" in federation.panics[0]
     assert federation.asked == []
     assert Federation(plain, tmp_path, deployed=True, largest_slices=SITES).panics == []
+
+
+@pytest.mark.parametrize(("told", "deployed"), [(True, True), (False, False), (None, True), ("missing", True)])
+def test_only_a_server_without_certificates_is_the_simulators(told, deployed):
+    fl_ctx = FLContext()
+    if told != "missing":
+        fl_ctx.set_prop(FLContextKey.SECURE_MODE, told)
+    assert _is_deployed(fl_ctx) == deployed

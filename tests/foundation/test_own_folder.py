@@ -7,10 +7,10 @@ from pathlib import Path
 
 import flap_sam
 import pytest
+from flap_sam.config.job import Job
 from flap_sam.data import store as stores
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import alone, compare
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
 from flap_sam.federation import simulator
 from flap_sam.foundation.files import new_folder
@@ -21,14 +21,14 @@ from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.training import embeddings
 
 PACKAGE = Path(flap_sam.__file__).parent
-JOB = Path(__file__).parents[1] / "jobs/flap_sam_nifti"
+JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 DELETES = {"rmtree", "unlink", "rmdir", "removedirs", "remove_tree", "rename", "renames", "move", "copyfile"}
 ALLOWED = {
-    ("files.py", "replacing"): "the file that is written, and its .partial",
-    ("files.py", "new_folder"): "a folder of a name that nobody has, to a name that was free",
-    ("files.py", "remove_if_empty"): "empty folders alone",
-    ("own_folder.py", "fresh"): "a marked folder",
-    ("lock.py", "locked"): "the lock file that it holds",
+    ("foundation/files.py", "replacing"): "the file that is written, and its .partial",
+    ("foundation/files.py", "new_folder"): "a folder of a name that nobody has, to a name that was free",
+    ("foundation/files.py", "remove_if_empty"): "empty folders alone",
+    ("foundation/own_folder.py", "fresh"): "a marked folder",
+    ("foundation/lock.py", "locked"): "the lock file that it holds",
     ("experiments/compare.py", "_federate"): "within a fresh folder",
     ("deployment/stage.py", "stage"): "within the copy that it has just made",
     ("deployment/kit.py", "lay"): "the policies of kits, but for what a hospital has filled in",

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 from flap_sam.errors import FlapSamError
+from flap_sam.records.cell import read_all as read_cells
 from flap_sam.records.results import closing_summary
 from flap_sam.records.round_log import ROUND_LOG, append, read
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.report import write
-from flap_sam.report.comparison import read as read_cells
 
 from tests.report.cells import note
 from tests.report.runs import EXPERIMENT, LAYERS, absences, made_run, record_of

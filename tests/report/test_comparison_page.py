@@ -7,7 +7,6 @@ import pytest
 from flap_sam.records.cell import read_lines
 from flap_sam.records.run_record import CENTRALIZED, LOCAL
 from flap_sam.report import comparison_page
-from flap_sam.report.comparison_page import lines_of
 from flap_sam.report.summary import DEMO
 
 from tests.report.cells import row
@@ -103,7 +102,7 @@ def test_the_same_cells_give_the_same_bytes(written):
         assert one.with_suffix(suffix).read_bytes() == other.with_suffix(suffix).read_bytes()
     shuffled = random.Random(1).sample(CELLS, len(CELLS))
     assert written(shuffled, "third.md").read_text().replace("third.svg", "page.svg") == one.read_text()
-    assert read_lines(lines_of(one)) == CELLS
+    assert read_lines(one.with_suffix(".jsonl")) == CELLS
 
 
 def test_the_figure_names_every_federated_row(written):

@@ -155,7 +155,7 @@ def simulate(
 
     Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
     """
-    from flap_sam.experiments.job import Job, parsed
+    from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
 
     run(Job.read(job), parsed(changes or []), work, sites, threads)
@@ -170,8 +170,8 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
+    from flap_sam.config.job import Job, parsed
     from flap_sam.experiments import alone
-    from flap_sam.experiments.job import Job, parsed
     from flap_sam.records.results import closing_summary
 
     if setting not in (alone.LOCAL, alone.CENTRALIZED):
@@ -203,9 +203,9 @@ def compare(
 
     The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
     """
+    from flap_sam.commands.comparison import published
+    from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets
-    from flap_sam.experiments.compare import Comparison
-    from flap_sam.experiments.job import Job, named, parsed, values_of
     from flap_sam.experiments.plan import Grid, Plan
     from flap_sam.records.run_record import FEDERATED, SETTINGS
     from flap_sam.report import comparison
@@ -216,7 +216,7 @@ def compare(
     varied = {name: values_of(values) for name, values in named(vary or []).items()}
     plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
-    compared = Comparison(Job.read(job), out, plan, page)
+    compared = published(Job.read(job), out, plan, page)
     failures = compared.run(chosen, threads, typer.echo)
     typer.echo(comparison.console([*compared.there().values()]))
     for failure in failures:
@@ -251,8 +251,8 @@ def stage(
 ) -> None:
     """Make the copy of a job that is submitted, and say what it will run and where."""
     from flap_sam.commands.deployment import staged_text
+    from flap_sam.config.job import parsed
     from flap_sam.deployment.stage import stage as make
-    from flap_sam.experiments.job import parsed
 
     typer.echo(staged_text(make(job, out, parsed(changes or []))))
 
@@ -265,8 +265,8 @@ def kit(
     wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
 ) -> None:
     """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
+    from flap_sam.config.job import Job
     from flap_sam.deployment.kit import POLICIES, lay
-    from flap_sam.experiments.job import Job
 
     for done in lay(folder, policy or POLICIES, [Job.read(path).experiment() for path in job], wheelhouse):
         typer.echo(f"policy laid into {done}")

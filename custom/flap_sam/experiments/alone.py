@@ -7,13 +7,13 @@ from pathlib import Path
 from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
+from flap_sam.config.job import Job
 from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.pool import PooledStore
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 from flap_sam.foundation import lock
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.means import mean_of_known

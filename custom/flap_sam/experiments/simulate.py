@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
+from flap_sam.config.job import Job
 from flap_sam.config.site import Site, absolute_paths
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 from flap_sam.federation import simulator
 from flap_sam.foundation.children import child
 from flap_sam.records.results import results_below

@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
@@ -30,7 +32,7 @@ from flap_sam.records.run_record import FEDERATED, RunRecord, stint
 from flap_sam.records.scores import Evaluation, departures
 from flap_sam.rounds import preconditions
 from flap_sam.rounds.consistency import Likeness
-from flap_sam.rounds.round_records import closed, encoded_size, lines_of_capped, round_record, site_record
+from flap_sam.rounds.round_records import closed, lines_of_capped, round_record, site_record
 from flap_sam.rounds.run_state import RunState, RunStore, find
 from flap_sam.sam.weights import NOTICES
 from flap_sam.wire import encoding
@@ -42,6 +44,7 @@ from flap_sam.wire.messages import (
     TASK_TRAIN,
     TrainReport,
     from_meta,
+    size,
 )
 
 DEMO_NOTICE = (
@@ -94,7 +97,7 @@ class FlapSamController(AskingController):
         self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
         self._folder = results_folder(self.fl_ctx)
         self._sites = sorted(client.name for client in self.engine.get_clients())
-        preconditions.check(job, self.conduct, self._sites, preconditions.is_deployed(self.fl_ctx))
+        preconditions.check(job, self.conduct, self._sites, _is_deployed(self.fl_ctx), say)
         current, best = self._begin_or_resume(job)
         say(f"run {self._store.run}: {job.method} on {len(self._sites)} sites, {job.rounds} rounds")
 
@@ -168,7 +171,7 @@ class FlapSamController(AskingController):
         """Send a payload, gather and aggregate the updates; what happened, and the new payload."""
         start, number = time.perf_counter(), current.round
         task = self._task(current)
-        bytes_down = encoded_size(task)
+        bytes_down = size(task.params, task.meta)
         records: dict[str, SiteRecord] = {}
         if self._likeness.reference:
             self._aggregator.start_round(current.tensors)
@@ -178,7 +181,7 @@ class FlapSamController(AskingController):
             self._likeness.check(report)
             result.meta["slices"] = report.slices
             self._aggregator.accept_model(result)
-            records[site] = site_record(report, bytes_down, encoded_size(result))
+            records[site] = site_record(report, bytes_down, size(result.params, {REPORT: result.meta[REPORT]}))
             say(round_log.site_line(number, site, records[site]))
             return True
 
@@ -297,3 +300,12 @@ class FlapSamController(AskingController):
         }
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
+
+
+def _is_deployed(fl_ctx: FLContext) -> bool:
+    """Whether the server runs from a startup kit, and not in FLARE's simulator.
+
+    FLARE tells every job whether its server has certificates; the simulator alone has none. Where nothing is told the
+    stricter rules hold.
+    """
+    return fl_ctx.get_prop(FLContextKey.SECURE_MODE, True) is not False

@@ -7,6 +7,7 @@ emptied before it is judged, and filled again only with what has passed: whateve
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from nvflare.apis.event_type import EventType
@@ -19,6 +20,8 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import OF_NO_DATA, FlapSamError, Reason
+from flap_sam.federation import envelope
+from flap_sam.federation.envelope import CONTENT, HEADERS
 from flap_sam.gate import ledger, rules
 from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.audit import RELEASED
@@ -27,7 +30,7 @@ from flap_sam.gate.flood import Flood
 from flap_sam.gate.ledger import Turn
 from flap_sam.gate.places import Places
 from flap_sam.gate.release import Release, release
-from flap_sam.gate.rules import CONTENT, HEADERS, Admitted
+from flap_sam.gate.rules import Admitted
 from flap_sam.gate.update import Base
 from flap_sam.records.scores import Evaluation
 from flap_sam.wire.messages import (
@@ -157,7 +160,7 @@ class Gate(FLComponent):
         """Check a task whole; raises a FlapSamError where it asks for what was not agreed to."""
         places = _places(fl_ctx)
         agreement = Agreement.read(places.local)
-        asked = rules.question(fl_ctx.get_prop(FLContextKey.TASK_NAME), task, agreement)
+        asked = rules.question(fl_ctx.get_prop(FLContextKey.TASK_NAME), envelope.of_task(task), agreement)
         with ledger.held(places.folder, places.audit_log) as file:
             file.read().check(_turn(asked, fl_ctx), agreement)
         admitted = rules.admitted(asked, self._base(asked.agreed.at(places.name), places), places.name, agreement)
@@ -181,7 +184,7 @@ class Gate(FLComponent):
         if not agreement.admits(admitted.agreed):
             expected = "one that the site still agrees to"
             raise rules.refusal("the result is of another experiment", expected, Reason.NOT_AGREED)
-        tensors, report = rules.answer(result, admitted)
+        tensors, report = rules.answer(envelope.of_result(result), admitted)
         told = _told(report, agreement)
         turn = _turn(admitted, fl_ctx)
         with ledger.held(places.folder, places.audit_log) as file:
@@ -251,7 +254,8 @@ def _turn(asked: rules.Question | Admitted, fl_ctx: FLContext) -> Turn:
 
 
 def _places(fl_ctx: FLContext) -> Places:
-    return Places.of(fl_ctx.get_engine().get_workspace(), fl_ctx.get_identity_name())
+    workspace = fl_ctx.get_engine().get_workspace()
+    return Places(Path(workspace.get_root_dir()), Path(workspace.get_site_config_dir()), fl_ctx.get_identity_name())
 
 
 def _taken(message: Shareable) -> Shareable:

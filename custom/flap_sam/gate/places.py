@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvflare.apis.workspace import Workspace
-
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
 from flap_sam.gate.agreement import Agreement
@@ -23,11 +21,6 @@ class Places:
     kit: Path
     local: Path
     name: str
-
-    @classmethod
-    def of(cls, workspace: Workspace, name: str) -> "Places":
-        """The places of a site's running kit."""
-        return cls(Path(workspace.get_root_dir()), Path(workspace.get_site_config_dir()), name)
 
     @property
     def site(self) -> Site:

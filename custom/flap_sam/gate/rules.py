@@ -4,10 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from math import sqrt
 
-from nvflare.apis.dxo import DataKind, from_shareable
-from nvflare.apis.shareable import ReservedHeaderKey, Shareable
-from nvflare.app_common.app_constant import AppConstants
-from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
@@ -31,15 +27,21 @@ from flap_sam.wire.messages import (
 Tensors = dict[str, Tensor]
 
 ROUNDED = 1.01  # more than a type of the wire lengthens a tensor
-HEADERS, CONTENT = "__headers__", "DXO"
-RESULT_HEADERS = frozenset(
-    {
-        ReservedHeaderKey.CONTENT_TYPE,
-        ReservedHeaderKey.RC,
-        AppConstants.START_ROUND,
-        AppConstants.CURRENT_ROUND,
-    }
-)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a message holds, as it came and not yet checked.
+
+    Args:
+        meta: its entries beside the tensors.
+        round: of the run.
+        tensors: by name.
+    """
+
+    meta: dict[str, object]
+    round: object
+    tensors: object
 
 
 @dataclass(frozen=True)
@@ -85,28 +87,27 @@ class Admitted:
         return Update(sent, base, self.base.pairs, self.own.alpha)
 
 
-def question(name: object, task: Shareable, agreement: Agreement) -> Question:
-    """A task taken apart.
+def question(name: object, task: Content, agreement: Agreement) -> Question:
+    """What the task of a name asks, once it is found to be one of ours.
 
     Raises:
         FlapSamError: it is none of ours, of no experiment agreed to, or of no round.
     """
     if name not in (TASK_TRAIN, TASK_EVALUATE):
         raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}", Reason.TASK)
-    _check_names("the task's entries", set(from_shareable(task).meta), {EXPERIMENT, RUN}, Reason.TASK)
-    model = FLModelUtils.from_shareable(task)
-    experiment = Experiment.from_json(model.meta[EXPERIMENT])
+    check_names("the task's entries", task.meta, {EXPERIMENT, RUN}, Reason.TASK)
+    experiment = Experiment.from_json(task.meta[EXPERIMENT])
     if not agreement.admits(experiment):
         found = f"the task is of experiment {experiment.digest()[:12]}"
         raise refusal(found, "one that the site has agreed to", Reason.NOT_AGREED)
-    number = model.current_round
+    number = task.round
     if type(number) is not int or not 0 <= number <= experiment.rounds:
         raise refusal(f"the task's round is {clean_reason(repr(number))}", f"0 to {experiment.rounds}", Reason.TASK)
     if number == experiment.rounds and name == TASK_TRAIN:
         raise refusal(f"the task trains round {number}", f"0 to {number - 1}, as the site has agreed", Reason.TASK)
-    if not model.params and (number > 0 or name == TASK_EVALUATE):
+    if not task.tensors and (number > 0 or name == TASK_EVALUATE):
         raise refusal(f"round {number} comes without a payload", "one, as in every round but the first", Reason.PAYLOAD)
-    return Question(name, run_name(model.meta[RUN]), number, experiment, model.params)
+    return Question(name, run_name(task.meta[RUN]), number, experiment, task.tensors)
 
 
 def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Admitted:
@@ -140,27 +141,21 @@ def _largest_factor(largest_payload: float, change: Update, own: Experiment) -> 
     return ROUNDED * max(largest_payload / own.alpha, sqrt(len(change.pairs) * own.rank))
 
 
-def answer(result: Shareable, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:
-    """A result taken apart, once it holds nothing but what an answer to its task holds.
+def answer(result: Content, task: Admitted) -> tuple[Tensors, TrainReport | Evaluation]:
+    """What a result says, once it holds nothing but what an answer to its task holds.
 
     Raises:
         FlapSamError: names what is too much, missing, or not as agreed.
     """
-    _check_names("the result's entries", set(result) - {HEADERS}, {CONTENT})
-    _check_names("the result's further headers", set(result[HEADERS]) - RESULT_HEADERS, set())
-    dxo = from_shareable(result)
-    _check_names("the result's reports", set(dxo.meta), {REPORT})
-    if dxo.data_kind != DataKind.WEIGHTS:
-        raise refusal(f"the result is of kind {clean_reason(dxo.data_kind)}", DataKind.WEIGHTS)
-    number = result.get_header(AppConstants.CURRENT_ROUND)
-    if number != task.round:
-        raise refusal(f"the result is of round {clean_reason(number)}", str(task.round))
+    check_names("the result's reports", result.meta, {REPORT})
+    if result.round != task.round:
+        raise refusal(f"the result is of round {clean_reason(result.round)}", str(task.round))
     kind = TrainReport if task.task == TASK_TRAIN else Evaluation
-    report = from_meta(kind, dxo.meta[REPORT], task.experiment.classes)
+    report = from_meta(kind, result.meta[REPORT], task.experiment.classes)
     if isinstance(report, TrainReport):
         _check_texts(report, task.experiment)
-        return payload.check(dxo.data, payload.types_up(task.own)), report
-    _check_names("the result's tensors", set(dxo.data), set())
+        return payload.check(result.tensors, payload.types_up(task.own)), report
+    check_names("the result's tensors", result.tensors, set())
     return {}, report
 
 
@@ -179,9 +174,10 @@ def _check_texts(report: TrainReport, experiment: Experiment) -> None:
             raise refusal(f"the report's {name} is no SHA-256", "64 hexadecimal digits")
 
 
-def _check_names(
+def check_names(
     what: str, found: Collection[object], expected: Collection[str], reason: Reason = Reason.RESULT
 ) -> None:
+    """Raise a refusal where the names of what a message holds are not the expected ones."""
     if set(found) != set(expected):
         told = clean_reason(", ".join(sorted(map(str, found))))[:200] or "none"
         raise refusal(f"{what} are {told}", ", ".join(sorted(expected)) or "none", reason)

@@ -112,6 +112,16 @@ def read(folder: Path) -> FinishedCell:
     )
 
 
+def read_all(out: Path) -> list[FinishedCell]:
+    """The finished cells below a folder."""
+    return [read(folder) for folder in folders(out)]
+
+
+def folders(out: Path) -> list[Path]:
+    """The folders of the finished cells below a folder."""
+    return sorted(note.parent for note in out.glob(f"*/{CELL}"))
+
+
 def read_lines(file: Path) -> list[FinishedCell]:
     """The cells that `write_lines` wrote.
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import replacing
-from flap_sam.report import comparison, run, summary
+from flap_sam.records import cell
+from flap_sam.report import run, summary
 from flap_sam.report.page import Page, render
 
 
@@ -17,7 +18,7 @@ def write(work: Path, out: Path, grid: Path | None = None) -> Path:
     Raises:
         FlapSamError: there is no such run, there are several, or a file is missing or damaged.
     """
-    cells = comparison.read(work)
+    cells = cell.read_all(work)
     if cells and grid:
         raise FlapSamError(f"{work} is a grid itself; leave --compare out, or point to a single run.")
     html = render(summary.of_grid(cells) if cells else _of_run(work, grid))
@@ -27,7 +28,7 @@ def write(work: Path, out: Path, grid: Path | None = None) -> Path:
 
 
 def _of_run(work: Path, grid: Path | None) -> Page:
-    cells = comparison.read(grid) if grid else []
+    cells = cell.read_all(grid) if grid else []
     if grid and not cells:
         raise FlapSamError(f"{grid} holds no finished run of `flap-sam compare`; point --compare to its --out.")
     return summary.of_run(run.read(work), cells)

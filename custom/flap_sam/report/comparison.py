@@ -11,7 +11,7 @@ from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.foundation.text import as_text, in_order, markdown_table, mean_and_spread
 from flap_sam.records import cell
-from flap_sam.records.cell import CELL, FinishedCell
+from flap_sam.records.cell import FinishedCell
 from flap_sam.records.run_record import LOCAL, SETTINGS
 
 SELF_EXPLAINING = ("method", "adapter")  # their values need no name beside them
@@ -50,16 +50,6 @@ class Row:
     def by_seed(self) -> dict[int, float]:
         """Mean of the sites by those seeds that have one."""
         return {seed: mean for seed, mean in zip(self.seeds, self.means(), strict=True) if mean is not None}
-
-
-def read(out: Path) -> list[FinishedCell]:
-    """The finished cells below a folder."""
-    return [cell.read(folder) for folder in folders(out)]
-
-
-def folders(out: Path) -> list[Path]:
-    """The folders of the finished cells below a folder."""
-    return sorted(note.parent for note in out.glob(f"*/{CELL}"))
 
 
 def rows(cells: Sequence[FinishedCell]) -> list[Row]:

@@ -30,17 +30,12 @@ def write(path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], plann
     """
     rows = comparison.rows(cells)
     drawing = path.with_suffix(".svg")
-    cell.write_lines(lines_of(path), cells)
+    cell.write_lines(path.with_suffix(".jsonl"), cells)
     if any(row.setting == FEDERATED for row in rows):
         with replacing(drawing) as stream:
             stream.write(comparison_figure.draw(rows))
     with replacing(path) as stream:
         stream.write(page(cells, rows, seeds, planned, drawing.name).encode())
-
-
-def lines_of(path: Path) -> Path:
-    """The file beside a page that holds its cells."""
-    return path.with_suffix(".jsonl")
 
 
 def page(cells: Sequence[FinishedCell], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:

@@ -2,38 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 
-from nvflare.apis.fl_constant import FLContextKey
-from nvflare.apis.fl_context import FLContext
-
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.console import say
 from flap_sam.lowrank.robust import shortcoming
 from flap_sam.records.candidate import check_class
+from flap_sam.training.progress import Say
 
 
-def is_deployed(fl_ctx: FLContext) -> bool:
-    """Whether the server runs from a startup kit, and not in FLARE's simulator.
+def check(job: Experiment, conduct: Conduct, sites: Sequence[str], deployed: bool, say: Say) -> None:
+    """Raise a FlapSamError that says what the job lacks to be run over the connected sites.
 
-    FLARE tells every job whether its server has certificates; the simulator alone has none. Where nothing is told the
-    stricter rules hold.
+    Args:
+        deployed: whether the server runs from a startup kit, and not in a simulation.
+        say: is told of sites that are named and not there.
     """
-    return fl_ctx.get_prop(FLContextKey.SECURE_MODE, True) is not False
-
-
-def check(job: Experiment, conduct: Conduct, sites: Sequence[str], deployed: bool) -> None:
-    """Raise a FlapSamError that says what the job lacks to be run over the connected sites."""
     wanted = conduct.min_sites or 1
     if len(sites) < wanted:
         raise FlapSamError(f"{len(sites)} sites are connected; the job's min_sites is {wanted}.")
     check_class(conduct.best_by, job.classes)
-    _check_ranks(job, sites, deployed)
-    _check_registered(conduct, sites, deployed)
+    _check_ranks(job, sites, deployed, say)
+    _check_registered(conduct, sites, deployed, say)
     _check_rule(job, conduct, len(sites))
 
 
-def _check_registered(conduct: Conduct, sites: Sequence[str], deployed: bool) -> None:
+def _check_registered(conduct: Conduct, sites: Sequence[str], deployed: bool, say: Say) -> None:
     """In a deployed federation every site is registered; a name that fits none is a mistake, or a site that is away."""
     registered = conduct.largest_slices
     unregistered = [site for site in sites if site not in registered]
@@ -45,14 +38,14 @@ def _check_registered(conduct: Conduct, sites: Sequence[str], deployed: bool) ->
             f"largest_slices has none for {', '.join(unregistered)}{hint}; agree on the numbers and write them there."
         )
     if absent:
-        _tell_absent(away, sites, deployed)
+        _tell_absent(away, sites, deployed, say)
 
 
-def _check_ranks(job: Experiment, sites: Sequence[str], deployed: bool) -> None:
+def _check_ranks(job: Experiment, sites: Sequence[str], deployed: bool, say: Say) -> None:
     """A rank for a name that fits no site is a mistake, or for a site that is away."""
     absent, away = _absent("ranks", job.ranks, sites)
     if absent:
-        _tell_absent(away, sites, deployed)
+        _tell_absent(away, sites, deployed, say)
 
 
 def _absent(setting: str, names: Iterable[str], sites: Sequence[str]) -> tuple[list[str], str]:
@@ -61,7 +54,7 @@ def _absent(setting: str, names: Iterable[str], sites: Sequence[str]) -> tuple[l
     return absent, f"{', '.join(absent)} {'has an entry' if len(absent) == 1 else 'have entries'} in {setting}"
 
 
-def _tell_absent(away: str, sites: Sequence[str], deployed: bool) -> None:
+def _tell_absent(away: str, sites: Sequence[str], deployed: bool, say: Say) -> None:
     """All sites of a simulation are there; one of a deployed federation may join another time."""
     if not deployed:
         raise FlapSamError(f"{away}, but no such site is there; there are {', '.join(sites)}.")

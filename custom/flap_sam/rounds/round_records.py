@@ -3,20 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from nvflare.app_common.abstract.fl_model import FLModel
-from nvflare.fuel.utils import fobs
-
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records.candidate import mean_of_sites
 from flap_sam.records.round_log import LayerRecord, RoundRecord, SiteRecord
-from flap_sam.wire.messages import EXPERIMENT, REPORT, TrainReport
-
-
-def encoded_size(model: FLModel) -> int:
-    """Bytes of a message's tensors and report in FLARE's encoding."""
-    return len(
-        fobs.dumps({"params": dict(model.params or {}), "meta": {k: model.meta.get(k) for k in (EXPERIMENT, REPORT)}})
-    )
+from flap_sam.wire.messages import TrainReport
 
 
 def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:

@@ -1,10 +1,13 @@
 """What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin
+
+from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.names import is_run_name
@@ -89,6 +92,11 @@ def withheld(report: TrainReport | Evaluation, slices: int) -> TrainReport | Eva
     """The report without anything that depends on the site's data, and with an agreed number of training slices."""
     counts = {"slices": slices} if isinstance(report, TrainReport) else dict.fromkeys(COUNTS)
     return replace(without(report, METRICS), **counts)
+
+
+def size(tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> int:
+    """Bytes of a message: of its tensors, and of what it says beside them as JSON. Its envelope adds a little."""
+    return sum(tensor.nbytes for tensor in tensors.values()) + len(json.dumps(dict(meta)))
 
 
 def run_name(found: object) -> str:

@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+from flap_sam.config.job import SERVER_CONFIG, Job, named, parsed, values_of
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import SERVER_CONFIG, Job, named, parsed, values_of
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
