@@ -127,6 +127,7 @@ def _train(participant: Participant, number: int) -> tuple[dict, TrainReport]:
     return tensors, TrainReport(
         experiment=participant.experiment.to_json(),
         start_digest=participant.start_digest,
+        frozen_digest=participant.frozen_digest,
         slices=participant.slices,
         loss=result.loss,
         steps=result.steps,

@@ -30,6 +30,10 @@ def test_nothing_said_is_the_default():
         ("largest_slices", {"A": 0}),
         ("largest_slices", [1]),
         ("resume", 3),
+        ("first_round_timeout", -1),
+        ("first_round_timeout", True),
+        ("start", "../a.safetensors"),
+        ("start", 3),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name, value):
@@ -46,3 +50,14 @@ def test_what_nobody_asked_for_is_refused():
         Conduct(min_sites=3, sites_a_round=2)
     with pytest.raises(FlapSamError, match=r"wait_after_min is 5; expected null where min_sites is null"):
         Conduct(wait_after_min=5)
+    with pytest.raises(FlapSamError, match=r"start is 'a.safetensors'; expected null where resume is set"):
+        Conduct(start="a.safetensors", resume="latest")
+
+
+@pytest.mark.parametrize(
+    ("first", "usual", "expected"),
+    [(None, 0.0, 0.0), (None, 30, 300), (45, 30, 45), (0, 30, 0), (10, 0.0, 10)],
+)
+def test_the_first_task_has_a_timeout_of_its_own_ten_times_the_usual_where_nothing_is_said(first, usual, expected):
+    conduct = Conduct(round_timeout=usual, first_round_timeout=first)
+    assert (conduct.timeout(True), conduct.timeout(False)) == (expected, usual)

@@ -183,6 +183,7 @@ def report_of(job) -> TrainReport:
     return TrainReport(
         experiment=job.to_json(),
         start_digest="0" * 64,
+        frozen_digest="0" * 64,
         slices=5,
         loss=0.5,
         steps=2,

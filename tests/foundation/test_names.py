@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct
 from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites, demo_store
@@ -43,7 +44,7 @@ def _listed(name: str, store: Path) -> object:
 RUNS = {
     "the server's task": lambda name, _: run_name(name),
     "a state": lambda name, store: RunStore(store, name),
-    "a run to resume": lambda name, store: find(store, name, "digest", print),
+    "a run to resume": lambda name, store: find(store, name, Experiment(), print),
 }
 PLACES = {
     "a site of the store": lambda name, store: SiteStore.open(store, name),
@@ -88,6 +89,14 @@ def test_a_job_cannot_resume_it(name):
         Conduct(resume=name)
 
 
+@pytest.mark.parametrize(
+    "name", [*(f"{name}.safetensors" for name in HOSTILE), "payload", "payload.pth", 3, ["a"]], ids=repr
+)
+def test_a_job_cannot_start_from_it(name):
+    with pytest.raises(FlapSamError, match=r"conduct's start is .* expected the name of a .safetensors file"):
+        Conduct(start=name)
+
+
 TRIMMED = "a case in a table"  # blanks and line breaks around a value are no part of it there
 
 
@@ -117,4 +126,4 @@ def test_what_is_no_run_is_not_taken_for_the_latest(tmp_path):
     (tmp_path / "zz.Other" / "server").mkdir(parents=True)
     (tmp_path / "zz.Other" / "server" / "round_00001.safetensors").write_bytes(b"")
     with pytest.raises(FlapSamError, match="No run of this experiment"):
-        find(tmp_path, LATEST, "digest", print)
+        find(tmp_path, LATEST, Experiment(), print)

@@ -39,9 +39,13 @@ ALLOWED = {
     ("training/embeddings.py", "_clear"): "a cache's files by their suffix",
     ("training/embeddings.py", "_remove_unless_used"): "a folder that holds a cache's lock",
     ("training/site_state.py", "save"): "a site's states by their names",
-    ("training/site_state.py", "forget_training"): "a site's states by their names",
+    ("training/site_state.py", "close"): "a site's states by their names",
+    ("training/site_state.py", "_forget_claim"): "the note of a site's data",
+    ("training/site_state.py", "_forget_training"): "a site's states by their names",
     ("training/together.py", "_run"): "a file in a temporary folder",
-    ("rounds/run_state.py", "_remove"): "a run's states by their names",
+    ("rounds/run_state.py", "save"): "the note that the run is over",
+    ("rounds/run_state.py", "_forget"): "the note that a run is over",
+    ("rounds/run_state.py", "_keep"): "a run's states by their names",
 }
 
 

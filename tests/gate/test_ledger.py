@@ -1,8 +1,11 @@
+import json
 import multiprocessing
 from dataclasses import replace
 
 import pytest
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.strict import parse
 from flap_sam.gate import ledger
 from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.audit import AuditLog
@@ -15,11 +18,11 @@ AGREED = Agreement(
 TURN = Turn("first", "run", "e" * 64, TASK_TRAIN, 0)
 
 
-def trained(*rounds: int, book: Ledger | None = None, **changes) -> Ledger:
+def trained(*rounds: int, book: Ledger | None = None, agreed: tuple[Experiment, ...] = (), **changes) -> Ledger:
     book = book or Ledger()
     for number in rounds:
         turn = replace(TURN, round=number, **changes)
-        book.check(turn, AGREED)
+        book.check(turn, AGREED.model_copy(update={"experiments": agreed}))
         book = book.answered(turn, bare=True)
     return book
 
@@ -66,6 +69,79 @@ def test_a_job_conducts_one_run():
 
 def test_a_run_belongs_to_one_experiment():
     assert reason(trained(0), job="second", round=1, experiment="f" * 64) == Reason.RUN
+
+
+SHORT = Experiment(rounds=2)
+LONG = replace(SHORT, rounds=4)
+OTHER = replace(LONG, seed=1)
+
+
+def longer(book: Ledger, *agreed: Experiment, to: Experiment = LONG, **changes) -> Reason | None:
+    """Why a job that goes on to more rounds is refused by a site that agrees to one run of each of some experiments."""
+    agreement = AGREED.model_copy(update={"experiments": agreed, "runs": 1})
+    turn = replace(TURN, **{"job": "second", "round": 2, "experiment": to.digest(), **changes})
+    try:
+        book.check(turn, agreement)
+    except FlapSamError as error:
+        return error.reason
+    return None
+
+
+def test_a_run_goes_on_to_more_rounds_where_both_are_agreed_to():
+    book = trained(0, 1, experiment=SHORT.digest())
+    assert longer(book, SHORT, LONG) is None
+    assert longer(book, LONG) == longer(book, SHORT) == longer(book) == Reason.RUN
+    assert longer(book, SHORT, LONG, OTHER, to=OTHER) == Reason.RUN, "more rounds, and another seed"
+    assert longer(book, SHORT, LONG, job="first") == Reason.RUN, "a job does not change what it trains"
+    assert longer(book, SHORT, LONG, round=1) is None, "the last round again, as ever"
+    assert longer(book, SHORT, LONG, round=0) == Reason.REPLAYED
+    book = trained(2, book=book, experiment=LONG.digest(), job="second", agreed=(SHORT, LONG))
+    assert longer(book, SHORT, LONG, to=SHORT, job="third", round=3) == Reason.RUN, "never back to fewer"
+
+
+def test_a_run_that_went_on_counts_as_a_run_of_both():
+    """So no question is answered that would not have been in two runs of their own."""
+    book = trained(0, 1, experiment=SHORT.digest())
+    book = trained(2, book=book, experiment=LONG.digest(), job="second", agreed=(SHORT, LONG))
+    for experiment in (SHORT, LONG):
+        assert longer(book, SHORT, LONG, to=experiment, job="third", run="another", round=0) == Reason.RUNS
+    other = trained(0, book=trained(0, experiment=LONG.digest()), job="b", run="b", experiment=SHORT.digest())
+    assert longer(other, SHORT, LONG, job="c", run="b", round=1) == Reason.RUNS, "the run of the longer one is spent"
+
+
+def test_what_was_counted_stays_counted():
+    book = trained(0, 1, experiment=SHORT.digest())
+    for _ in range(2):
+        book = trained(2, book=book, experiment=SHORT.digest(), task=TASK_EVALUATE)
+    short = {"task": TASK_EVALUATE, "round": 4, "to": SHORT, "job": "first"}
+    assert longer(book, SHORT, LONG, **short) == Reason.EVALUATIONS
+    book = trained(2, 3, book=book, experiment=LONG.digest(), job="second", agreed=(SHORT, LONG))
+    for _ in range(2):
+        turn = {"experiment": LONG.digest(), "job": "second", "task": TASK_EVALUATE, "agreed": (SHORT, LONG)}
+        book = trained(4, book=book, **turn)
+    assert longer(book, SHORT, LONG, task=TASK_EVALUATE, round=4) == Reason.EVALUATIONS
+    run = book.runs["run"]
+    assert (run.answers, run.evaluations, run.trained, book.bare) == (4, 4, 3, 8)
+    assert (run.shorter, run.experiment, run.jobs) == ((SHORT.digest(),), LONG.digest(), ("first", "second"))
+    assert parse(Ledger, book.to_json().encode()) == book
+
+
+def test_the_budget_goes_on_over_all_rounds():
+    agreement = AGREED.model_copy(update={"experiments": (SHORT, LONG)})
+    book = Ledger()
+    for number in range(4):
+        first = number < 2
+        changes = {"experiment": (SHORT if first else LONG).digest(), "job": "first" if first else "second"}
+        turn = replace(TURN, round=number, **changes)
+        book.check(turn, agreement)
+        assert book.releases(1.5) == {1.5: number + 1}
+        book = book.answered(turn, bare=False, noise_multiplier=1.5)
+
+
+def test_a_ledger_of_before_runs_could_go_on_is_read():
+    kept = json.loads(trained(0, 1).to_json())
+    del kept["runs"]["run"]["shorter"]
+    assert parse(Ledger, json.dumps(kept).encode()) == trained(0, 1)
 
 
 def test_runs_are_counted_by_experiment():

@@ -15,6 +15,7 @@ JOB = Experiment(backbone="auto", image_size=None)
 USUAL = TrainReport(
     experiment=JOB.resolved("vit_b", 224).to_json(),
     start_digest="s" * 64,
+    frozen_digest="f" * 64,
     slices=3,
     loss=None,
     steps=None,
@@ -26,6 +27,7 @@ USUAL = TrainReport(
 )
 ODD = {
     "start": replace(USUAL, start_digest="other", slices=1),
+    "frozen": replace(USUAL, frozen_digest="other"),
     "slices": replace(USUAL, start_digest="other", slices=10**9),
     "labels": replace(USUAL, labels="other"),
     "demo": replace(USUAL, demo=True),
@@ -34,6 +36,7 @@ ODD = {
 }
 SENTENCES = {
     "start": "started from other weights than most sites",
+    "frozen": "started from other weights than most sites",
     "slices": "started from other weights than most sites",
     "labels": "classes have other names or another order than at most sites",
     "demo": "some on the demo",

@@ -1,17 +1,22 @@
 import os
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 from flap_sam.records.candidate import Candidate
 from flap_sam.records.run_record import RunRecord, stint
-from flap_sam.rounds.run_state import KEPT, RunState, RunStore, find
+from flap_sam.rounds.run_state import KEPT, RunState, RunStore, check_goes_on, find
 from flap_sam.wire.messages import TrainReport
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 FIRST = TrainReport(
     experiment="{}",
     start_digest="d",
+    frozen_digest="d",
     slices=3,
     loss=0.5,
     steps=2,
@@ -24,7 +29,10 @@ FIRST = TrainReport(
 RECORD = RunRecord(run="run", setting="federated", demo=False, weights="checkpoint", stints=[stint(0, ["site-1"], {})])
 
 
-def state(number: int, experiment: str = "e", best: Candidate | None = None) -> RunState:
+E, OTHER = Experiment(rounds=9), Experiment(rounds=9, seed=1)
+
+
+def state(number: int, experiment: Experiment = E, best: Candidate | None = None) -> RunState:
     current = Candidate({"a.A": torch.full((2, 3), float(number))}, number)
     memory = {"strategy/x": torch.tensor([1.0, number], dtype=torch.float64)}
     return RunState(experiment, FIRST, current, best, memory, "line\n" * number, RECORD)
@@ -35,7 +43,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     best = Candidate({"a.A": torch.ones(2, 3)}, 1, {"site-1": [0.25, None]})
     store.save(state(2, best=best))
     again = store.load()
-    assert (again.experiment, again.first, again.log, again.record) == ("e", FIRST, "line\nline\n", RECORD)
+    assert (again.experiment, again.first, again.log, again.record) == (E, FIRST, "line\nline\n", RECORD)
     assert (again.current.round, again.best.round, again.best.validation) == (2, 1, {"site-1": [0.25, None]})
     assert torch.equal(again.current.tensors["a.A"], torch.full((2, 3), 2.0))
     assert torch.equal(again.best.tensors["a.A"], best.tensors["a.A"])
@@ -65,14 +73,14 @@ def test_a_damaged_state_is_named_and_the_one_before_it_is_there(tmp_path):
 
 
 def test_the_latest_run_of_the_experiment_is_found(tmp_path):
-    for run, experiment in (("20260101-a", "e"), ("20260102-a", "e"), ("20260103-a", "other")):
+    for run, experiment in (("20260101-a", E), ("20260102-a", E), ("20260103-a", OTHER)):
         RunStore(tmp_path, run).save(state(1, experiment))
-    assert find(tmp_path, "latest", "e", print).run == "20260102-a"
-    assert find(tmp_path, "20260101-a", "e", print).run == "20260101-a"
+    assert find(tmp_path, "latest", E, print).run == "20260102-a"
+    assert find(tmp_path, "20260101-a", E, print).run == "20260101-a"
     with pytest.raises(FlapSamError, match="No run of this experiment"):
-        find(tmp_path, "latest", "none", print)
+        find(tmp_path, "latest", replace(E, seed=2), print)
     with pytest.raises(FlapSamError, match="has no state"):
-        find(tmp_path, "nowhere", "e", print).load()
+        find(tmp_path, "nowhere", E, print).load()
 
 
 def cut_short(path):
@@ -96,12 +104,12 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_state_of_another_run_does_not_stop_this_one(tmp_path, damage):
     mine, other = RunStore(tmp_path, "20260101-mine"), RunStore(tmp_path, "20260102-other")
-    mine.save(state(1, "e"))
-    other.save(state(1, "other"))
+    mine.save(state(1))
+    other.save(state(1, OTHER))
     damage(next(other.folder.glob("*.safetensors")))
     said = []
-    assert find(tmp_path, "latest", "e", said.append).run == mine.run
-    assert len(said) == (other.experiment() is None)
+    assert find(tmp_path, "latest", E, said.append).run == mine.run
+    assert len(said) == (other.standing() is None)
     assert all("20260102-other is passed over" in line for line in said)
 
 
@@ -111,7 +119,7 @@ def test_a_run_whose_newest_state_is_damaged_is_still_the_latest(tmp_path):
     newer.save(state(1))
     newer.save(state(2))
     cut_short(sorted(newer.folder.glob("*.safetensors"))[-1])
-    assert find(tmp_path, "latest", "e", print).run == newer.run
+    assert find(tmp_path, "latest", E, print).run == newer.run
     with pytest.raises(FlapSamError, match="is damaged"):
         newer.load()
 
@@ -137,14 +145,80 @@ def test_a_run_has_one_server(tmp_path):
             pass
         with RunStore(tmp_path, "other").held():
             pass
-    with store.held():
-        store.remove()
-    assert not list(tmp_path.iterdir())
+    with RunStore(tmp_path, "free").held():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "a lock leaves nothing"
 
 
-def test_a_run_that_is_over_leaves_nothing_of_the_servers(tmp_path):
+def below(folder) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_of_runs_that_are_over_the_last_ones_newest_state_is_kept(tmp_path):
+    stopped, first, second = (RunStore(tmp_path, run) for run in ("20260101-a", "20260102-a", "20260103-a"))
+    for store in (stopped, first, second):
+        for number in (1, 2, 3):
+            store.save(state(number))
+    (tmp_path / first.run / "site-1").mkdir()
+    kept = ["over", "round_00003.safetensors", "round_00003.sha256"]
+    first.close()
+    assert (below(first.folder), first.is_over()) == (kept, True)
+    assert len(below(second.folder)) == 2 * KEPT
+    second.close()
+    assert below(tmp_path / first.run) == [], "the site's part is the site's"
+    assert below(second.folder) == kept
+    assert len(below(stopped.folder)) == 2 * KEPT, "one that was interrupted may go on"
+    assert second.load().current.round == 3
+    second.save(state(4))
+    assert not second.is_over()
+
+
+def test_a_run_that_goes_on_again_is_not_forgotten(tmp_path):
+    first, second = RunStore(tmp_path, "20260102-a"), RunStore(tmp_path, "20260103-a")
+    for store in (first, second):
+        store.save(state(1))
+    first.close()
+    with first.held():
+        second.close()
+        assert first.load().current.round == 1
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("reached", [3, 9])
+@pytest.mark.parametrize("rounds", [8, 9, 10])
+def test_a_run_goes_on_to_as_many_rounds_or_more(tmp_path, over, reached, rounds):
+    """A run that is over has nothing left to do at its rounds' end; who was stopped there may still be scored."""
+    store, job = RunStore(tmp_path, "20260102-a"), replace(E, rounds=rounds)
+    store.save(state(reached))
+    if over:
+        store.close()
+    fits = rounds > 9 or (rounds == 9 and not (over and reached == 9))
+    if fits:
+        check_goes_on(store, store.load(), job)
+        assert find(tmp_path, "latest", job, print).run == store.run
+        return
+    sentence = "is over after its 9 rounds; set more `rounds`" if rounds == 9 else "rounds was 9 and is 8; resume"
+    with pytest.raises(FlapSamError, match=sentence):
+        check_goes_on(store, store.load(), job)
+    with pytest.raises(FlapSamError, match=r"No run of this experiment has a state .* and rounds left"):
+        find(tmp_path, "latest", job, print)
+
+
+CHANGES = {"seed": 8, "learning_rate": 1e-3, "rank": 8, "ranks": {"site-1": 4}, "max_epochs": 300, "dataset": "other"}
+
+
+def test_any_other_difference_is_named(tmp_path):
+    """With more rounds or without: the settings that differ, and no other, and what they were."""
     store = RunStore(tmp_path, "run")
-    store.save(state(1))
-    (tmp_path / "run" / "site-1").mkdir()
-    store.remove()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["site-1"]
+    store.save(state(3))
+    kept = store.load()
+
+    @given(changed=st.sets(st.sampled_from(sorted(CHANGES)), min_size=1), rounds=st.integers(1, 20))
+    def differences_are_named(changed, rounds):
+        job = replace(E, rounds=rounds, **{name: CHANGES[name] for name in changed})
+        with pytest.raises(FlapSamError) as told:
+            check_goes_on(store, kept, job)
+        named = {name for name in asdict(E) if f" {name} was {getattr(E, name)!r} and is " in str(told.value)}
+        assert named == changed | ({"rounds"} if rounds != 9 else set())
+
+    differences_are_named()

@@ -8,6 +8,7 @@ from flap_sam.wire.messages import TrainReport, clean_reason, from_meta, run_nam
 REPORT = TrainReport(
     experiment="{}",
     start_digest="",
+    frozen_digest="",
     slices=7,
     loss=0.5,
     steps=3,

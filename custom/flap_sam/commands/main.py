@@ -149,6 +149,10 @@ def simulate(
     ],
     sites: Annotated[int, typer.Option(min=1, help="how many; each takes the data of a site of the store")],
     threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="a run's name, or latest: go on from its last round, perhaps to more rounds")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="a payload of another run, to start from")] = None,
     changes: Changes = None,
 ) -> None:
     """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
@@ -158,7 +162,7 @@ def simulate(
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
 
-    run(Job.read(job), parsed(changes or []), work, sites, threads)
+    run(Job.read(job), parsed(changes or []), work, sites, threads, resume, start)
 
 
 @app.command(rich_help_panel=TRAIN)

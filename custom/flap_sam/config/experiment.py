@@ -188,6 +188,15 @@ class Experiment:
         """SHA-256 of the canonical JSON, as hexadecimal."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    def digest_but_rounds(self) -> str:
+        """The same without `rounds`: what a run is of, however many rounds it goes on to."""
+        settings = {name: value for name, value in asdict(self).items() if name != "rounds"}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def is_longer(self, other: "Experiment") -> bool:
+        """Whether this is another experiment with more rounds, and nothing else changed."""
+        return self.rounds > other.rounds and replace(self, rounds=other.rounds) == other
+
     def changed(self, **changes: object) -> "Experiment":
         """This experiment with some settings changed; others that they leave unread have their defaults again."""
         settings = {entry.name: getattr(self, entry.name) for entry in fields(self)} | changes

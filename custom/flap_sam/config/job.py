@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
@@ -42,13 +43,21 @@ class Job:
         """The experiment, some of its settings changed."""
         return Experiment.from_dict(self.settings | (changes or {}))
 
-    def copy(self, folder: Path, changes: dict) -> Path:
-        """A copy of the job with some settings changed, checked before anything is written."""
+    def copy(self, folder: Path, changes: dict, conduct: Mapping[str, object] | None = None) -> Path:
+        """A copy of the job with some settings changed, checked before anything is written.
+
+        Args:
+            changes: of the experiment; conduct: of its runs.
+        """
         self.experiment(changes)
+        if conduct:
+            replace(self.conduct, **conduct)
         shutil.copytree(self.folder, folder)
         path = folder / SERVER_CONFIG
         config = _read(path)
         config["experiment"] = self.settings | changes
+        if conduct:
+            config["conduct"] = {**(config.get("conduct") or {}), **conduct}
         path.write_text(json.dumps(config, indent=2) + "\n")
         return folder
 

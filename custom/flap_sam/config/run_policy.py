@@ -7,14 +7,17 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation.names import is_run_name
+from flap_sam.foundation.names import is_name, is_run_name
 
+SUFFIX = ".safetensors"
+FIRST_ROUND = 10.0
 WHOLE = "a whole number, 1 or more, or null"
 SECONDS = "a number of seconds, 0 or more"
 EXPECTED = {
     "min_sites": WHOLE,
     "sites_a_round": WHOLE,
     "round_timeout": SECONDS,
+    "first_round_timeout": f"{SECONDS}, or null",
     "wait_after_min": f"{SECONDS}, or null",
     "patience": WHOLE,
     "best_by": "the number of a class, 1 or more, or null",
@@ -23,6 +26,7 @@ EXPECTED = {
     "largest_share": "a number from 0.1 to 1",
     "largest_slices": "an object of whole numbers by the site's name",
     "resume": 'the name of a run, "latest" or null',
+    "start": f"the name of a {SUFFIX} file, or null; null beside resume",
 }
 
 
@@ -34,6 +38,8 @@ class Conduct:
         min_sites: sites that must be connected at the start and count in every round; None means all connected ones.
         sites_a_round: sites drawn for each round, by the experiment's seed; None means all.
         round_timeout: seconds after which a task closes with the answers that are there; 0 means never.
+        first_round_timeout: the same for the first task of a job, in which the sites also load their weights and data,
+            and encode their slices where the image encoder is frozen; None means ten times `round_timeout`.
         wait_after_min: seconds that a task still waits once `min_sites` have been counted; None means for all.
         patience: rounds without a better validation Dice after which the run stops; None means it never does.
         best_by: class, counted from 1, whose validation Dice says which payload is the best; None means the mean over
@@ -46,12 +52,16 @@ class Conduct:
             for fewer.
         largest_slices: training slices that a site is registered with and may not exceed, by its name; every site of
             a deployed federation needs an entry.
-        resume: name of the run to continue, or "latest" of this experiment; None starts anew.
+        resume: name of the run to continue, or "latest" of this experiment; None starts anew. The job's `rounds` may be
+            more than the run's, all else of the experiment is the same.
+        start: name of a payload's file in the folder `payloads` of the server, from which round 0 starts; None means
+            that each site starts from the experiment's seed and its own weights.
     """
 
     min_sites: int | None = None
     sites_a_round: int | None = None
     round_timeout: float = 0.0
+    first_round_timeout: float | None = None
     wait_after_min: float | None = None
     patience: int | None = None
     best_by: int | None = None
@@ -60,19 +70,23 @@ class Conduct:
     largest_share: float = 0.6
     largest_slices: Mapping[str, int] = field(default_factory=dict)
     resume: str | None = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
         wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience", "best_by")}
         good = {name: value is None or _is_count(value) for name, value in wholes.items()}
         limits, wait = self.largest_slices, self.wait_after_min
         good["round_timeout"] = _is_number(self.round_timeout) and self.round_timeout >= 0
-        good["wait_after_min"] = wait is None or (_is_number(wait) and wait >= 0)
+        for name in ("first_round_timeout", "wait_after_min"):
+            seconds = getattr(self, name)
+            good[name] = seconds is None or (_is_number(seconds) and seconds >= 0)
         for name, lowest in (("largest_norm", 0), ("norm_limit", 1)):
             limit = getattr(self, name)
             good[name] = limit is None or (_is_number(limit) and lowest < limit < math.inf)
         good["largest_share"] = _is_number(self.largest_share) and 0.1 <= self.largest_share <= 1
         good["largest_slices"] = isinstance(limits, Mapping) and all(_is_count(n) for n in limits.values())
         good["resume"] = self.resume is None or is_run_name(self.resume)  # as "latest" is too
+        good["start"] = self.start is None or (is_name(self.start) and self.start.endswith(SUFFIX))
         for name, accepted in good.items():
             if not accepted:
                 _refuse(name, getattr(self, name), EXPECTED[name])
@@ -80,6 +94,18 @@ class Conduct:
             _refuse("min_sites", self.min_sites, f"at most sites_a_round, {self.sites_a_round}")
         if wait is not None and self.min_sites is None:
             _refuse("wait_after_min", wait, "null where min_sites is null: then a task waits for all sites")
+        if self.resume and self.start:
+            _refuse("start", self.start, "null where resume is set: a resumed run goes on from its own payload")
+
+    def timeout(self, first: bool) -> float:
+        """Seconds after which a task closes; 0 means never.
+
+        Args:
+            first: it is the job's first.
+        """
+        if not first:
+            return self.round_timeout
+        return FIRST_ROUND * self.round_timeout if self.first_round_timeout is None else self.first_round_timeout
 
     @classmethod
     def from_dict(cls, settings: object) -> "Conduct":

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "checkpoint": "FLAP_SAM_CHECKPOINT",
     "device": "FLAP_SAM_DEVICE",
     "state": "FLAP_SAM_STATE",
+    "payloads": "FLAP_SAM_PAYLOADS",
 }
 MOST_PROCESSES = 64
 NAME = "letters, digits, '.', '_', '-' and blanks"
@@ -59,7 +60,10 @@ PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of a site's paths that are relative, from where this process stands: others may stand elsewhere."""
-    given = {name: environment.get(name) for name in (ENVIRONMENT[key] for key in ("data", "checkpoint", "state"))}
+    given = {
+        name: environment.get(name)
+        for name in (ENVIRONMENT[key] for key in ("data", "checkpoint", "state", "payloads"))
+    }
     paths = {name: Path(text).expanduser() for name, text in given.items() if text and text != "random"}
     return {name: str(path.absolute()) for name, path in paths.items() if not path.is_absolute()}
 
@@ -80,6 +84,8 @@ class Site(StrictModel):
         compile: let torch.compile fuse the network's operations; the first steps then take minutes.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
+        payloads: folder of payloads that a job may name as its `start`; a server reads it, a site never. None means
+            that no job may.
         processes: how many processes train together, one a GPU where `device` is None.
         pictures: draw the best and the worst test cases into the site's run folder, which they never leave (see
             `training.pictures`); on the demo they are drawn in any case.
@@ -94,6 +100,7 @@ class Site(StrictModel):
     memory: Literal["normal", "low"] = "normal"
     compile: bool = False
     state: PathOrNone = None
+    payloads: PathOrNone = None
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     pictures: bool = False
 

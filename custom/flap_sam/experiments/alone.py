@@ -24,7 +24,7 @@ from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.records.run_record import CENTRALIZED, LOCAL, RunRecord, stint
 from flap_sam.records.scores import departures
-from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.checkpoint import frozen_digest, network_for, start_digest
 from flap_sam.sam.weights import weights_for
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
@@ -106,7 +106,10 @@ class _Run:
         self.precision = settle(site.precision, self.device)
         self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         network, self.experiment, _ = network_for(experiment, self.weights.file, self.weights.pin)
-        self.start_digest = start_digest(network, self.experiment)
+        self.digests = {
+            "start": start_digest(network, self.experiment),
+            "frozen": frozen_digest(network, self.experiment),
+        }
         self.network = network.to(self.device)
         if site.compile:
             self.network.compile()
@@ -176,7 +179,7 @@ class _Run:
         return candidate
 
     def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {"round": kept.round, "validation_dice": kept.dice, "start": self.start_digest}
+        notes = {"round": kept.round, "validation_dice": kept.dice} | self.digests
         payload.write(self.out / PAYLOAD_FILES[kind], kept.tensors, self.experiment, notes)
 
     def _log(self, number: int, validation: dict[str, list[float | None]], result: LocalResult, seconds: float) -> None:

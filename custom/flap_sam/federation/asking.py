@@ -34,7 +34,7 @@ class AskingController(ModelController):
     def __init__(self, *args: object, **settings: object) -> None:
         super().__init__(*args, **settings)
         self.counted, self.refused, self.late = set(), {}, []
-        self._time_is_over = False
+        self._time_is_over, self._first = False, True
 
     def ask(self, task_name: str, task: FLModel, asked: Sequence[str], accept: Accept) -> None:
         """Send a task and hand each answer on as it arrives, until all have answered or the time is over.
@@ -49,6 +49,7 @@ class AskingController(ModelController):
 
         self.send_model(task_name=task_name, data=task, targets=list(asked), callback=on_result)
         self._wait(asked)
+        self._first = False
 
     def take(self, site: str, result: FLModel, accept: Accept) -> bool:
         """Whether an answer counts.
@@ -81,7 +82,7 @@ class AskingController(ModelController):
 
     def _over(self, now: float, began: float, enough_since: float | None) -> bool:
         """Whether a task has waited long enough: in all, or since enough sites were counted."""
-        timeout, after_min = self.conduct.round_timeout, self.conduct.wait_after_min
+        timeout, after_min = self.conduct.timeout(self._first), self.conduct.wait_after_min
         if timeout and now - began >= timeout:
             return True
         return after_min is not None and enough_since is not None and now - enough_since >= after_min

@@ -30,11 +30,11 @@ from flap_sam.records.results import BEST, FINAL, closing_summary, write_test_di
 from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
 from flap_sam.records.run_record import FEDERATED, RunRecord, stint
 from flap_sam.records.scores import Evaluation, departures
-from flap_sam.rounds import preconditions
+from flap_sam.rounds.attendance import Attendance
 from flap_sam.rounds.consistency import Likeness
 from flap_sam.rounds.round_records import closed, lines_of_capped, round_record, site_record
-from flap_sam.rounds.run_state import RunState, RunStore, find
-from flap_sam.sam.weights import NOTICES
+from flap_sam.rounds.run_state import RunState, RunStore, check_goes_on, find
+from flap_sam.rounds.start import Start
 from flap_sam.wire import encoding
 from flap_sam.wire.messages import (
     EXPERIMENT,
@@ -47,19 +47,15 @@ from flap_sam.wire.messages import (
     size,
 )
 
-DEMO_NOTICE = (
-    "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
-    "bundled phantom. Its volumes are drawn, not scanned; its Dice says nothing about patients."
-)
-
 
 class FlapSamController(AskingController):
     """Runs an experiment over the connected sites.
 
-    In round 0 there is no payload: each site starts the trained tensors from the experiment's seed and its own
-    checkpoint, and the server refuses whoever started from another network than most sites (see `likeness`). Until
-    more than half of the sites have said the same, their answers are held unread, one a site at most. A site that is
-    refused or silent is named in the round log, and the round goes on while enough sites remain.
+    In round 0 there is no payload, unless the conduct names a `start`: each site starts the trained tensors from the
+    experiment's seed and its own checkpoint, and the server refuses whoever started from another network than most
+    sites (see `likeness`). Until more than half of the sites have said the same, their answers are held unread, one a
+    site at most. A site that is refused or silent is named in the round log, and the round goes on while enough sites
+    remain. One that connects later joins in the next round (see `attendance`).
 
     Args:
         experiment: settings as `Experiment` names them.
@@ -92,16 +88,15 @@ class FlapSamController(AskingController):
     def _run(self) -> None:
         job = Experiment.from_dict(self._settings)
         self.conduct = Conduct.from_dict(self._conduct_settings)
-        self._likeness = Likeness(job)
         self._unread: dict[str, FLModel] = {}
         self._aggregator: LowRankAggregator = self.engine.get_component(self._aggregator_id)
         self._folder = results_folder(self.fl_ctx)
-        self._sites = sorted(client.name for client in self.engine.get_clients())
-        preconditions.check(job, self.conduct, self._sites, _is_deployed(self.fl_ctx), say)
+        self._attendance = Attendance(self._connected, job, self.conduct, _is_deployed(self.fl_ctx), say)
         current, best = self._begin_or_resume(job)
-        say(f"run {self._store.run}: {job.method} on {len(self._sites)} sites, {job.rounds} rounds")
+        say(f"run {self._store.run}: {job.method} on {len(self._attendance.sites)} sites, {job.rounds} rounds")
 
         while current.round < job.rounds and not self._stale(current, best):
+            self._attendance.renew(current.round)
             record, following = self._round(current)
             best = self._better(best, replace(current, validation={s: r.validation for s, r in record.sites.items()}))
             current = following
@@ -109,25 +104,35 @@ class FlapSamController(AskingController):
             self._store.save(self._state(current, best))
             cleanup_memory()
         self._finish(current, best)
-        self._store.remove()
+        self._store.close()
+
+    def _connected(self) -> list[str]:
+        return [client.name for client in self.engine.get_clients()]
 
     def _begin_or_resume(self, job: Experiment) -> tuple[Candidate, Candidate | None]:
         """The payload that the first round of this job starts from, and the best so far."""
-        root = Site.read(Path(self.engine.get_workspace().get_site_config_dir())).state_root
-        if self.conduct.resume is None:
-            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            self._store = RunStore(root, f"{stamp}-{secrets.token_hex(2)}")
-            self._held.enter_context(self._store.held())
-            self._stint = stint(0, self._sites, asdict(self.conduct))
-            return Candidate({}, 0), None
-        self._store = find(root, self.conduct.resume, job.digest(), say)
+        site = Site.read(Path(self.engine.get_workspace().get_site_config_dir()))
+        if self.conduct.resume is not None:
+            return self._resume(site.state_root, job)
+        start = self.conduct.start and Start.read(site.payloads, self.conduct.start, job)
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        self._store = RunStore(site.state_root, f"{stamp}-{secrets.token_hex(2)}")
+        self._held.enter_context(self._store.held())
+        self._likeness = Likeness(job, start)
+        self._stint = stint(0, self._attendance.sites, asdict(self.conduct))
+        return Candidate(start.tensors if start else {}, 0), None
+
+    def _resume(self, root: Path, job: Experiment) -> tuple[Candidate, Candidate | None]:
+        """The same of a run that this job continues, perhaps to more rounds than the run had."""
+        self._store = find(root, self.conduct.resume, job, say)
         self._held.enter_context(self._store.held())
         state = self._store.load()
-        if state.experiment != job.digest():
-            raise FlapSamError(f"Run {self._store.run} is of another experiment than this job; resume it with its own.")
-        self._likeness.adopt(state.first)
-        self._begin(state.first)
-        self._write_record(state.record.resumed(stint(state.current.round, self._sites, asdict(self.conduct))))
+        check_goes_on(self._store, state, job)
+        self._likeness = Likeness(job)
+        self._likeness.resume(state.first)
+        self._begin(state.current)
+        began = stint(state.current.round, self._attendance.sites, asdict(self.conduct))
+        self._write_record(state.record.resumed(began))
         self._aggregator.restore(state.memory)
         (self._folder / ROUND_LOG).write_text(state.log)
         self._keep(FINAL, state.current)
@@ -138,7 +143,7 @@ class FlapSamController(AskingController):
 
     def _state(self, current: Candidate, best: Candidate | None) -> RunState:
         return RunState(
-            experiment=self._likeness.job.digest(),
+            experiment=self._likeness.job,
             first=self._likeness.reference,
             current=current,
             best=best,
@@ -148,13 +153,8 @@ class FlapSamController(AskingController):
         )
 
     def _new_record(self, first: TrainReport) -> RunRecord:
-        return RunRecord(
-            run=self._store.run,
-            setting=FEDERATED,
-            demo=first.demo,
-            weights=first.weights,
-            stints=[self._stint],
-        )
+        origin = {"demo": first.demo, "weights": first.weights}
+        return RunRecord(run=self._store.run, setting=FEDERATED, stints=[self._stint], **origin)
 
     def _write_record(self, record: RunRecord) -> None:
         self._record = record
@@ -187,10 +187,10 @@ class FlapSamController(AskingController):
 
         def accept(site: str, result: FLModel) -> bool:
             if self._likeness.reference is None:
-                return self._hear(site, result, asked, count)
+                return self._hear(site, result, asked, current, count)
             return count(site, result)
 
-        asked = drawn(self._sites, self.conduct.sites_a_round, self._likeness.job.seed, number)
+        asked = drawn(self._attendance.sites, self.conduct.sites_a_round, self._likeness.job.seed, number)
         self.ask(TASK_TRAIN, task, asked, accept)
         self._require_agreement(asked)
         self.require_enough(asked)
@@ -226,12 +226,12 @@ class FlapSamController(AskingController):
             raise FlapSamError(f"it answers round {result.current_round}, not {number}")
         return report
 
-    def _hear(self, site: str, result: FLModel, asked: Sequence[str], count: Accept) -> bool:
+    def _hear(self, site: str, result: FLModel, asked: Sequence[str], sent: Candidate, count: Accept) -> bool:
         """Hold a first round's answer; once more than half of the sites say the same, count all that are held."""
         agreed = self._likeness.hear(site, self._report(result, 0), len(asked))
         self._unread[site] = result
         if agreed:
-            self._begin(self._likeness.reference)
+            self._begin(sent)
             self._write_record(self._new_record(self._likeness.reference))
             for other in [s for s in self._unread if s not in self.refused]:
                 self.take(other, self._unread.pop(other), count)
@@ -261,18 +261,17 @@ class FlapSamController(AskingController):
             return True
 
         say(f"every site scores the {kind} payload on its test cases")
-        self.ask(TASK_EVALUATE, self._task(scored), self._sites, accept)
-        self.require_enough(self._sites)
+        self.ask(TASK_EVALUATE, self._task(scored), self._attendance.sites, accept)
+        self.require_enough(self._attendance.sites)
         return dict(sorted(reports.items()))
 
-    def _begin(self, reference: TrainReport) -> None:
+    def _begin(self, current: Candidate) -> None:
         """Expect what most sites have said; they have agreed on it, or an earlier job of the run has."""
         experiment = self._likeness.experiment
         self._aggregator.begin(experiment, self.conduct)
+        self._aggregator.start_round(current.tensors)
         say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
-        if reference.demo:
-            say(DEMO_NOTICE)
-        if notice := NOTICES.get(reference.weights):
+        for notice in self._likeness.notices():
             say(notice)
 
     def _task(self, sent: Candidate) -> FLModel:
@@ -292,12 +291,8 @@ class FlapSamController(AskingController):
         return candidate
 
     def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {
-            "round": kept.round,
-            "validation_dice": kept.dice,
-            "run": self._store.run,
-            "start": self._likeness.reference.start_digest,
-        }
+        notes = {"round": kept.round, "validation_dice": kept.dice, "run": self._store.run}
+        notes |= self._likeness.digests()
         meta = {"kind": kind, "experiment": self._likeness.experiment.to_json(), "notes": notes}
         self.save_model(FLModel(params_type=ParamsType.FULL, params=dict(kept.tensors), meta=meta))
 

@@ -80,6 +80,7 @@ class FlapSamExecutor(Executor):
         report = TrainReport(
             experiment=participant.experiment.to_json(),
             start_digest=participant.start_digest,
+            frozen_digest=participant.frozen_digest,
             slices=participant.slices,
             loss=result.loss,
             steps=result.steps,

@@ -59,12 +59,13 @@ class Agreement(StrictModel):
             its place.
         largest_payload: norm of the change that a payload from the server makes to the network as it started, up to
             which it comes in.
-        runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run. A
-            failure that the data may have a part in counts as an answer, here and below.
+        runs: how many runs of each experiment the site takes part in. A run that a later job continues is one run; if
+            it goes on to more rounds, it is one of either experiment, and both must be listed. A failure that the data
+            may have a part in counts as an answer, here and below.
         repeats: how many rounds of a run may be answered a second time, when a later job continues a run whose last
             answer the server may have lost.
         evaluations: how many payloads a run may have scored on the test cases; a whole run asks for at most two, and
-            again for them if it is resumed at its very end.
+            again for them if it is resumed at its very end. A run of two experiments has this number twice.
         over: what happens beyond `largest_update`: "block" the update, or "clip" it to that norm.
         release_bits: the number of bits that each number of an update leaves with, rounded at random; None leaves
             them as they are.

@@ -43,6 +43,7 @@ class Run(StrictModel):
 
     Args:
         experiment: digest of the experiment it belongs to.
+        shorter: digests of the experiments that it belonged to before it went on to more rounds.
         jobs: that conducted it, the current one last.
         trained: the last round that was answered; None before there is one.
         repeats: how many rounds have been answered a second time.
@@ -51,11 +52,23 @@ class Run(StrictModel):
     """
 
     experiment: str
+    shorter: tuple[str, ...] = ()
     jobs: tuple[str, ...]
     trained: Count | None = None
     repeats: Count = 0
     answers: Count = 0
     evaluations: Count = 0
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Digests of all experiments that it is a run of."""
+        return (*self.shorter, self.experiment)
+
+    def of(self, experiment: str) -> "Run":
+        """The run as it goes on with an experiment."""
+        if experiment == self.experiment:
+            return self
+        return self.model_copy(update={"experiment": experiment, "shorter": self.experiments})
 
 
 class Ledger(StrictModel):
@@ -77,6 +90,8 @@ class Ledger(StrictModel):
 
         A job conducts one run. A run belongs to one experiment, and its rounds rise. A job that continues it may ask
         once more for its last round, as often as agreed, and for none before that; the job it continues is over then.
+        It may continue it with an experiment that has more rounds, where the site agrees to both: that counts as a run
+        of either, and all that was counted before stays counted.
 
         Raises:
             FlapSamError: see above.
@@ -89,20 +104,32 @@ class Ledger(StrictModel):
             self._check_new(turn, agreement)
             run = Run(experiment=turn.experiment, jobs=(turn.job,))
         if run.experiment != turn.experiment:
-            raise FlapSamError(f"Run {turn.run} began with another experiment than the task's.", Reason.RUN)
+            self._check_longer(run, turn, agreement)
+            run = run.of(turn.experiment)
         if turn.job in run.jobs[:-1]:
             raise FlapSamError(f"Run {turn.run} goes on in another job than {turn.job}.", Reason.RUN)
         if turn.task == TASK_TRAIN:
             _check_round(turn, run, agreement)
-        elif run.evaluations >= agreement.evaluations:
+        elif run.evaluations >= (agreed := agreement.evaluations * len(run.experiments)):
             raise FlapSamError(
-                f"Run {turn.run} asks for evaluation {run.evaluations + 1}; the site has agreed to "
-                f"{agreement.evaluations}.",
+                f"Run {turn.run} asks for evaluation {run.evaluations + 1}; the site has agreed to {agreed}.",
                 Reason.EVALUATIONS,
             )
 
+    def _check_longer(self, run: Run, turn: Turn, agreement: Agreement) -> None:
+        """Refuse another experiment in a run, but for one with more rounds, in another job than before."""
+        agreed = {experiment.digest(): experiment for experiment in agreement.experiments}
+        before, now = agreed.get(run.experiment), agreed.get(turn.experiment)
+        if turn.job in run.jobs or before is None or now is None or not now.is_longer(before):
+            raise FlapSamError(
+                f"Run {turn.run} began with another experiment than the task's; another job may go on with more rounds "
+                "and nothing else changed, where the agreement lists both experiments.",
+                Reason.RUN,
+            )
+        self._check_new(turn, agreement)
+
     def _check_new(self, turn: Turn, agreement: Agreement) -> None:
-        begun = sum(run.experiment == turn.experiment for run in self.runs.values())
+        begun = sum(turn.experiment in run.experiments for run in self.runs.values())
         if begun >= agreement.runs:
             raise FlapSamError(
                 f"Run {turn.run} would be run {begun + 1} of its experiment; the site has agreed to {agreement.runs}.",
@@ -116,7 +143,7 @@ class Ledger(StrictModel):
             bare: the answer tells of the data without noise.
             noise_multiplier: of the noise on the update in it; None where there is none.
         """
-        run = self.runs.get(turn.run, Run(experiment=turn.experiment, jobs=()))
+        run = self.runs.get(turn.run, Run(experiment=turn.experiment, jobs=())).of(turn.experiment)
         jobs = run.jobs if turn.job in run.jobs else (*run.jobs, turn.job)
         if turn.task == TASK_TRAIN:
             repeats = run.repeats + (turn.round == run.trained)

@@ -168,7 +168,7 @@ def _check_texts(report: TrainReport, experiment: Experiment) -> None:
     """The texts of a report are the experiment and two hashes: no room for others."""
     if report.experiment != experiment.to_json():
         raise refusal("the report is of another experiment", experiment.digest()[:12])
-    for name in ("start_digest", "labels"):
+    for name in ("start_digest", "frozen_digest", "labels"):
         text = getattr(report, name)
         if len(text) != 64 or set(text) - set("0123456789abcdef"):
             raise refusal(f"the report's {name} is no SHA-256", "64 hexadecimal digits")

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation import lock
 from flap_sam.foundation.files import remove_if_empty, replacing, sha256
@@ -21,8 +22,9 @@ from flap_sam.wire.messages import TrainReport
 
 SERVER = "server"
 LATEST = "latest"
+OVER = "over"
 KEPT = 2
-UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, FlapSamError)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class RunState:
     """A run between two rounds.
 
     Args:
-        experiment: digest of the job's experiment.
+        experiment: the job's.
         first: the report that all sites must be like; see `controller`.
         current: the payload that the next round starts from.
         best: the payload with the best validation Dice so far; None before there is one.
@@ -39,7 +41,7 @@ class RunState:
         record: of the run so far.
     """
 
-    experiment: str
+    experiment: Experiment
     first: TrainReport
     current: Candidate
     best: Candidate | None
@@ -64,6 +66,7 @@ class RunStore:
             raise FlapSamError(f"The run's name is {run!r}; expected small letters, digits and dashes, at most 64.")
         self.run = run
         self.folder = root / run / SERVER
+        self._root, self._over = root, self.folder / OVER
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -83,7 +86,7 @@ class RunStore:
         tensors |= {f"best/{name}": tensor for name, tensor in (state.best.tensors if state.best else {}).items()}
         tensors |= {f"memory/{name}": tensor for name, tensor in state.memory.items()}
         notes = {
-            "experiment": state.experiment,
+            "experiment": state.experiment.to_json(),
             "first": asdict(state.first),
             "round": state.current.round,
             "best": state.best and [state.best.round, dict(state.best.validation)],
@@ -94,8 +97,8 @@ class RunStore:
             stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": json.dumps(notes)}))
         with replacing(_hash_file(path)) as stream:
             stream.write(sha256(path).encode())
-        for old in self._files()[:-KEPT]:
-            _remove(old)
+        self._over.unlink(missing_ok=True)
+        self._keep(KEPT)
 
     def load(self) -> RunState:
         """The newest state that was written to its end, which its hash says.
@@ -109,47 +112,68 @@ class RunStore:
         path = paths[-1]
         try:
             if _hash_file(path).read_text() != sha256(path):
-                raise FlapSamError(f"State {path} is damaged: its hash differs; remove it to resume a round earlier.")
-            with safe_open(path, framework="pt") as file:
-                notes = json.loads(file.metadata()["notes"])
-            record, tensors = RunRecord.from_json(notes["record"]), load_file(path)
+                raise ValueError("it is damaged: its hash differs")
+            notes, tensors = _notes(path), load_file(path)
             best = notes["best"] and Candidate(_part(tensors, "best/"), notes["best"][0], dict(notes["best"][1]))
+            return RunState(
+                experiment=Experiment.from_json(notes["experiment"]),
+                first=TrainReport(**notes["first"]),
+                current=Candidate(_part(tensors, "current/"), notes["round"]),
+                best=best,
+                memory=_part(tensors, "memory/"),
+                log=notes["log"],
+                record=RunRecord.from_json(notes["record"]),
+            )
         except UNREADABLE as error:
             raise FlapSamError(
                 f"State {path} cannot be read ({error}); remove it to resume a round earlier."
             ) from error
-        return RunState(
-            experiment=notes["experiment"],
-            first=TrainReport(**notes["first"]),
-            current=Candidate(_part(tensors, "current/"), notes["round"]),
-            best=best,
-            memory=_part(tensors, "memory/"),
-            log=notes["log"],
-            record=record,
-        )
 
-    def experiment(self) -> str | None:
-        """The digest of the run's experiment; None where none of its states can say it."""
+    def standing(self) -> tuple[Experiment, int] | None:
+        """The run's experiment and its next round; None where none of its states can say it."""
         for path in reversed(self._files()):
-            with suppress(*UNREADABLE), safe_open(path, framework="pt") as file:
-                return json.loads(file.metadata()["notes"])["experiment"]
+            with suppress(*UNREADABLE):
+                notes = _notes(path)
+                return Experiment.from_json(notes["experiment"]), int(notes["round"])
         return None
+
+    def is_over(self) -> bool:
+        """Whether a job has conducted the run to its end."""
+        return self._over.exists()
+
+    def close(self) -> None:
+        """Keep of a run that is over its newest state, for it may go on to more rounds, and forget the others' of such.
+
+        So a machine keeps one. Its results hold what a run made.
+        """
+        self._keep(1)
+        with replacing(self._over):
+            pass
+        for run in sorted(path.parent.parent.name for path in self._root.glob(f"*/{SERVER}/{OVER}")):
+            if run != self.run and is_run_name(run):
+                RunStore(self._root, run)._forget()
+
+    def _forget(self) -> None:
+        """Remove the states, unless a server has just taken the run up again."""
+        with suppress(FlapSamError), self.held():
+            if self.is_over():
+                self._keep(0)
+                self._over.unlink()
+
+    def _keep(self, newest: int) -> None:
+        files = self._files()
+        for path in files[: len(files) - newest]:
+            path.unlink(missing_ok=True)
+            _hash_file(path).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("round_*.safetensors"))
 
-    def remove(self) -> None:
-        """Forget a run that is over; its results hold what it made."""
-        for path in self._files():
-            _remove(path)
-        remove_if_empty(self.folder, self.folder.parent)
 
-
-def find(root: Path, wanted: str, experiment: str, say: Callable[[str], None]) -> RunStore:
-    """The run to resume: by its name, or the latest of the experiment.
+def find(root: Path, wanted: str, job: Experiment, say: Callable[[str], None]) -> RunStore:
+    """The run to resume: by its name, or the latest of the job's experiment that has something left to do.
 
     Args:
-        experiment: digest of the job's experiment.
         say: is told of runs that are passed over because their states cannot be read.
 
     Raises:
@@ -160,11 +184,39 @@ def find(root: Path, wanted: str, experiment: str, say: Callable[[str], None]) -
     runs = {path.parent.parent.name for path in root.glob(f"*/{SERVER}/round_*.safetensors")}
     for run in sorted(filter(is_run_name, runs), reverse=True):
         store = RunStore(root, run)
-        if (found := store.experiment()) == experiment:
-            return store
-        if found is None:
+        if (found := store.standing()) is None:
             say(f"run {run} is passed over: none of its states in {store.folder} can be read")
-    raise FlapSamError(f"No run of this experiment has a state in {root}; start it anew with resume null.")
+        elif _lacks(store, *found, job) is None:
+            return store
+    raise FlapSamError(
+        f"No run of this experiment has a state in {root} and rounds left; start it anew with resume null, or set more "
+        "`rounds`."
+    )
+
+
+def check_goes_on(store: RunStore, state: RunState, job: Experiment) -> None:
+    """Raise a FlapSamError that says why a run cannot go on with a job's experiment."""
+    if lack := _lacks(store, state.experiment, state.current.round, job):
+        raise FlapSamError(f"Run {store.run} {lack}.")
+
+
+def _lacks(store: RunStore, before: Experiment, reached: int, job: Experiment) -> str | None:
+    """Why a run cannot go on with a job's experiment, as the rest of a sentence about it."""
+    if before != job and not job.is_longer(before):
+        there, here = asdict(before), asdict(job)
+        apart = [f"{name} was {there[name]!r} and is {here[name]!r}" for name in here if there[name] != here[name]]
+        return (
+            f"is of another experiment than this job: {', '.join(apart)}; resume it with its own, in which `rounds` "
+            "alone may be more"
+        )
+    if store.is_over() and reached >= job.rounds:
+        return f"is over after its {reached} rounds; set more `rounds` to go on"
+    return None
+
+
+def _notes(path: Path) -> dict:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["notes"])
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -173,8 +225,3 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _hash_file(path: Path) -> Path:
     return path.with_suffix(".sha256")
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _hash_file(path).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ADAPTERS, rooms_of
+from flap_sam.sam.methods import ADAPTERS, UNUSED, rooms_of, statement
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.pin import pinned
 
@@ -135,10 +135,28 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
 def start_digest(network: FlapSam, experiment: Experiment) -> str:
     """What a network starts from: SHA-256 over the resolved experiment and every tensor but the adapters' A and B.
 
-    These come from the experiment's seed, and a site's rank may be its own.
+    These come from the experiment's seed, and a site's rank may be its own. The number of rounds is left out: a run
+    may go on to more of them.
     """
-    drawn = {name for pair in low_rank_pairs(network) for name in pair}
-    return digest_of(network, experiment.digest(), without=drawn)
+    return digest_of(network, experiment.digest_but_rounds(), without=_drawn(network))
+
+
+def start_digest_with_rounds(network: FlapSam, experiment: Experiment) -> str:
+    """The same over the number of rounds too, as payloads of earlier versions note it."""
+    return digest_of(network, experiment.digest(), without=_drawn(network))
+
+
+def frozen_digest(network: FlapSam, experiment: Experiment) -> str:
+    """What a payload is trained on: SHA-256 over the tensors that never change in a run and that a step reads.
+
+    Experiments that differ in how they train have the same, where they freeze the same weights.
+    """
+    stated = statement(network, experiment.method)
+    return digest_of(network, without={t.name for t in stated if t.trained or t.room in UNUSED})
+
+
+def _drawn(network: FlapSam) -> set[str]:
+    return {name for pair in low_rank_pairs(network) for name in pair}
 
 
 def digest_of(network: nn.Module, *settings: str, without: Collection[str] = ()) -> str:

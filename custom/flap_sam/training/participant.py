@@ -18,7 +18,7 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.lowrank.factors import leading
 from flap_sam.records.pictures import Gallery
-from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.checkpoint import frozen_digest, network_for, start_digest
 from flap_sam.sam.weights import weights_for
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
@@ -88,7 +88,7 @@ class Participant:
     Attributes:
         experiment: the job's, with backbone and image size resolved.
         weights: what its network started from.
-        start_digest: of the network before it took anything up (see `checkpoint.start_digest`).
+        start_digest, frozen_digest: of the network before it took anything up (see `sam.checkpoint`).
 
     Raises:
         FlapSamError: data, checkpoint or device cannot be used for this experiment.
@@ -122,11 +122,12 @@ class Participant:
         self._team, self._site, self._name = team, site, name
         self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
-        self._state = SiteState(site.state_root / run / name, own.digest())
+        self._state = SiteState(site.state_root / run / name, own.digest_but_rounds())
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
         self._carry: dict[str, Tensor] = {}
         self.start_digest = start_digest(self.network, self.experiment)
+        self.frozen_digest = frozen_digest(self.network, self.experiment)
 
     @property
     def slices(self) -> int:
@@ -155,9 +156,9 @@ class Participant:
             self._trainer.restore_personal(self._state.personal(round_number))
 
     def stand_to_score(self, round_number: int) -> None:
-        """Take the personal tensors that belong to the payload a round starts from; training is over."""
+        """Take the personal tensors that belong to the payload a round starts from; training is over for now."""
         self._trainer.restore_personal(self._state.personal(round_number))
-        self._state.forget_training()
+        self._state.close()
 
     def receive(self, wire: Mapping[str, Tensor]) -> None:
         """Take the tensors of a payload that has been checked."""

@@ -12,6 +12,7 @@ from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import lock
 from flap_sam.foundation.files import remove_if_empty, replacing
 from flap_sam.foundation.lock import locked
+from flap_sam.foundation.names import is_run_name
 
 KEPT = 2
 PATIENCE = 60.0
@@ -24,7 +25,7 @@ class SiteState:
 
     Args:
         folder: of this site and run.
-        experiment: digest of the experiment, kept with every state.
+        experiment: digest of the experiment but for its rounds, kept with every state.
     """
 
     def __init__(self, folder: Path, experiment: str) -> None:
@@ -85,18 +86,26 @@ class SiteState:
         newest = self._newest(PERSONAL, before)
         return newest[1] if newest else {}
 
-    def forget_training(self) -> None:
-        """Remove the training states of a run whose training is over, and the note of its data."""
-        for path in self._files(TRAINING):
+    def close(self) -> None:
+        """Keep of a run whose training is over the newest training state, for it may go on to more rounds.
+
+        It stays until another run of this site is over: which runs are is told by their note of the data, which is
+        removed here.
+        """
+        for path in self._files(TRAINING)[:-1]:
             path.unlink()
         self._forget_claim()
+        for folder in self.folder.parent.parent.glob(f"*/{self.folder.name}"):
+            is_over = is_run_name(folder.parent.name) and not (folder / DATA).exists()
+            if is_over and folder != self.folder:
+                _forget_training(folder)
 
     def _forget_claim(self) -> None:
         (self.folder / DATA).unlink(missing_ok=True)
         remove_if_empty(self.folder, self.folder.parent)
 
     def _files(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}_*.safetensors"))
+        return _files(self.folder, kind)
 
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -118,6 +127,16 @@ class SiteState:
         if experiment != self._experiment:
             raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
         return max(earlier), tensors
+
+
+def _files(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"{kind}_*.safetensors"))
+
+
+def _forget_training(folder: Path) -> None:
+    for path in _files(folder, TRAINING):
+        path.unlink(missing_ok=True)
+    remove_if_empty(folder, folder.parent)
 
 
 def _text(note: Path) -> str | None:

@@ -40,6 +40,7 @@ class TrainReport:
     Args:
         experiment: the resolved experiment it ran, as JSON.
         start_digest: of its network before it took anything up (see `sam.checkpoint.start_digest`).
+        frozen_digest: of what no round changes in it (see `sam.checkpoint.frozen_digest`).
         slices: training slices.
         loss, steps, seconds: of the local epochs; None where the site withholds them.
         validation: Dice by class of the payload it received, on its validation cases.
@@ -50,6 +51,7 @@ class TrainReport:
 
     experiment: str
     start_digest: str
+    frozen_digest: str
     slices: int
     loss: float | None
     steps: int | None

@@ -30,7 +30,7 @@ class Payload:
 
     Args:
         experiment: resolved.
-        notes: on the run it comes from; `start` is the `checkpoint.start_digest` of its networks.
+        notes: on the run it comes from; `start` and `frozen` are the digests of its networks (see `sam.checkpoint`).
     """
 
     tensors: dict[str, Tensor]
