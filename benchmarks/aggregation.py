@@ -26,10 +26,10 @@ from pathlib import Path
 
 import torch
 from flap_sam.config.experiment import Experiment
-from flap_sam.federation.aggregator import BLOCK_SITES, groups_of
 from flap_sam.lowrank.aggregate import RunningSum
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.lowrank.refactorise import refactorise
+from flap_sam.rounds.aggregate import BLOCK_SITES, groups_of
 from flap_sam.sam.build import build
 from rich.console import Console
 from rich.table import Table

@@ -13,10 +13,10 @@ from flap_sam.config import experiment as settings
 from flap_sam.config.experiment import DEFAULTS, Experiment, unread
 from flap_sam.config.reads import LORA_METHODS, READ_WITH
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.aggregator import strategy_for
 from flap_sam.lowrank.gather import gatherer
 from flap_sam.lowrank.robust import shortcoming
 from flap_sam.lowrank.server_optimizer import server_optimizer
+from flap_sam.rounds.aggregate import strategy_for
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import METHODS, statement
 from torch import nn

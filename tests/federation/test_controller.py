@@ -10,9 +10,7 @@ import pytest
 import torch
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct
-from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.federation.controller import FlapSamController, _is_deployed
-from flap_sam.federation.persistor import PayloadPersistor
 from flap_sam.records import run_record
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.records.round_log import ROUND_LOG
@@ -66,7 +64,6 @@ class Federation:
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in sites],
-            get_component=lambda _: LowRankAggregator(),
             get_workspace=lambda: workspace,
         )
         self.controller.engine = engine
@@ -77,10 +74,6 @@ class Federation:
         self.controller.get_num_standing_tasks = lambda: self.standing
         self.controller.cancel_all_tasks = self._cancel
         self.controller.fire_event = lambda **event: self.events.append(event["event_type"])
-        persistor = PayloadPersistor()
-        self.controller.save_model = lambda model: persistor.save_model(
-            {"model_weights": model.params, "weights": model.params, "meta": model.meta}, self.controller.fl_ctx
-        )
         self.controller.run()
 
     def _panic(self, reason: str) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from flap_sam.config.run_policy import Conduct
-from flap_sam.federation.aggregator import LowRankAggregator
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
 from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.rounds.aggregate import Aggregator
 from flap_sam.wire import payload
-from nvflare.app_common.abstract.fl_model import FLModel
 from safetensors.torch import load_file
 
 from tests.conftest import write_site
@@ -94,14 +93,14 @@ def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
 
 def merged(experiment, kept: Path, number: int, counted) -> dict[str, torch.Tensor]:
     """What the sites that counted make together, worked out apart from the run."""
-    server = LowRankAggregator()
+    server = Aggregator()
     server.begin(experiment, Conduct())
     if number:
         server.start_round(load_file(kept / f"received_site-1_{number}.safetensors"))
     for site in counted:
         sent = load_file(kept / f"sent_{site}_{number}.safetensors")
-        server.accept_model(FLModel(params=sent, meta={"client_name": site, "slices": SLICES[site]}))
-    return server.aggregate_model().params
+        server.accept(site, SLICES[site], sent)
+    return server.close().payload
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, store):

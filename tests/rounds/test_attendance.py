@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from flap_sam.config.run_policy import Conduct
@@ -77,15 +76,15 @@ def test_a_site_that_joins_with_more_slices_than_registered_does_not_count(plain
     assert "9 training slices; expected 1 to 1, its registered" in federation.rounds(tmp_path)[1]["refused"]["site-3"]
 
 
-def test_one_that_would_leave_a_robust_rule_without_meaning_is_told_of_once(small, monkeypatch):
+def test_one_that_would_leave_a_robust_rule_without_meaning_is_told_of_once(small):
     """Krum withstands one of five sites, and would have to withstand two of six."""
     said = []
-    monkeypatch.setattr("flap_sam.rounds.attendance.say", said.append)
+
     job = small.changed(robust="krum", hostile_share=0.34)
-    connected = [SimpleNamespace(name=f"site-{k}") for k in range(1, 6)]
-    attendance = Attendance(SimpleNamespace(get_clients=lambda: connected), job, Conduct(), deployed=False)
+    connected = [f"site-{k}" for k in range(1, 6)]
+    attendance = Attendance(lambda: connected, job, Conduct(), deployed=False, say=said.append)
     before = list(attendance.sites)
-    connected.append(SimpleNamespace(name="site-6"))
+    connected.append("site-6")
     for number in (1, 2):
         attendance.renew(number)
     assert attendance.sites == before

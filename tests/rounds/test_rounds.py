@@ -4,10 +4,9 @@ import pytest
 import torch
 from flap_sam.config.run_policy import Conduct
 from flap_sam.config.site import Site
-from flap_sam.federation.aggregator import LowRankAggregator
+from flap_sam.rounds.aggregate import Aggregator, Merged
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire import encoding, payload
-from nvflare.app_common.abstract.fl_model import FLModel
 
 from tests.conftest import write_site
 
@@ -29,8 +28,8 @@ class Rounds:
     def join(self, name) -> Participant:
         return Participant(self.experiment, self.site, assign(self.site, name, None), name, self.run)
 
-    def new_server(self) -> LowRankAggregator:
-        server = LowRankAggregator()
+    def new_server(self) -> Aggregator:
+        server = Aggregator()
         server.begin(self.resolved, Conduct())
         return server
 
@@ -39,15 +38,14 @@ class Rounds:
             wire = encoding.down(tensors, self.resolved.payload_dtype)
             self.sites[name].receive(payload.check(wire, payload.types_down(self.resolved)))
 
-    def round(self, number, tensors, backwards=False) -> FLModel:
+    def round(self, number, tensors, backwards=False) -> Merged:
         self.server.start_round(tensors)
         for name in self.names[::-1] if backwards else self.names:
             self.receive(name, tensors)
             self.sites[name].stand_before(number)
             wire, _ = self.sites[name].train(number)
-            meta = {"client_name": name, "slices": self.sites[name].slices}
-            self.server.accept_model(FLModel(params=wire, meta=meta))
-        return self.server.aggregate_model()
+            self.server.accept(name, self.sites[name].slices, wire)
+        return self.server.close()
 
     def outputs(self, name, tensors, number) -> torch.Tensor:
         """Logits of the payload at a site."""
@@ -96,12 +94,12 @@ def test_a_server_and_sites_started_again_every_round_give_the_same_bits(small, 
     one, other = {}, {}
     for number in range(2):
         before = one
-        one = dict(through.round(number, one).params)
+        one = dict(through.round(number, one).payload)
         memory = again.server.memory()
         again.sites = {name: again.join(name) for name in names}
         again.server = again.new_server()
         again.server.restore(memory)
-        other = dict(again.round(number, other, backwards=True).params)
+        other = dict(again.round(number, other, backwards=True).payload)
         assert all(torch.equal(one[name], other[name]) for name in one), number
         assert not before or any(not torch.equal(one[name], before[name]) for name in one)
     assert payload.check(one, payload.types_kept(through.resolved))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -106,6 +106,12 @@ class Conduct:
         if not first:
             return self.round_timeout
         return FIRST_ROUND * self.round_timeout if self.first_round_timeout is None else self.first_round_timeout
+
+    def for_one(self, resume: str | None) -> "Conduct":
+        """The policy of a federation of one: what is said of many sites falls away."""
+        return replace(
+            self, min_sites=None, sites_a_round=None, wait_after_min=None, largest_slices={}, start=None, resume=resume
+        )
 
     @classmethod
     def from_dict(cls, settings: object) -> "Conduct":

@@ -20,6 +20,7 @@ from flap_sam.records.scores import Evaluation
 
 Payloads = Mapping[str, Mapping[str, Evaluation]]
 
+RESULTS = "results"
 FINAL, BEST = "final", "best"
 PAYLOAD_FILES = {FINAL: "global_final.safetensors", BEST: "global_best.safetensors"}
 TEST_DICE = "test_dice.json"

@@ -93,21 +93,17 @@ class Evaluation:
     surface_dice: list[float | None]
 
 
-def departures(experiment: Experiment, sites: Iterable[str], travelled: bool) -> dict[str, str]:
-    """Which sites score another network than the exported payload makes, and which, as clauses about the site.
-
-    Args:
-        travelled: the payload reached them as numbers on the wire.
-    """
-    found = {site: [*_departures(experiment, site, travelled)] for site in sites}
+def departures(experiment: Experiment, sites: Iterable[str]) -> dict[str, str]:
+    """Which sites score another network than the exported payload makes, and which, as clauses about the site."""
+    found = {site: [*_departures(experiment, site)] for site in sites}
     return {site: " and ".join(clauses) for site, clauses in found.items() if clauses}
 
 
-def _departures(experiment: Experiment, site: str, travelled: bool) -> Iterable[str]:
+def _departures(experiment: Experiment, site: str) -> Iterable[str]:
     adapted, rank = experiment.method in LORA_METHODS, experiment.ranks.get(site, experiment.rank)
-    if travelled and adapted and rank < experiment.rank:
+    if adapted and rank < experiment.rank:
         yield f"scored the first {rank} of the payload's {experiment.rank} ranks"
     if adapted and experiment.adapter == "mole":
         yield "scored with its own mixture weights, which no payload holds"
-    if travelled and experiment.payload_dtype != "float32":
+    if experiment.payload_dtype != "float32":
         yield f"scored the payload as it travels, rounded for {experiment.payload_dtype}"

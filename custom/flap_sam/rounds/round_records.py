@@ -6,6 +6,7 @@ from dataclasses import replace
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records.candidate import mean_of_sites
 from flap_sam.records.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.rounds.aggregate import Merged
 from flap_sam.wire.messages import TrainReport
 
 
@@ -26,18 +27,14 @@ def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteReco
     )
 
 
-def closed(sites: Mapping[str, SiteRecord], meta: Mapping) -> dict[str, SiteRecord]:
-    """The records of the sites that count, with what the whole round says of them.
-
-    Args:
-        meta: of `LowRankAggregator.aggregate_model`.
-    """
+def closed(sites: Mapping[str, SiteRecord], merged: Merged) -> dict[str, SiteRecord]:
+    """The records of the sites that count, with what the whole round says of them."""
     return {
         site: replace(
             record,
-            norm=meta["norms"][site].adapters if meta["kept"] else None,
-            change=meta["norms"][site].change,
-            counted_slices=meta["counted"][site],
+            norm=merged.norms[site].adapters if merged.kept else None,
+            change=merged.norms[site].change,
+            counted_slices=merged.counted[site],
         )
         for site, record in sorted(sites.items())
     }
@@ -53,15 +50,13 @@ def lines_of_capped(sites: Mapping[str, SiteRecord], largest_share: float) -> It
             )
 
 
-def round_record(sites: Mapping[str, SiteRecord], meta: Mapping, **known: object) -> RoundRecord:
+def round_record(sites: Mapping[str, SiteRecord], merged: Merged, **known: object) -> RoundRecord:
     """The record of a round; `known` are the entries that neither its sites nor the aggregator say."""
     return RoundRecord(
         validation=mean_of_sites(r.validation for r in sites.values()),
         loss=mean_of_known([r.loss for r in sites.values()], [r.counted_slices for r in sites.values()]),
-        svd_energy_kept=mean_of_known(meta["kept"].values()),
-        layers={
-            layer: LayerRecord(kept=kept, residual=meta["residual"][layer]) for layer, kept in meta["kept"].items()
-        },
+        svd_energy_kept=mean_of_known(merged.kept.values()),
+        layers={layer: LayerRecord(kept=kept, residual=merged.residual[layer]) for layer, kept in merged.kept.items()},
         sites=dict(sites),
         **known,
     )

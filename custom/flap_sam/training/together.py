@@ -31,21 +31,20 @@ LAST_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
-class Task:
+class Share:
     """All that a process needs to take part in a round.
 
     Args:
         experiment: the job's, as JSON.
         site: settings of the site, as `flap_site.json` has them.
-        store, store_site, demo: the data to work on.
+        stores: the data to work on, each its folder and the site in it; demo: they are only the demo.
         name: of the site in the federation; run, round: which to train.
         parent: the process that waits; without it the others stop.
     """
 
     experiment: str
     site: dict[str, str | int | bool | None]
-    store: str
-    store_site: str
+    stores: list[list[str]]
     demo: bool
     name: str
     run: str
@@ -53,12 +52,12 @@ class Task:
     parent: int
 
     @classmethod
-    def read(cls, folder: Path) -> "Task":
+    def read(cls, folder: Path) -> "Share":
         return cls(**json.loads((folder / TASK).read_text()))
 
 
 def train_together(
-    task: Task,
+    task: Share,
     received: Mapping[str, Tensor],
     processes: int,
     stopped: Callable[[], bool],

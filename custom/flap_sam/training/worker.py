@@ -18,16 +18,16 @@ from flap_sam.foundation.files import replacing
 from flap_sam.training.participant import Assignment, Participant
 from flap_sam.training.progress import silent
 from flap_sam.training.team import Team
-from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Task
+from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Share
 
 
 def main(folder: Path) -> None:
     """Take part; the first process leaves what the round came to in the folder."""
-    task = Task.read(folder)
+    task = Share.read(folder)
     site = _own_device(Site.from_plain(task.site))
     torch.distributed.init_process_group("nccl" if site.torch_device().type == "cuda" else "gloo")
     team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    assignment = Assignment(SiteStore.open(Path(task.store), task.store_site), task.demo)
+    assignment = Assignment(tuple(SiteStore.open(Path(folder), name) for folder, name in task.stores), task.demo)
     experiment = Experiment.from_json(task.experiment)
     participant = Participant(experiment, site, assignment, task.name, task.run, team)
     participant.stand_before(task.round)

@@ -1,10 +1,8 @@
-"""The server's arithmetic: the sites' payloads of a round become one."""
+"""The server's arithmetic: the sites' updates of a round become the next payload."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
 from torch import Tensor, nn
 
 from flap_sam.config.experiment import Experiment
@@ -14,7 +12,7 @@ from flap_sam.lowrank.aggregate import DenseSum
 from flap_sam.lowrank.factors import leading
 from flap_sam.lowrank.gather import Totals, Update, gatherer
 from flap_sam.lowrank.robust import shortcoming
-from flap_sam.lowrank.screen import Screen
+from flap_sam.lowrank.screen import Norms, Screen
 from flap_sam.lowrank.server_optimizer import server_optimizer
 from flap_sam.lowrank.shares import capped, most_capped
 from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, Strategy, Svd, Total
@@ -28,7 +26,27 @@ BLOCK_SITES = 32
 BLOCK_BYTES = 2 * 2**30
 
 
-class LowRankAggregator(ModelAggregator):
+@dataclass(frozen=True)
+class Merged:
+    """What a round came to.
+
+    Args:
+        payload: the new one, float32, rounded as the wire rounds it; empty where no site is left.
+        norms: of the updates, by site; refused: for their norms, by site, and why.
+        counted: the slices that a site counted for.
+        kept: of every adapted layer, the share of the squared norm that the truncation kept; residual: the norm that it
+            dropped.
+    """
+
+    payload: dict[str, Tensor]
+    norms: Mapping[str, Norms]
+    refused: Mapping[str, str]
+    counted: Mapping[str, int]
+    kept: dict[str, float] = field(default_factory=dict)
+    residual: dict[str, float] = field(default_factory=dict)
+
+
+class Aggregator:
     """Averages what the adapters do and refactorises it; averages everything else that is sent (paper, section 2.3).
 
     Updates are held in blocks of up to `BLOCK_SITES` or `BLOCK_BYTES`; a full block is judged by its norms (see
@@ -49,44 +67,37 @@ class LowRankAggregator(ModelAggregator):
     def start_round(self, received: Mapping[str, Tensor]) -> None:
         """Expect the answers to a payload; empty in the first round."""
         self._received = received
-        self.reset_stats()
-
-    def reset_stats(self) -> None:
         self._gatherer = gatherer(self.experiment.robust, self.strategy, self.experiment.hostile_share)
         self._screen = Screen(self.strategy, self._received, self.conduct.norm_limit, self.conduct.largest_norm)
         self._held: list[Update] = []
         self._kept_back: list[Update] = []
         self._slices: dict[str, int] = {}
 
-    def accept_model(self, model: FLModel) -> None:
-        """Count a site in, after its whole payload has been checked.
+    def accept(self, site: str, slices: int, sent: object) -> None:
+        """Count a site in, after its whole update has been checked.
 
         Args:
-            model: `params` the payload; `meta` holds `client_name` and `slices`.
+            slices: that it has trained on; sent: its update as it came.
 
         Raises:
-            FlapSamError: the payload differs from the template, the site has no slices, more than it is registered
+            FlapSamError: the update differs from the template, the site has no slices, more than it is registered
                 with, or came before.
         """
-        site, slices = model.meta["client_name"], model.meta["slices"]
         if site in self._slices:
             raise FlapSamError(f"{site} sent a second update in one round; the first counts.")
         registered = self.conduct.largest_slices.get(site, slices)
         if not 1 <= slices <= registered:
             expected = f"1 to {registered}, its registered number" if slices > registered else "1 or more"
             raise FlapSamError(f"{site} reports {slices} training slices; expected {expected}.")
-        update = Update(site, slices, self._decode(site, model.params))
+        update = Update(site, slices, self._decode(site, sent))
         self._slices[site] = slices
         self._held.append(update)
         held = len(self._held) + len(self._kept_back)
         if not self._gatherer.whole_round and (held >= BLOCK_SITES or held * update.bytes >= BLOCK_BYTES):
             self._fold()
 
-    def aggregate_model(self) -> FLModel:
-        """The new payload in `params`, rounded as the wire rounds it.
-
-        `meta` holds by layer what the truncation `kept` and its `residual`, and by site its `norms`, who was `refused`
-        for them, and the slices it `counted` for; without any site left, `params` are empty.
+    def close(self) -> Merged:
+        """End the round.
 
         Raises:
             FlapSamError: the sum left the range of float32, or too few sites are left for the experiment's robust
@@ -94,33 +105,27 @@ class LowRankAggregator(ModelAggregator):
         """
         self._judge()
         counted = capped(self._standing(), self.conduct.largest_share)
-        meta = {
-            "kept": {},
-            "residual": {},
-            "norms": self._screen.norms,
-            "refused": self._screen.refused,
-            "counted": counted,
-        }
         if not counted:
-            return FLModel(params_type=ParamsType.FULL, params={}, meta=meta)
+            return Merged({}, self._screen.norms, self._screen.refused, counted)
         self._require_enough(len(counted))
         rest = [replace(update, weight=counted[update.site]) for update in self._kept_back]
         if rest:
             self._gatherer.fold(sorted(rest, key=lambda update: update.site))
         totals = self._stepped(self._gatherer.close(self._received))
-        tensors = dict(totals.means)
+        merged = Merged(dict(totals.means), self._screen.norms, self._screen.refused, counted)
         for group in self.strategy.groups:
-            merged = self.strategy.merge(group, totals.changes[group.name])
-            tensors |= merged.tensors
-            meta["kept"] |= merged.kept
-            meta["residual"] |= merged.residual
-        self.reset_stats()
+            of_group = self.strategy.merge(group, totals.changes[group.name])
+            merged.payload.update(of_group.tensors)
+            merged.kept.update(of_group.kept)
+            merged.residual.update(of_group.residual)
+        self.start_round({})  # lets go of the updates
+        return replace(merged, payload=self._rounded(merged.payload))
+
+    def _rounded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A payload as the sites will know it."""
         float32 = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
         kept = payload.check(float32, payload.types_kept(self.experiment))
-        as_sent = encoding.down(kept, self.experiment.payload_dtype)
-        return FLModel(
-            params_type=ParamsType.FULL, params={name: tensor.float() for name, tensor in as_sent.items()}, meta=meta
-        )
+        return {n: t.float() for n, t in encoding.down(kept, self.experiment.payload_dtype).items()}
 
     def memory(self) -> dict[str, Tensor]:
         """What must outlive a restart of the server, by name."""
