@@ -113,7 +113,7 @@ def test_what_the_job_leaves_to_the_sites_is_the_payloads(small, tmp_path, monke
         assert torch.equal(found.tensors[name], tensor.to(sent).float())
     found.check(found.experiment, "frozen")
     with pytest.raises(
-        FlapSamError, match="it runs vit_tiny at 48 px, but the start a.safetensors is for vit_tiny at 32"
+        FlapSamError, match=r"it runs vit_tiny at 48 px, but the start a\.safetensors is for vit_tiny at 32"
     ):
         found.check(replace(found.experiment, image_size=48), "frozen")
 
