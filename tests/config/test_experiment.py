@@ -3,6 +3,8 @@ import json
 import pytest
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def test_json_round_trip_keeps_the_digest():
@@ -10,6 +12,17 @@ def test_json_round_trip_keeps_the_digest():
     again = Experiment.from_json(experiment.to_json())
     assert again == experiment
     assert again.digest() == experiment.digest() != Experiment().digest()
+
+
+@given(rounds=st.lists(st.integers(1, 100), min_size=2, max_size=2), seed=st.integers(0, 1))
+def test_more_rounds_and_nothing_else_is_longer(rounds, seed):
+    one, other = (
+        Experiment(rounds=rounds[0], ranks={"A": 4}),
+        Experiment(rounds=rounds[1], ranks={"A": 4}, seed=1234 + seed),
+    )
+    assert other.is_longer(one) == (rounds[1] > rounds[0] and seed == 0)
+    assert (other.digest_but_rounds() == one.digest_but_rounds()) == (seed == 0)
+    assert (other.digest() == one.digest()) == (rounds[1] == rounds[0] and seed == 0)
 
 
 def test_a_whole_number_in_place_of_a_number_is_the_same_experiment():

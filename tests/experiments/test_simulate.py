@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,32 @@ def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setattr("flap_sam.federation.simulator.simulate", lambda *_: tmp_path)
     with pytest.raises(FlapSamError, match="ended without results"):
         simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)
+
+
+def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monkeypatch):
+    """The job lies in a temporary folder, and the server finds the payload wherever the user stood."""
+    seen = []
+
+    def run(job: Path, work: Path, *_) -> Path:
+        seen.append((Job.read(job).conduct, os.environ.get("FLAP_SAM_PAYLOADS")))
+        (work / "results").mkdir(parents=True)
+        (work / "results" / TEST_DICE).touch()
+        return work
+
+    monkeypatch.setattr("flap_sam.federation.simulator.simulate", run)
+    monkeypatch.setenv("FLAP_SAM_PAYLOADS", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    job = Job.read(JOB)
+    simulate(job, QUICK, tmp_path / "a", 2)
+    simulate(job, QUICK, tmp_path / "b", 2, resume="latest")
+    simulate(job, QUICK, tmp_path / "c", 2, start=Path("runs/a.safetensors"))
+    assert [conduct for conduct, _ in seen] == [
+        job.conduct,
+        replace(job.conduct, resume="latest"),
+        replace(job.conduct, start="a.safetensors"),
+    ]
+    assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
+    for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):
+        with pytest.raises(FlapSamError, match="The conduct's"):
+            simulate(job, QUICK, tmp_path / "d", 2, **words)
+    assert len(seen) == 3

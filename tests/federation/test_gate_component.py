@@ -261,6 +261,46 @@ def test_a_result_without_an_admitted_task_does_not_leave(wire):
     assert refused(wire.answer(wire.result())) == Reason.RESULT, "one answer for one task"
 
 
+def test_a_run_may_start_from_a_payload_within_the_agreed_norms(tmp_path, small):
+    """What comes in is measured from where the network started, what goes out from what came in."""
+    wire = Wire(tmp_path, small, largest_payload=5.0, largest_update=0.5)
+    paired = {name for pair in wire.pairs for name in pair}
+    near, far = (
+        {n: torch.zeros_like(t) if n in paired else t + by for n, t in wire.start.items()} for by in (1e-2, 1.0)
+    )
+    assert wire.ask(0, far).get_header(REFUSED) == Reason.PAYLOAD_NORM
+    assert wire.ask(0, near).get_header(REFUSED) is None
+    norm = wire.audit()[-1]["payload_norm"]
+    assert norm == pytest.approx(1e-2 * sum(t.numel() for n, t in near.items() if n not in paired) ** 0.5, rel=1e-3)
+    assert norm > 0.5
+    left = wire.answer(wire.result(tensors=in_canonical_form({n: t + 1e-5 for n, t in near.items()}, wire.pairs)))
+    assert "DXO" in left
+    wire.job_id = "job-2"
+    wire.ask(0, near)
+    assert refused(wire.answer(wire.result())) == Reason.NORM, "back at the network's start, too far from what came in"
+
+
+def test_a_run_goes_on_to_more_rounds_that_were_agreed_to_and_no_others(wire):
+    short, long = wire.job, replace(wire.job, rounds=4)
+    for number in range(2):
+        wire.ask(number, wire.start if number else None)
+        assert "DXO" in wire.answer(wire.result(number))
+    wire.job_id, wire.job = "job-2", long
+    assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.NOT_AGREED
+    wire.agree(experiments=[asdict(long)])
+    assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.RUN
+    assert "where the agreement lists both experiments" in wire.audit()[-1]["why"]
+    wire.agree(experiments=[asdict(short), asdict(long)])
+    wire.gate._bases[long] = base(long)
+    for number in (2, 3):
+        assert wire.ask(number, wire.start).get_header(REFUSED) is None
+        assert "DXO" in wire.answer(wire.result(number))
+    assert wire.ask(4, wire.start).get_header(REFUSED) == Reason.TASK
+    assert wire.ask(0, None, **{RUN: "run-2"}).get_header(REFUSED) == Reason.RUN, "this job conducts run-1"
+    wire.job_id = "job-3"
+    assert wire.ask(0, None, **{RUN: "run-2"}).get_header(REFUSED) == Reason.RUNS
+
+
 def test_an_update_too_large_is_blocked(tmp_path, small):
     wire = Wire(tmp_path, small, largest_update=0.01)
     wire.ask()

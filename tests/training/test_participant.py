@@ -146,12 +146,27 @@ def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_p
         assert torch.equal(gate, after[number - 1])
 
 
-def test_no_training_state_is_left_once_a_payload_is_scored_for_good(small, store, tmp_path):
-    participant = join(small, store, "A", tmp_path)
-    participant.train(0)
-    assert list((tmp_path / "state/run/A").iterdir())
-    participant.stand_to_score(1)
-    assert not list((tmp_path / "state").iterdir())
+def test_once_a_payload_is_scored_for_good_the_newest_state_stays_for_more_rounds(small, store, tmp_path):
+    """A run of one round that goes on with another trains as one that was planned for two."""
+    short, longer = replace(small, rounds=1), replace(small, rounds=2)
+
+    def round_1(participant: Participant, received) -> dict[str, torch.Tensor]:
+        participant.receive(received)
+        participant.stand_before(1)
+        return participant.train(1)[0]
+
+    planned, finished = join(longer, store, "A", tmp_path / "planned"), join(short, store, "A", tmp_path)
+    wire, _ = finished.train(0)
+    assert all(torch.equal(tensor, wire[name]) for name, tensor in planned.train(0)[0].items())
+    finished.stand_to_score(1)
+    assert [path.name for path in (tmp_path / "state/run/A").iterdir()] == ["round_00000.safetensors"]
+    expected = round_1(planned, wire)
+    with pytest.raises(FlapSamError, match="belongs to another experiment"):
+        round_1(join(replace(longer, learning_rate=1e-4), store, "A", tmp_path), wire)
+    found = round_1(join(longer, store, "A", tmp_path), wire)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    fresh = round_1(join(longer, store, "A", tmp_path / "fresh"), wire)
+    assert not all(torch.equal(fresh[name], expected[name]) for name in expected), "without its moments it would differ"
 
 
 @pytest.mark.parametrize(

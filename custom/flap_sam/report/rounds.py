@@ -85,8 +85,8 @@ def traffic(run: Run) -> Section:
         rows,
         foot=[["all sites", "", "", megabytes(up), megabytes(down), megabytes(up + down)]],
         note="Encoded messages of the rounds in which the site counted, in 10^6 bytes; encryption adds to them. In the "
-        "first round nothing but the experiment comes down. For the final scoring one or two more payloads go to every "
-        "site; they are not in the figures.",
+        "first round nothing but the experiment comes down, unless the run starts from a payload. For the final "
+        "scoring one or two more payloads go to every site; they are not in the figures.",
     )
     count = inventory(run.experiment).whole
     sentence = (
