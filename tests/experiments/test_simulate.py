@@ -83,7 +83,7 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
         (results / TEST_DICE).touch()
         return work
 
-    monkeypatch.setattr("flap_sam.federation.simulator.simulate", run)
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setenv("OMP_NUM_THREADS", own or "")
     if own is None:
@@ -94,7 +94,7 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
 
 def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("flap_sam.federation.simulator.simulate", lambda *_: tmp_path)
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
     with pytest.raises(FlapSamError, match="ended without results"):
         simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)
 
@@ -109,7 +109,7 @@ def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monk
         (work / "results" / TEST_DICE).touch()
         return work
 
-    monkeypatch.setattr("flap_sam.federation.simulator.simulate", run)
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
     monkeypatch.setenv("FLAP_SAM_PAYLOADS", "elsewhere")
     monkeypatch.chdir(tmp_path)
     job = Job.read(JOB)
