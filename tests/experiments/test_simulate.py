@@ -82,7 +82,7 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
         (results / TEST_DICE).touch()
         return work
 
-    monkeypatch.setattr("flap_sam.federation.simulator.simulate", run)
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setenv("OMP_NUM_THREADS", own or "")
     if own is None:
@@ -93,6 +93,6 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
 
 def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("flap_sam.federation.simulator.simulate", lambda *_: tmp_path)
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
     with pytest.raises(FlapSamError, match="ended without results"):
         simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)

@@ -12,7 +12,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiments import alone, compare
 from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
-from flap_sam.federation import simulator
+from flap_sam.federation import environment
 from flap_sam.foundation.files import new_folder
 from flap_sam.foundation.lock import NAME, locked
 from flap_sam.foundation.own_folder import MARK, fresh
@@ -66,7 +66,7 @@ def test_every_place_that_deletes_is_known_and_says_why_it_may():
 def simulate(tmp_path: Path, job: Job, _) -> Iterator[Path]:
     folder = tmp_path / "work" / JOB.name
     yield folder
-    simulator.simulate(job.folder, folder.parent, 2, 2)
+    environment.simulate(job.folder, folder.parent, 2, 2)
 
 
 def compare_cell(tmp_path: Path, job: Job, monkeypatch) -> Iterator[Path]:
@@ -110,7 +110,7 @@ def export(tmp_path: Path, *_) -> Iterator[Path]:
 @pytest.mark.parametrize("theirs", ["A/manifest.json", "notes.txt", "in/deep/scan.nii.gz"])
 def test_a_folder_that_others_have_made_is_not_emptied(tmp_path, store, monkeypatch, command: Callable, theirs):
     monkeypatch.setenv("FLAP_SAM_DATA", str(store))
-    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: pytest.fail("FLARE would empty it"))
+    monkeypatch.setattr(environment.SimEnv, "deploy", lambda *_: pytest.fail("FLARE would empty it"))
     going = command(tmp_path, Job.read(JOB), monkeypatch)
     path = next(going) / theirs
     path.parent.mkdir(parents=True)
@@ -138,21 +138,21 @@ def test_what_was_made_is_made_anew(tmp_path):
 
 def test_a_workspace_is_used_again_until_it_holds_results(tmp_path, monkeypatch):
     deployed = []
-    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: deployed.append(1))
-    workspace = simulator.simulate(JOB, tmp_path, 2, 2)
+    monkeypatch.setattr(environment.SimEnv, "deploy", lambda *_: deployed.append(1))
+    workspace = environment.simulate(JOB, tmp_path, 2, 2)
     (workspace / "server").mkdir()
-    assert simulator.simulate(JOB, tmp_path, 2, 2) == workspace
+    assert environment.simulate(JOB, tmp_path, 2, 2) == workspace
     (workspace / "server" / TEST_DICE).touch()
     with pytest.raises(FlapSamError, match="holds the results of a finished run"):
-        simulator.simulate(JOB, tmp_path, 2, 2)
+        environment.simulate(JOB, tmp_path, 2, 2)
     assert len(deployed) == 2
     assert (workspace / "server" / TEST_DICE).exists()
 
 
 def test_the_policies_of_a_simulation_may_be_anybodys(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulator.SimEnv, "deploy", lambda *_: None)
+    monkeypatch.setattr(environment.SimEnv, "deploy", lambda *_: None)
     (tmp_path / JOB.name / "local").mkdir(parents=True)
-    assert simulator.simulate(JOB, tmp_path, 2, 2)
+    assert environment.simulate(JOB, tmp_path, 2, 2)
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
         for command in (
             lambda: alone.train(job, "centralized", None, {}, out, print),
             lambda: comparison.run(["centralized"], None, print),
-            lambda: simulator.simulate(JOB, tmp_path, 2, 2),
+            lambda: environment.simulate(JOB, tmp_path, 2, 2),
         ):
             with pytest.raises(FlapSamError, match=rf"is in use by process {os.getpid()} on \S+ since 2"):
                 command()

@@ -14,7 +14,7 @@ from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.job import Job
-from flap_sam.federation import simulator
+from flap_sam.federation import environment
 from flap_sam.foundation.children import child
 from flap_sam.records.results import results_below
 
@@ -46,7 +46,7 @@ def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, th
     os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     with tempfile.TemporaryDirectory() as folder:
         copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes))
-        workspace = simulator.simulate(copy, work, sites, threads)
+        workspace = environment.simulate(copy, work, sites, threads)
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
     return found[0]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.simulator import FolderJob, simulate
+from flap_sam.federation.environment import FolderJob, simulate
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_kits"
 
