@@ -122,3 +122,42 @@ def test_what_cannot_be_is_one_sentence(job, tmp_path):
     out, _, _ = run(job, tmp_path, "local", "A")
     with pytest.raises(FlapSamError, match="holds a run already"):
         train(job, "local", "A", QUICK, out, lambda _: None)
+
+
+def interrupted(job, tmp_path, monkeypatch, after: int, **changes) -> Path:
+    """The folder of a run that ended as its log took up a round."""
+    append = alone.round_log.append
+
+    def stop(out, record):
+        append(out, record)
+        if record.round == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alone.round_log, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, tmp_path, "local", "A", **changes)
+    return tmp_path / "local_A"
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_run_that_was_interrupted_begins_anew(job, tmp_path, monkeypatch, after):
+    _, whole, table = run(job, tmp_path / "whole", "local", "A")
+    interrupted(job, tmp_path, monkeypatch, after)
+    out, rounds, again = run(job, tmp_path, "local", "A")
+    assert [r["loss"] for r in rounds] == [r["loss"] for r in whole]
+    assert again == table
+    assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in (tmp_path / "whole/local_A").iterdir())
+
+
+def test_an_interrupted_run_of_another_kind_is_left_alone(job, tmp_path, monkeypatch):
+    out = interrupted(job, tmp_path, monkeypatch, after=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for setting, site, changes, sentence in (
+        ("local", "B", {}, "holds a run already"),
+        ("centralized", None, {}, "holds a run already"),
+        ("local", "A", {"seed": 2}, "interrupted run of another experiment"),
+    ):
+        with pytest.raises(FlapSamError, match=sentence):
+            train(job, setting, site, QUICK | changes, out, lambda _: None)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -15,14 +15,15 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.job import Job
 from flap_sam.foundation import lock
+from flap_sam.foundation.files import writing
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, check_class, improves, mean_of_sites
 from flap_sam.records.pictures import FOLDER, Gallery
-from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, write_test_dice
 from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.records.run_record import CENTRALIZED, LOCAL, RunRecord, stint
+from flap_sam.records.run_record import CENTRALIZED, LOCAL, RUN_RECORD, RunRecord, read, stint
 from flap_sam.records.scores import departures
 from flap_sam.sam.checkpoint import network_for, start_digest
 from flap_sam.sam.weights import weights_for
@@ -33,6 +34,8 @@ from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say
 from flap_sam.training.trainer import LocalResult, Trainer
 from flap_sam.wire import payload
+
+MADE = (*PAYLOAD_FILES.values(), ROUND_LOG)
 
 
 def assignments(job: Job, site: Site) -> dict[str, Assignment]:
@@ -55,7 +58,8 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
         changes: settings in place of the job's.
 
     Raises:
-        FlapSamError: settings, data or checkpoint cannot be used, or `out` holds a run already.
+        FlapSamError: settings, data or checkpoint cannot be used, or `out` holds a run already. One that was
+            interrupted begins anew if setting, sites and experiment are the same.
     """
     if (setting == LOCAL) == (site_name is None):
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
@@ -65,14 +69,37 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
     with locked(out / lock.NAME, str(out)):
-        if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
-            raise FlapSamError(f"{out} holds a run already; choose another folder.")
+        unfinished = _unfinished(out, setting, [*chosen])
         stores = {name: a.store for name, a in everyone.items()}
         run = _Run(experiment, site, stores, chosen, job.conduct.best_by, out, say)
+        if unfinished:
+            _forget(out, run.experiment)
+            say(f"the run in {out} was interrupted: it begins anew")
         begun = stint(0, [*chosen], {})
         RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
         run.train()
     return out
+
+
+def _unfinished(out: Path, setting: str, sites: list[str]) -> bool:
+    """Whether a folder holds such a run that was interrupted; raises FlapSamError where it holds another one."""
+    if not any((out / name).exists() for name in MADE):
+        return False
+    if not (out / TEST_DICE).exists() and (out / RUN_RECORD).exists():
+        record = read(out)
+        if (record.setting, record.stints[0].sites) == (setting, sites):
+            return True
+    raise FlapSamError(f"{out} holds a run already; choose another folder.")
+
+
+def _forget(out: Path, experiment: Experiment) -> None:
+    """Remove what an interrupted run has made; of the same experiment, whose next run makes the same again."""
+    for file in (out / name for name in PAYLOAD_FILES.values() if (out / name).exists()):
+        if payload.read(file).experiment != experiment:
+            raise FlapSamError(f"{out} holds an interrupted run of another experiment; choose another folder.")
+    with writing(out):
+        for name in MADE:
+            (out / name).unlink(missing_ok=True)
 
 
 def _one(everyone: dict[str, Assignment], wanted: str) -> dict[str, Assignment]:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from nvflare.apis.client import Client
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
@@ -35,6 +36,15 @@ class AskingController(ModelController):
         super().__init__(*args, **settings)
         self.counted, self.refused, self.late = set(), {}, []
         self._time_is_over = False
+        self._gone: set[str] = set()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Remember whose process has ended; FLARE closes the tasks that wait for nobody else."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.CLIENT_DISCONNECTED:
+            self._gone.add(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME))
+        elif event_type == EventType.CLIENT_RECONNECTED:
+            self._gone.discard(fl_ctx.get_prop(FLContextKey.RECONNECTED_CLIENT_NAME))
 
     def ask(self, task_name: str, task: FLModel, asked: Sequence[str], accept: Accept) -> None:
         """Send a task and hand each answer on as it arrives, until all have answered or the time is over.
@@ -100,7 +110,8 @@ class AskingController(ModelController):
             return
         reasons = [f"{site}: {reason}" for site, reason in sorted(self.refused.items())]
         silent = "no usable answer in time" if self._time_is_over else "still at work when the run stopped"
-        reasons += [f"{site}: {silent}" for site in self.missing(asked)]
+        why = dict.fromkeys(self._gone, "its process has ended")
+        reasons += [f"{site}: {why.get(site, silent)}" for site in self.missing(asked)]
         raise FlapSamError(
             f"The run stops: {needed} sites are needed, {len(self.counted)} count; {'; '.join(reasons)}."
         )

@@ -22,6 +22,7 @@ from flap_sam.federation.asking import Accept, AskingController
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.persistor import results_folder
 from flap_sam.federation.tracking import track
+from flap_sam.foundation.files import replacing
 from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, improves, is_stale
 from flap_sam.records.results import BEST, FINAL, closing_summary, write_test_dice
@@ -126,7 +127,8 @@ class FlapSamController(AskingController):
         self._begin(state.first)
         self._write_record(state.record.resumed(stint(state.current.round, self._sites, asdict(self.conduct))))
         self._aggregator.restore(state.memory)
-        (self._folder / ROUND_LOG).write_text(state.log)
+        with replacing(self._folder / ROUND_LOG) as stream:
+            stream.write(state.log.encode())
         self._keep(FINAL, state.current)
         if state.best:
             self._keep(BEST, state.best)

@@ -7,6 +7,7 @@ from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey,
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
 
 from flap_sam.config.experiment import Experiment
+from flap_sam.foundation.files import writing
 from flap_sam.records.results import PAYLOAD_FILES
 from flap_sam.wire import payload
 
@@ -15,7 +16,8 @@ def results_folder(fl_ctx: FLContext) -> Path:
     """Where a run leaves what it made; part of what an admin downloads."""
     run = fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())
     folder = Path(run) / "results"
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
