@@ -1,4 +1,6 @@
+import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -21,6 +23,35 @@ def test_an_error_is_one_sentence_and_a_status(monkeypatch, capsys, tmp_path):
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert str(tmp_path) in err
+
+
+@pytest.mark.parametrize("number", sorted(cli.REFUSALS))
+def test_what_the_system_refuses_is_one_sentence_wherever_it_comes_from(monkeypatch, capsys, tmp_path, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number), str(tmp_path / "file"))
+
+    monkeypatch.setattr("flap_sam.records.results.results_below", refuse)
+    code, out, err = run(monkeypatch, capsys, "results", str(tmp_path))
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert f"{os.strerror(number)}: '{tmp_path}/file'" in err
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, tmp_path):
+    def fault(*_):
+        raise FileNotFoundError(errno.ENOENT, "nothing there")
+
+    monkeypatch.setattr("flap_sam.records.results.results_below", fault)
+    monkeypatch.setattr("sys.argv", ["flap-sam", "results", str(tmp_path)])
+    with pytest.raises(FileNotFoundError):
+        cli.main()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_is_one_sentence_and_the_shells_status(monkeypatch, capsys, tmp_path, number):
+    monkeypatch.setattr("flap_sam.records.results.results_below", lambda *_: signal.raise_signal(number))
+    code, out, err = run(monkeypatch, capsys, "results", str(tmp_path))
+    assert (code, out) == (128 + number, "")
+    assert err == f"flap-sam: interrupted by {number.name}; what was finished before is kept.\n"
 
 
 def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):

@@ -1,8 +1,10 @@
+import errno
 import hashlib
+import os
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation.files import new_folder, remove_if_empty, replacing, sha256
+from flap_sam.foundation.files import UnwritableError, remove_if_empty, replacing, sha256
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -13,6 +15,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         _interrupted(path)
     assert path.read_bytes() == b"first"
+    assert [file.name for file in path.parent.iterdir()] == ["file"]
+    (path.parent / "file.partial").write_bytes(b"of one that was killed")
     with replacing(path) as stream:
         stream.write(b"third")
     assert path.read_bytes() == b"third"
@@ -46,6 +50,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_what_the_system_refuses_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, number, call):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((os, call) if call == "fsync" else (type(path), call)), refuse)
+    sentence = rf"{path} cannot be written .*{os.strerror(number)}"
+    with pytest.raises(UnwritableError, match=sentence), replacing(path) as stream:
+        stream.write(b"new")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"old"}
+
+
 def test_checksum(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
@@ -56,24 +76,3 @@ def test_only_empty_folders_are_removed(tmp_path):
     (tmp_path / "full/file").touch()
     remove_if_empty(tmp_path / "full/empty", tmp_path / "full", tmp_path / "none")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]
-
-
-def _interrupted_folder(path):
-    with new_folder(path) as folder:
-        (folder / "half").touch()
-        raise KeyboardInterrupt
-
-
-def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted_folder(tmp_path / "deep" / "made")
-    assert not list((tmp_path / "deep").iterdir())
-    with new_folder(tmp_path / "made") as folder:
-        (folder / "whole").touch()
-        assert not (tmp_path / "made").exists()
-    assert [file.name for file in (tmp_path / "made").iterdir()] == ["whole"]
-    with pytest.raises(FlapSamError, match="made is there already"), new_folder(tmp_path / "made"):
-        pass
-    (tmp_path / "file").touch()
-    with pytest.raises(FlapSamError, match="file/made cannot be written"), new_folder(tmp_path / "file" / "made"):
-        pass

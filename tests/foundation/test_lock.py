@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -52,4 +53,20 @@ def test_a_note_that_says_nothing_is_no_holder(tmp_path):
 def test_a_lock_in_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FlapSamError, match="lock cannot be written"), locked(tmp_path / "file" / "lock", "It"):
+        pass
+
+
+def test_a_note_that_the_disk_has_no_room_for_leaves_no_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        with (
+            pytest.raises(FlapSamError, match=r"lock cannot be written.*No space left"),
+            locked(tmp_path / "lock", "It"),
+        ):
+            pass
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "lock", "It"):
         pass

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +14,8 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiments import alone, compare
 from flap_sam.experiments.plan import Grid, Plan
 from flap_sam.federation import environment
-from flap_sam.foundation.files import new_folder
 from flap_sam.foundation.lock import NAME, locked
-from flap_sam.foundation.own_folder import MARK, fresh
+from flap_sam.foundation.own_folder import MARK, fresh, new_folder
 from flap_sam.records.results import TEST_DICE
 from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.training import embeddings
@@ -25,10 +25,13 @@ JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 DELETES = {"rmtree", "unlink", "rmdir", "removedirs", "remove_tree", "rename", "renames", "move", "copyfile"}
 ALLOWED = {
     ("foundation/files.py", "replacing"): "the file that is written, and its .partial",
-    ("foundation/files.py", "new_folder"): "a folder of a name that nobody has, to a name that was free",
     ("foundation/files.py", "remove_if_empty"): "empty folders alone",
     ("foundation/own_folder.py", "fresh"): "a marked folder",
+    ("foundation/own_folder.py", "new_folder"): "a marked folder, to a name that was free",
     ("foundation/lock.py", "locked"): "the lock file that it holds",
+    ("foundation/lock.py", "_sign"): "the lock file that it holds",
+    ("foundation/children.py", "_guard"): "temporary folders of its parent",
+    ("inference/finished.py", "remove"): "a note of its own",
     ("experiments/compare.py", "_federate"): "within a fresh folder",
     ("deployment/stage.py", "stage"): "within the copy that it has just made",
     ("deployment/kit.py", "lay"): "the policies of kits, but for what a hospital has filled in",
@@ -140,6 +143,25 @@ def test_what_was_made_is_made_anew(tmp_path):
     fresh(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_who_is_interrupted_while_a_folder_is_emptied_can_begin_again(tmp_path, monkeypatch, steps):
+    folder = fresh(tmp_path / "made")
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / f"{name}.txt").touch()
+    left = iter(range(steps))
+
+    def counted(function):
+        return lambda path, *words, **more: stop() if next(left, None) is None else function(path, *words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+        patch.setattr(type(tmp_path), "unlink", counted(type(tmp_path).unlink))
+        with pytest.raises(KeyboardInterrupt):
+            fresh(folder)
+    assert [path.name for path in fresh(folder).iterdir()] == [MARK]
+
+
 def test_a_workspace_is_used_again_until_it_holds_results(tmp_path, monkeypatch):
     deployed = []
     monkeypatch.setattr(environment.SimEnv, "deploy", lambda *_: deployed.append(1))
@@ -172,3 +194,31 @@ def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
             with pytest.raises(FlapSamError, match=rf"is in use by process {os.getpid()} on \S+ since 2"):
                 command()
     assert not (out / ROUND_LOG).exists()
+
+
+def _interrupted_folder(path):
+    with new_folder(path) as folder:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+
+def test_a_new_folder_that_a_killed_writer_has_left_half_made_goes(tmp_path):
+    (fresh(tmp_path / "made.partial") / "half").touch()
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "whole").touch()
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["made", "made/whole"]
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_folder(tmp_path / "deep" / "made")
+    assert not list((tmp_path / "deep").iterdir())
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "whole").touch()
+        assert not (tmp_path / "made").exists()
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["whole"]
+    with pytest.raises(FlapSamError, match="made is there already"), new_folder(tmp_path / "made"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(FlapSamError, match=r"file/made\S* cannot be written"), new_folder(tmp_path / "file" / "made"):
+        pass

@@ -22,7 +22,7 @@ class Rounds:
         self.site = Site(data=store, device="cpu", state=state)
         self.experiment, self.run = experiment, run
         self.sites = {name: self.join(name) for name in names}
-        self.resolved = self.sites["site-1"].experiment
+        self.resolved = self.sites[names[0]].experiment
         self.server = self.new_server()
 
     def join(self, name) -> Participant:

@@ -1,5 +1,6 @@
 """The `flap-sam` command."""
 
+import errno
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -10,12 +11,17 @@ from rich.console import Console
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation.children import end_on_signals
+from flap_sam.foundation.children import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from flap_sam.inference.model import Model
 
 PREPARE, TRAIN, DEPLOY, RESULTS = "Prepare data", "Train and compare", "Deploy", "Results"  # panels of --help
+
+REFUSALS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO}
+)
+"""What a system says of a full disk and of folders that cannot be written; any other error of it is a fault of ours."""
 
 app = typer.Typer(
     help="Hospitals fine-tune the Segment Anything Model together, on NVIDIA FLARE (FLAP-SAM, arXiv 2407.21739).\n\n"
@@ -498,16 +504,28 @@ def _exported(payload: Path, checkpoint: Path | None) -> tuple["Model", dict[str
 
 
 def main() -> None:
-    """Run the command; an error that a person is meant to read ends it with that one sentence."""
+    """Run the command; an error that a person is meant to read, or an interruption, ends it with one sentence."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character
-    end_on_signals()
     try:
-        app()
+        with interruptible():
+            app()
+    except Interrupted as end:
+        _tell(f"interrupted by {end.name}; what was finished before is kept.")
+        raise
     except FlapSamError as error:
-        from flap_sam.foundation.text import harmless
-
-        text = harmless(f"flap-sam: {error}")
-        Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, markup=False)
+        _tell(str(error))
         sys.exit(1)
+    except OSError as problem:
+        if problem.errno not in REFUSALS:
+            raise
+        _tell(f"The system refuses a file ({problem}); make room there, or choose another folder.")
+        sys.exit(1)
+
+
+def _tell(sentence: str) -> None:
+    from flap_sam.foundation.text import harmless
+
+    text = harmless(f"flap-sam: {sentence}")
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, markup=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import writing
 
 SERVER_CONFIG = Path("app/config/config_fed_server.json")
 CLIENT_CONFIG = Path("app/config/config_fed_client.json")
@@ -52,13 +53,14 @@ class Job:
         self.experiment(changes)
         if conduct:
             replace(self.conduct, **conduct)
-        shutil.copytree(self.folder, folder)
         path = folder / SERVER_CONFIG
-        config = _read(path)
+        config = _read(self.folder / SERVER_CONFIG)
         config["experiment"] = self.settings | changes
         if conduct:
             config["conduct"] = {**(config.get("conduct") or {}), **conduct}
-        path.write_text(json.dumps(config, indent=2) + "\n")
+        with writing(folder):
+            shutil.copytree(self.folder, folder)
+            path.write_text(json.dumps(config, indent=2) + "\n")
         return folder
 
 

@@ -24,6 +24,7 @@ from flap_sam.data.sources.source import Source, SourceCase
 from flap_sam.data.stamps import Stamped, check_unchanged, stamped
 from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import writing
 from flap_sam.foundation.progress_bar import bar
 
 VALIDATION_SHARE = 0.2
@@ -194,9 +195,10 @@ class _SitePreparation:
         todo = [each for each in now if each.case.id not in kept]
         next_revision = before.revision + 1 if before else 1
         work = _Work(store.working_folder(self.out / self.site, next_revision), recipe)
-        if before is None:
-            (self.out / self.site / store.MANIFEST).unlink(missing_ok=True)
-        store.discard(work.arrays, [each.case.id for each in todo])
+        with writing(work.arrays):
+            if before is None:
+                (self.out / self.site / store.MANIFEST).unlink(missing_ok=True)
+            store.discard(work.arrays, [each.case.id for each in todo])
         self._show("cases", len(todo))
         made = self._crew.each(partial(_prepare_case, work), todo, done=self._advance)
         revision = next_revision if todo else before.revision

@@ -177,10 +177,13 @@ class Comparison:
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]
         folder = self.out / f"{UNFIT.sub('-', cell.name)}_{unique}"
         fresh(folder)
-        if cell.setting == FEDERATED:
-            _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
-        else:
-            _train(self.job, cell, changes, folder)
+        try:
+            if cell.setting == FEDERATED:
+                _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
+            else:
+                train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
+        except (torch.OutOfMemoryError, MemoryError, OSError) as error:  # what the machine refuses, to this cell alone
+            raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
         seconds = time.perf_counter() - start
         note = CellNote(
             job=self.job.folder.resolve().name,
@@ -212,14 +215,6 @@ def _start(weights: Weights) -> str:
         return sha256(weights.file)
     except OSError as error:
         raise FlapSamError(f"Checkpoint {weights.file} cannot be read ({error}); see FLAP_SAM_CHECKPOINT.") from error
-
-
-def _train(job: Job, cell: Cell, changes: dict, folder: Path) -> None:
-    """Run without a federation; what the machine refuses, memory or disk, is this cell's failure alone."""
-    try:
-        train(job, cell.setting, cell.site, changes, folder, lambda _: None)
-    except (torch.OutOfMemoryError, MemoryError, OSError) as error:
-        raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:

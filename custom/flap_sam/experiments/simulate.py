@@ -59,7 +59,7 @@ def simulate(
     os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     with tempfile.TemporaryDirectory() as folder:
         copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes), conduct)
-        workspace = environment.simulate(copy, work, sites, threads)
+        workspace = environment.simulate(copy, work, sites, threads, [Path(folder)])
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
     return found[0]

@@ -13,7 +13,7 @@ from flap_sam.data.intensity import Intensity
 from flap_sam.errors import FlapSamError
 from flap_sam.export import monai_parts
 from flap_sam.export.provenance import closing
-from flap_sam.foundation.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flap_sam.config.experiment import WINDOW_SLICES
 from flap_sam.errors import FlapSamError
 from flap_sam.export.effective import merged
-from flap_sam.foundation.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.sam.methods import METHODS
 from flap_sam.sam.network import FlapSam

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flap_sam.errors import FlapSamError
 from flap_sam.export.effective import adapted, check_slices_apart, factors, plain
 from flap_sam.export.provenance import closing
-from flap_sam.foundation.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.lowrank.factors import Factors
 from flap_sam.sam import checkpoint

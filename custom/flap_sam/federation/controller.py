@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nvflare.apis.client import Client
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
@@ -20,6 +21,7 @@ from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.tracking import track
+from flap_sam.foundation.files import writing
 from flap_sam.records.results import RESULTS, closing_summary
 from flap_sam.records.round_log import RoundRecord
 from flap_sam.records.run_record import FEDERATED
@@ -47,6 +49,7 @@ class FlapSamController(ModelController):
         self._conduct_settings = conduct
         self._answers: Answers | None = None
         self._late: list[str] = []
+        self._gone: set[str] = set()
 
     def run(self) -> None:
         try:
@@ -60,7 +63,8 @@ class FlapSamController(ModelController):
         workspace = self.engine.get_workspace()
         site = Site.read(Path(workspace.get_site_config_dir()))
         results = Path(workspace.get_run_dir(self.fl_ctx.get_job_id())) / RESULTS  # part of what an admin downloads
-        results.mkdir(parents=True, exist_ok=True)
+        with writing(results):
+            results.mkdir(parents=True, exist_ok=True)
         around = Surroundings(
             results=results,
             state=site.state_root,
@@ -77,6 +81,14 @@ class FlapSamController(ModelController):
         track(self, self.fl_ctx, record)
         cleanup_memory()
 
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Remember whose process has ended; FLARE closes the tasks that wait for nobody else."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.CLIENT_DISCONNECTED:
+            self._gone.add(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME))
+        elif event_type == EventType.CLIENT_RECONNECTED:
+            self._gone.discard(fl_ctx.get_prop(FLContextKey.RECONNECTED_CLIENT_NAME))
+
     def connected(self) -> list[str]:
         return [client.name for client in self.engine.get_clients()]
 
@@ -85,6 +97,9 @@ class FlapSamController(ModelController):
 
     def stopped(self) -> bool:
         return self.abort_signal.triggered
+
+    def gone(self) -> set[str]:
+        return self._gone
 
     def late(self) -> list[str]:
         late, self._late = self._late, []

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,25 @@ from typing import BinaryIO
 from flap_sam.errors import FlapSamError
 
 PARTIAL = ".partial"
+
+
+class UnwritableError(FlapSamError):
+    """A file or folder cannot be written."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes at `path`.
+
+    Raises:
+        UnwritableError: the system refuses; names the path.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise UnwritableError(
+            f"{path} cannot be written ({problem}); make room there or choose another folder."
+        ) from problem
 
 
 @contextmanager
@@ -24,45 +42,23 @@ def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
         private: nobody but this user may read the file.
 
     Raises:
-        FlapSamError: the file or its folder cannot be written.
+        UnwritableError: the file or its folder cannot be written.
     """
     partial = path.with_name(path.name + PARTIAL)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # on a full disk it would take the room of what can still be written
+            raise
         _settle(path.parent)
-    except OSError as problem:
-        raise FlapSamError(
-            f"{path} cannot be written ({problem}); make room there or choose another folder."
-        ) from problem
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it appears under its name only when the block ends without an error.
-
-    Raises:
-        FlapSamError: it is there already, or cannot be written.
-    """
-    if path.exists():
-        raise FlapSamError(f"{path} is there already; name a new folder.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
-            partial = Path(beside) / path.name
-            partial.mkdir()
-            yield partial
-            partial.rename(path)
-    except OSError as problem:
-        raise FlapSamError(
-            f"{path} cannot be written ({problem}); make room there or choose another folder."
-        ) from problem
 
 
 def _settle(folder: Path) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import writing
 
 NAME = ".lock"
 CHECK_SECONDS = 0.2
@@ -30,13 +31,11 @@ def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[int]:
         FlapSamError: another process, or another part of this one, holds the lock; or the file cannot be written.
     """
     until = time.monotonic() + patience
-    try:
+    with writing(path):
         while (lock := _taken(path)) is None and time.monotonic() < until:
             time.sleep(CHECK_SECONDS)
-        if lock is None:
-            raise FlapSamError(f"{what} is in use by {_holder(path)}; wait until that ends, or end it.")
-    except OSError as problem:
-        raise FlapSamError(f"{path} cannot be written ({problem}); choose another folder.") from problem
+    if lock is None:
+        raise FlapSamError(f"{what} is in use by {_holder(path)}; wait until that ends, or end it.")
     try:
         yield lock
     finally:
@@ -51,18 +50,26 @@ def _taken(path: Path) -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(lock), path.stat()):
-            note = {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            }
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, json.dumps(note).encode(), 0)
+            _sign(lock, path)
             return lock
     except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError:
+        os.close(lock)
+        raise
     os.close(lock)
     return None
+
+
+def _sign(lock: int, path: Path) -> None:
+    """Note the holder in its lock file, which goes again where the disk has no room for the note."""
+    note = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(note).encode(), 0)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _holder(path: Path) -> str:

@@ -2,10 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import PARTIAL, writing
 
 MARK = ".flap-sam"
 TEXT = b"flap-sam made the folder of this file, and empties it where a command says so.\n"
@@ -33,20 +35,51 @@ def require_own(folder: Path, mark: Path = Path(MARK), besides: Collection[str] 
 
 
 def mark_own(folder: Path, mark: Path = Path(MARK)) -> None:
-    """Make a folder where there is none, and mark it as one that may be emptied."""
+    """Make a folder where there is none, and mark it as one that may be emptied.
+
+    Raises:
+        FlapSamError: it cannot be written.
+    """
     path = folder / mark
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(TEXT)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(TEXT)  # half of it marks as well as the whole
 
 
 def fresh(folder: Path) -> Path:
-    """A marked folder without anything else in it.
+    """A marked folder without anything else in it. The mark stays all the while: who is interrupted can begin again.
 
     Raises:
-        FlapSamError: something is there that no command has made.
+        FlapSamError: something is there that no command has made, or the folder cannot be written.
     """
     require_own(folder)
-    if folder.exists():
-        shutil.rmtree(folder)
     mark_own(folder)
+    with writing(folder):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARK:
+                path.unlink()
     return folder
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it appears under its name only when the block ends without an error.
+
+    A killed writer leaves at most `<name>.partial`, which the next writer of the same folder removes.
+
+    Raises:
+        FlapSamError: it is there already, or cannot be written, or another's folder has the name of the half-made one.
+    """
+    if path.exists():
+        raise FlapSamError(f"{path} is there already; name a new folder.")
+    with writing(path):
+        partial = fresh(path.with_name(path.name + PARTIAL))
+        try:
+            yield partial
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        (path / MARK).unlink()

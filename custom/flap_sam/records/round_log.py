@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation import typed
+from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.foundation.text import figure
 
@@ -78,9 +79,11 @@ class RoundRecord:
 
 
 def append(folder: Path, record: RoundRecord) -> None:
-    """Add a round to the log in a results folder."""
-    with (folder / ROUND_LOG).open("a") as log:
-        log.write(json.dumps(asdict(record)) + "\n")
+    """Add a round to the log in a results folder; whoever is killed meanwhile leaves the log without it."""
+    path = folder / ROUND_LOG
+    before = path.read_bytes() if path.exists() else b""
+    with replacing(path) as log:
+        log.write(before + json.dumps(asdict(record)).encode() + b"\n")
 
 
 def read(folder: Path) -> list[RoundRecord]:

@@ -1,7 +1,7 @@
 """The answers to one task: who counts, who is refused, who is silent."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from flap_sam.config.run_policy import Conduct
 from flap_sam.errors import FlapSamError
@@ -19,7 +19,7 @@ class Answers:
         asked: the sites.
         timeout: seconds after which the task closes; 0 means never.
         accept: counts a site's answer in, keeps it for later and returns False, or raises to refuse it.
-        stopped: says whether the run is to end.
+        stopped: says whether the run is to end; gone: whose process has ended.
         say: takes a line for the person at the console.
     """
 
@@ -30,9 +30,10 @@ class Answers:
         timeout: float,
         accept: Accept,
         stopped: Callable[[], bool],
+        gone: Callable[[], Collection[str]],
         say: Say,
     ) -> None:
-        self.asked, self._accept, self._stopped, self._say = asked, accept, stopped, say
+        self.asked, self._accept, self._stopped, self._gone, self._say = asked, accept, stopped, gone, say
         self._timeout, self._wait_after_min = timeout, policy.wait_after_min
         self._needed = min(policy.min_sites or len(asked), len(asked))
         self._began, self._enough_since = time.monotonic(), None
@@ -83,7 +84,8 @@ class Answers:
             return
         reasons = [f"{site}: {reason}" for site, reason in sorted(self.refused.items())]
         silent = "no usable answer in time" if self._time_is_over else "still at work when the run stopped"
-        reasons += [f"{site}: {silent}" for site in self.missing()]
+        ended = dict.fromkeys(self._gone(), "its process has ended")
+        reasons += [f"{site}: {ended.get(site, silent)}" for site in self.missing()]
         raise FlapSamError(
             f"The run stops: {self._needed} sites are needed, {len(self.counted)} count; {'; '.join(reasons)}."
         )

@@ -41,6 +41,9 @@ class InProcess:
     def late(self) -> list[str]:
         return []
 
+    def gone(self) -> list[str]:
+        return []
+
     def stopped(self) -> bool:
         return False
 

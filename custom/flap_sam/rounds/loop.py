@@ -11,6 +11,7 @@ from pathlib import Path
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import Conduct, drawn
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import replacing
 from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, improves, is_stale
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
@@ -121,7 +122,8 @@ class Run:
         began = stint(state.current.round, self._attendance.sites, asdict(self._policy))
         self._write_record(state.record.resumed(began))
         self._aggregator.restore(state.memory)
-        (self._around.results / ROUND_LOG).write_text(state.log)
+        with replacing(self._around.results / ROUND_LOG) as stream:
+            stream.write(state.log.encode())
         self._keep(FINAL, state.current)
         if state.best:
             self._keep(BEST, state.best)
@@ -162,7 +164,7 @@ class Run:
     def _answers(self, asked: Sequence[str], accept: Accept) -> Answers:
         timeout = self._policy.timeout(first=not self._asked_before)
         self._asked_before = True
-        return Answers(asked, self._policy, timeout, accept, self._sites.stopped, self._say)
+        return Answers(asked, self._policy, timeout, accept, self._sites.stopped, self._sites.gone, self._say)
 
     def _round(self, current: Candidate) -> tuple[RoundRecord, Candidate]:
         """Send a payload, gather and aggregate the updates; what happened, and the new payload."""

@@ -1,6 +1,6 @@
 """The sites of a run as the loop of rounds sees them: FLARE's, or those of this process."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from flap_sam.rounds.answers import Answers
@@ -21,6 +21,9 @@ class Sites(Protocol):
 
     def late(self) -> list[str]:
         """Whose answers came after their task was closed, since this was last asked."""
+
+    def gone(self) -> Collection[str]:
+        """Whose process has ended."""
 
     def stopped(self) -> bool:
         """Whether the run is to end."""

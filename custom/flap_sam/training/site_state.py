@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import lock
-from flap_sam.foundation.files import remove_if_empty, replacing
+from flap_sam.foundation.files import UnwritableError, remove_if_empty, replacing
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.names import is_run_name
 
@@ -39,11 +40,8 @@ class SiteState:
             FlapSamError: another site of the run, on this machine, works on the same, or the note cannot be written.
         """
         own = str(data.resolve())
-        try:
-            with replacing(self.folder / DATA, private=True) as stream:
-                stream.write(own.encode())
-        except FlapSamError as error:
-            raise FlapSamError(str(error), Reason.STATE) from error
+        with self._kept(DATA) as stream:
+            stream.write(own.encode())
         others = [note for note in self.folder.parent.glob(f"*/{DATA}") if note.parent != self.folder]
         if shared := [note for note in others if _text(note) == own]:
             self._forget_claim()
@@ -109,8 +107,17 @@ class SiteState:
 
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        with replacing(self.folder / f"{kind}_{number:05}.safetensors", private=True) as stream:
+        with self._kept(f"{kind}_{number:05}.safetensors") as stream:
             stream.write(save(contiguous, metadata={"experiment": self._experiment}))
+
+    @contextmanager
+    def _kept(self, name: str) -> Iterator[BinaryIO]:
+        """A file of the state, for writing."""
+        try:
+            with replacing(self.folder / name, private=True) as stream:
+                yield stream
+        except UnwritableError as error:
+            raise FlapSamError(str(error), Reason.STATE) from error
 
     def _newest(self, kind: str, before: int) -> tuple[int, dict[str, Tensor]] | None:
         numbers = {int(path.stem.rpartition("_")[2]): path for path in self._files(kind)}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.site import Site
@@ -36,11 +36,11 @@ def main(folder: Path) -> None:
     tensors, result = participant.train(
         task.round,
         stopped=lambda: os.getppid() == 1 or not _lives(task.parent),
-        say=partial(_write, folder / PROGRESS) if team.rank == 0 else silent,
+        say=partial(_say, folder / PROGRESS) if team.rank == 0 else silent,
     )
     if team.rank == 0:
-        save_file(tensors, folder / SENT)
-        (folder / RESULT).write_text(json.dumps(asdict(result)))
+        _write(folder / SENT, save(tensors))
+        _write(folder / RESULT, json.dumps(asdict(result)).encode())
     torch.distributed.destroy_process_group()
 
 
@@ -51,9 +51,13 @@ def _own_device(site: Site) -> Site:
     return site.changed(processes=1)
 
 
-def _write(path: Path, text: str) -> None:
+def _say(path: Path, text: str) -> None:
+    _write(path, text.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     with replacing(path) as stream:
-        stream.write(text.encode())
+        stream.write(content)
 
 
 def _lives(process: int) -> bool:
@@ -65,5 +69,5 @@ if __name__ == "__main__":
     try:
         main(where)
     except FlapSamError as error:
-        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}))
+        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}).encode())
         sys.exit(1)
