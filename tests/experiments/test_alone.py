@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.config.experiment import METHODS
+from flap_sam.config.experiment import METHODS, unread
 from flap_sam.config.job import Job
 from flap_sam.config.run_policy import Conduct
 from flap_sam.config.site import Site
@@ -57,6 +57,7 @@ METHODS_ALONE = [{"method": method} for method in METHODS if method != "masam"]
 @pytest.mark.parametrize("settings", [*ALONE, *METHODS_ALONE], ids=str)
 def test_a_site_alone_is_a_federation_of_one_to_the_bit(job, store, tmp_path, settings):
     """Beside a server and a site that are driven by hand."""
+    settings |= unread(job.settings | QUICK | settings)  # back to their defaults
     out, rounds, _ = run(job, tmp_path, "local", "B", **settings)
     federation = Rounds(job.experiment(QUICK | settings), store, tmp_path / "state", ["site-2"])
     expected = {}
@@ -168,7 +169,7 @@ def test_an_interrupted_run_of_another_kind_is_left_alone(job, tmp_path, monkeyp
     for setting, site, changes, sentence in (
         ("local", "B", {}, "holds another run already"),
         ("centralized", None, {}, "holds another run already"),
-        ("local", "A", {"seed": 2}, "is of another experiment than this job: seed was 1 and is 2"),
+        ("local", "A", {"seed": 2}, "is of another experiment than this job: seed was 1234 and is 2"),
     ):
         with pytest.raises(FlapSamError, match=sentence):
             train(job, setting, site, QUICK | changes, out, lambda _: None)

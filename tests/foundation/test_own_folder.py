@@ -32,6 +32,7 @@ ALLOWED = {
     ("foundation/lock.py", "_sign"): "the lock file that it holds",
     ("foundation/children.py", "_guard"): "temporary folders of its parent",
     ("inference/finished.py", "remove"): "a note of its own",
+    ("experiments/alone.py", "_unfinished"): "the files of a run of the same kind that had not closed a round",
     ("experiments/compare.py", "_federate"): "within a fresh folder",
     ("deployment/stage.py", "stage"): "within the copy that it has just made",
     ("deployment/kit.py", "lay"): "the policies of kits, but for what a hospital has filled in",

@@ -9,6 +9,7 @@ from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation import lock
+from flap_sam.foundation.files import writing
 from flap_sam.foundation.lock import locked
 from flap_sam.records import run_record
 from flap_sam.records.results import PAYLOAD_FILES, TEST_DICE
@@ -90,4 +91,9 @@ def _unfinished(out: Path, setting: str, name: str, state: Path) -> str | None:
     record = run_record.read(out)
     if (record.setting, *record.stints[0].sites) != (setting, name):
         raise FlapSamError(f"{out} holds another run already; choose another folder.")
-    return record.run if RunStore(state, record.run).standing() else None
+    if RunStore(state, record.run).standing():
+        return record.run
+    with writing(out):  # it had not closed a round
+        for made in MADE:
+            (out / made).unlink(missing_ok=True)
+    return None
