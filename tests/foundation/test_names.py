@@ -43,7 +43,7 @@ def _listed(name: str, store: Path) -> object:
 RUNS = {
     "the server's task": lambda name, _: run_name(name),
     "a state": lambda name, store: RunStore(store, name),
-    "a run to resume": lambda name, store: find(store, name, "digest", print),
+    "a run to resume": lambda name, store: find(store, name, "digest"),
 }
 PLACES = {
     "a site of the store": lambda name, store: SiteStore.open(store, name),
@@ -117,4 +117,4 @@ def test_what_is_no_run_is_not_taken_for_the_latest(tmp_path):
     (tmp_path / "zz.Other" / "server").mkdir(parents=True)
     (tmp_path / "zz.Other" / "server" / "round_00001.safetensors").write_bytes(b"")
     with pytest.raises(FlapSamError, match="No run of this experiment"):
-        find(tmp_path, LATEST, "digest", print)
+        find(tmp_path, LATEST, "digest")
