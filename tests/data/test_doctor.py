@@ -425,7 +425,7 @@ def test_one_patient_by_the_names_of_its_cases(scans):
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="the hippocampus crops are not here")
 def test_real_hippocampus_crops_are_sound(tmp_path):
     assert examine_source("decathlon", HIPPOCAMPUS, ["A"]).findings == ()
-    prepare("decathlon", HIPPOCAMPUS, tmp_path, ["A"])
+    prepare("decathlon", HIPPOCAMPUS, tmp_path, ["A"], workers=1)
     report = examine_store(tmp_path)
     assert report.findings == ()
     assert report.sites[0].holding == {"Anterior": 12, "Posterior": 12}

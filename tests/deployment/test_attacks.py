@@ -26,6 +26,8 @@ from tests.deployment.federation import (
     provision,
 )
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = Path(__file__).parent / "hostile/hostile.py"
 TRICKS = {
     "1": ("header", Reason.RESULT, "further headers are image"),

@@ -10,6 +10,8 @@ from flap_sam.records.round_log import ROUND_LOG
 from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERVER, Federation, copy_of
 from tests.deployment.hostile.besieger import HOSPITAL, ORDERS, besiege
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = Path(__file__).parent / "hostile/besieger.py"
 BESIEGERS = {SERVER: "besieger.BesiegingController", "hospital-c": "besieger.BesiegingExecutor"}
 

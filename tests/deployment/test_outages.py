@@ -12,6 +12,8 @@ from flap_sam.wire import payload
 
 from tests.deployment.federation import FINISHED, HOSPITALS, SERVER, Federation, copy_of
 
+pytestmark = pytest.mark.slow
+
 MINUTE = 60
 GOES_ON = {"min_sites": 2, "round_timeout": 30, "wait_after_min": 5}
 RESUMED = {"resume": "latest"}

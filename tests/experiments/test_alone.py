@@ -15,6 +15,7 @@ from flap_sam.records.pictures import pictures_below, read
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
 from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.rounds import loop
+from flap_sam.sam.weights import RANDOM
 from flap_sam.training import participant
 from flap_sam.training.trainer import Trainer
 from flap_sam.wire import payload
@@ -55,8 +56,9 @@ METHODS_ALONE = [{"method": method} for method in METHODS if method != "masam"]
 
 
 @pytest.mark.parametrize("settings", [*ALONE, *METHODS_ALONE], ids=str)
-def test_a_site_alone_is_a_federation_of_one_to_the_bit(job, store, tmp_path, settings):
+def test_a_site_alone_is_a_federation_of_one_to_the_bit(job, store, tmp_path, monkeypatch, settings):
     """Beside a server and a site that are driven by hand."""
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", RANDOM)
     settings |= unread(job.settings | QUICK | settings)  # back to their defaults
     out, rounds, _ = run(job, tmp_path, "local", "B", **settings)
     federation = Rounds(job.experiment(QUICK | settings), store, tmp_path / "state", ["site-2"])

@@ -226,6 +226,7 @@ def test_a_run_costs_what_its_data_is(job, tmp_path):
     assert costs == {"A": 4 / 14, "B": 7 / 14, "C": 3 / 14, None: 1.0}
 
 
+@pytest.mark.slow
 def test_a_federated_cell_runs_in_the_simulator(run, job, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
     otherwise, plan = replace(job, conduct=Conduct(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)

@@ -29,6 +29,7 @@ def run(path, array):
     return session.run(None, {session.get_inputs()[0].name: array})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "slices", "limit", "files"),
     [

@@ -194,6 +194,9 @@ def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
     assert reason == Reason.STORE
     assert str(store) in "".join(host.lines), "the site's own log has the whole sentence"
     assert str(store) not in "".join(host.fired), "FLARE shows fired errors to every administrator"
+    monkeypatch.setenv("FLAP_SAM_DATA", str(store / "nowhere"))
+    assert refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {})) == Reason.STORE
+    assert str(store) not in "".join(host.fired)
 
     def broken(*_):
         raise OSError(f"disk gone: {store}")

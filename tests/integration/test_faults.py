@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from tests.conftest import write_site
 from tests.integration.test_simulator import command, environment, results_of, simulate, staged
 
+pytestmark = pytest.mark.slow
+
 SITES = ("site-1", "site-2", "site-3")
 SLICES = {"site-1": 2, "site-2": 3, "site-3": 4}
 FAULTS = {

@@ -175,13 +175,12 @@ def test_only_the_site_may_read_its_embeddings(frozen, store, tmp_path):
 
 
 def _use(experiment, store, tmp_path, results) -> None:
-    torch.set_num_threads(1)
     cache = cache_of(experiment, store, tmp_path)
     results.put([float(cache.of(case).embeddings.sum()) for case in cache.store.manifest.cases])
 
 
 def test_several_processes_fill_one_cache(frozen, store, tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # a spawned process would import torch anew
     results = context.Queue()
     processes = [context.Process(target=_use, args=(frozen, store, tmp_path, results)) for _ in range(3)]
     for process in processes:
