@@ -121,7 +121,7 @@ def _message(tensors: dict, number: int, meta: dict) -> Shareable:
 
 
 def _train(participant: Participant, number: int) -> tuple[dict, TrainReport]:
-    participant.stand_before(number)
+    participant.restore_before(number)
     scores = participant.score("validation")
     tensors, result = participant.train(number)
     return tensors, TrainReport(

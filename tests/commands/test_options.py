@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from flap_sam.commands.options import GROUPS, markdown, meanings, settings_of
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT
 from flap_sam.errors import FlapSamError
 
@@ -34,7 +34,8 @@ def test_a_row_holds_what_the_class_says():
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting", "value"), [(Experiment, "rank", 0), (Experiment, "ranks", {"A": 99}), (Conduct, "patience", 0)]
+    ("kind", "setting", "value"),
+    [(Experiment, "rank", 0), (Experiment, "ranks", {"A": 99}), (RunPolicy, "patience", 0)],
 )
 def test_a_refusal_says_what_the_page_says(kind, setting, value):
     expected = next(group.expected for group in GROUPS if group.kind is kind)

@@ -12,7 +12,7 @@ def test_the_table_and_the_json_agree():
     found = json.loads(room_json(FLAP))
     assert (found["trained"], found["total"], found["sent"]) == (1_846_384, 91_900_991, 1_846_384)
     assert found["megabytes_a_round_each_way"] == pytest.approx(7.385536)
-    assert sum(room["total"] for room in found["rooms"].values()) == found["total"]
+    assert sum(group["total"] for group in found["groups"].values()) == found["total"]
     assert found["trained_ratio_to_fullft"] == pytest.approx(1_846_384 / 90_532_927)
     text = room_table(FLAP)
     assert "1,846,384" in text
@@ -20,8 +20,8 @@ def test_the_table_and_the_json_agree():
 
 
 def test_gates_train_but_do_not_travel():
-    rooms = json.loads(room_json(replace(FLAP, adapter="mole")))["rooms"]
-    assert (rooms["gate"]["trained"], rooms["gate"]["sent"]) == (57, 0)
+    groups = json.loads(room_json(replace(FLAP, adapter="mole")))["groups"]
+    assert (groups["gate"]["trained"], groups["gate"]["sent"]) == (57, 0)
 
 
 def test_the_papers_table_says_where_it_differs():

@@ -20,7 +20,7 @@ def test_a_copy_differs_in_what_was_changed(tmp_path):
     copy = Job.read(job.copy(tmp_path / "copy", {"rank": 3, "ranks": {"site-1": 2}}))
     assert copy.settings == job.settings | {"rank": 3, "ranks": {"site-1": 2}}
     whole = json.loads((copy.folder / SERVER_CONFIG).read_text())
-    assert whole["conduct"] == json.loads((job.folder / SERVER_CONFIG).read_text())["conduct"]
+    assert whole["run_policy"] == json.loads((job.folder / SERVER_CONFIG).read_text())["run_policy"]
 
 
 def test_nothing_is_copied_with_a_bad_setting(tmp_path):

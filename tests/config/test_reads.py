@@ -18,7 +18,7 @@ from flap_sam.lowrank.robust import shortcoming
 from flap_sam.lowrank.server_optimizer import server_optimizer
 from flap_sam.rounds.aggregate import strategy_for
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import METHODS, statement
+from flap_sam.sam.methods import METHOD_TABLE, parameter_table
 from torch import nn
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -57,7 +57,7 @@ def trained(method: str, adapter: str, strategy: str, rank: int, alpha: float, e
     """The network of a site, and what it is and does in words."""
     named = {"method": method, "adapter": adapter, "strategy": strategy, "rank": rank, "alpha": alpha}
     network = build(unchecked({**named, "experts": experts}))
-    tensors = [(t.name, t.shape, t.trained, t.sent) for t in statement(network, method)]
+    tensors = [(t.name, t.shape, t.trained, t.sent) for t in parameter_table(network, method)]
     return network, repr((tensors, [getattr(module, "alpha", None) for module in network.modules()]))
 
 
@@ -84,8 +84,10 @@ def test_every_setting_is_in_the_table_and_no_other():
 
 
 def test_the_methods_with_adapters_are_those_of_the_network():
-    assert set(LORA_METHODS) == {name for name, method in METHODS.items() if method.lora}
-    assert set(READ_WITH["rank"]["method"]) == {name for name, method in METHODS.items() if method.lora or method.fact}
+    assert set(LORA_METHODS) == {name for name, method in METHOD_TABLE.items() if method.lora}
+    assert set(READ_WITH["rank"]["method"]) == {
+        name for name, method in METHOD_TABLE.items() if method.lora or method.fact
+    }
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=lambda c: ",".join(c.values()))

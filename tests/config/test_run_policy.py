@@ -1,10 +1,10 @@
 import pytest
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 
 
 def test_nothing_said_is_the_default():
-    assert Conduct.from_dict(None) == Conduct.from_dict({}) == Conduct()
+    assert RunPolicy.from_dict(None) == RunPolicy.from_dict({}) == RunPolicy()
 
 
 @pytest.mark.parametrize(
@@ -37,21 +37,21 @@ def test_nothing_said_is_the_default():
     ],
 )
 def test_a_bad_value_is_refused_by_name(name, value):
-    with pytest.raises(FlapSamError, match=f"conduct's {name} is "):
-        Conduct.from_dict({name: value})
+    with pytest.raises(FlapSamError, match=f"policy's {name} is "):
+        RunPolicy.from_dict({name: value})
 
 
 def test_what_nobody_asked_for_is_refused():
     with pytest.raises(FlapSamError, match="settings"):
-        Conduct.from_dict({"minimum": 3})
+        RunPolicy.from_dict({"minimum": 3})
     with pytest.raises(FlapSamError, match="settings"):
-        Conduct.from_dict([3])
+        RunPolicy.from_dict([3])
     with pytest.raises(FlapSamError, match="at most sites_a_round, 2"):
-        Conduct(min_sites=3, sites_a_round=2)
+        RunPolicy(min_sites=3, sites_a_round=2)
     with pytest.raises(FlapSamError, match=r"wait_after_min is 5; expected null where min_sites is null"):
-        Conduct(wait_after_min=5)
+        RunPolicy(wait_after_min=5)
     with pytest.raises(FlapSamError, match=r"start is 'a.safetensors'; expected null where resume is set"):
-        Conduct(start="a.safetensors", resume="latest")
+        RunPolicy(start="a.safetensors", resume="latest")
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_what_nobody_asked_for_is_refused():
     [(None, 0.0, 0.0), (None, 30, 300), (45, 30, 45), (0, 30, 0), (10, 0.0, 10)],
 )
 def test_the_first_task_has_a_timeout_of_its_own_ten_times_the_usual_where_nothing_is_said(first, usual, expected):
-    conduct = Conduct(round_timeout=usual, first_round_timeout=first)
-    assert (conduct.timeout(True), conduct.timeout(False)) == (expected, usual)
+    policy = RunPolicy(round_timeout=usual, first_round_timeout=first)
+    assert (policy.timeout(True), policy.timeout(False)) == (expected, usual)

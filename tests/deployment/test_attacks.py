@@ -159,7 +159,7 @@ def hostile_job(federation: Federation, job: Path, folder: Path) -> Path:
     _write(copy / "app_c/config/config_fed_client.json", lambda c: c["executors"][0].update(executor=executor))
     _write(
         copy / "app/config/config_fed_server.json",
-        lambda c: c["workflows"][0].update(path="hostile.HostileController") or c["conduct"].update(min_sites=1),
+        lambda c: c["workflows"][0].update(path="hostile.HostileController") or c["run_policy"].update(min_sites=1),
     )
     where = {"app": [SERVER_SITE, "hospital-a", "hospital-b"], "app_c": ["hospital-c"]}
     _write(copy / "meta.json", lambda meta: meta.update(deploy_map=where))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from flap_sam.config.experiment import METHODS, unread
 from flap_sam.config.job import Job
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import train
@@ -47,7 +47,7 @@ def test_a_site_alone_leaves_what_a_federated_run_leaves(job, tmp_path):
     assert table["payloads"][FINAL].keys() == {"A", "B", "C"}, "scored on every site's cases"
     assert "B" in closing_summary(out)
     record = run_record.read(out)
-    assert (record.setting, record.demo, record.weights, record.stints[0].sites) == ("local", False, "box", ["B"])
+    assert (record.setting, record.demo, record.weights, record.attempts[0].sites) == ("local", False, "bundled", ["B"])
     assert not (out / "pictures").exists(), "no picture of a patient where the site has not asked for it"
 
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_is_one_sentence(job, tmp_path):
     ):
         with pytest.raises(FlapSamError, match=sentence):
             train(job, setting, site, QUICK, tmp_path / "x", lambda _: None)
-    conducted = replace(job, conduct=Conduct(best_by=3))
+    conducted = replace(job, policy=RunPolicy(best_by=3))
     with pytest.raises(FlapSamError, match="best_by is class 3; the experiment has classes 1 to 2"):
         train(conducted, "local", "A", QUICK, tmp_path / "x", lambda _: None)
     out, _, _ = run(job, tmp_path, "local", "A")

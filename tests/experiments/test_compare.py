@@ -10,7 +10,7 @@ import torch
 from flap_sam.commands import main as cli
 from flap_sam.commands.comparison import published
 from flap_sam.config.job import Job
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import compare, presets
 from flap_sam.experiments.plan import Grid, Plan
@@ -69,7 +69,7 @@ def test_a_cell_tells_its_run_whole(run, tmp_path):
     (cell,) = lines(tmp_path / "out/cells.jsonl")
     assert cell["data"].items() >= {"source": "made", "slices": {"A": 4, "B": 7, "C": 3}}.items()
     assert cell["settings"].items() >= (QUICK | {"method": "pdecft", "seed": 1}).items()
-    assert cell["run"]["stints"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
+    assert cell["run"]["attempts"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
     assert cell["job"] == "flap_sam_nifti"
 
 
@@ -229,8 +229,10 @@ def test_a_run_costs_what_its_data_is(job, tmp_path):
 @pytest.mark.slow
 def test_a_federated_cell_runs_in_the_simulator(run, job, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
-    otherwise, plan = replace(job, conduct=Conduct(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
-    with pytest.raises(FlapSamError, match=r"of another conduct \(sites_a_round None, now 2\); choose another --out"):
+    otherwise, plan = replace(job, policy=RunPolicy(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
+    with pytest.raises(
+        FlapSamError, match=r"of another run policy \(sites_a_round None, now 2\); choose another --out"
+    ):
         published(otherwise, tmp_path / "out", plan)
     cell = read_all(tmp_path / "out")[0]
     assert cell.dice.keys() == {"A", "B", "C"}, "by the store's names"

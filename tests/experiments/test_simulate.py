@@ -76,7 +76,7 @@ def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monk
     seen = []
 
     def run(job: Path, work: Path, *_) -> Path:
-        seen.append((Job.read(job).conduct, os.environ.get("FLAP_SAM_PAYLOADS")))
+        seen.append((Job.read(job).policy, os.environ.get("FLAP_SAM_PAYLOADS")))
         (work / "results").mkdir(parents=True)
         (work / "results" / TEST_DICE).touch()
         return work
@@ -88,13 +88,13 @@ def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monk
     simulate(job, QUICK, tmp_path / "a", 2)
     simulate(job, QUICK, tmp_path / "b", 2, resume="latest")
     simulate(job, QUICK, tmp_path / "c", 2, start=Path("runs/a.safetensors"))
-    assert [conduct for conduct, _ in seen] == [
-        job.conduct,
-        replace(job.conduct, resume="latest"),
-        replace(job.conduct, start="a.safetensors"),
+    assert [policy for policy, _ in seen] == [
+        job.policy,
+        replace(job.policy, resume="latest"),
+        replace(job.policy, start="a.safetensors"),
     ]
     assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
     for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):
-        with pytest.raises(FlapSamError, match="The conduct's"):
+        with pytest.raises(FlapSamError, match="The policy's"):
             simulate(job, QUICK, tmp_path / "d", 2, **words)
     assert len(seen) == 3

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.federation.controller import FlapSamController, _is_deployed
 from flap_sam.records import run_record
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
@@ -56,11 +56,11 @@ class Federation:
         spoil: Callable[[str, str, FLModel], None] | None = None,
         sites: Mapping[str, int] = SITES,
         deployed: bool = False,
-        **conduct,
+        **policy,
     ):
         self.experiment, self.spoil, self.panics, self.asked, self.events = experiment, spoil, [], [], []
         self.sites, self.received = sites, []
-        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **conduct})
+        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **policy})
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in sites],
@@ -158,8 +158,8 @@ def test_a_whole_run(plain, tmp_path):
         False,
         "checkpoint",
     )
-    assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [
-        (0, list(SITES), asdict(Conduct(largest_norm=None)))
+    assert [(s.first_round, s.sites, s.policy) for s in record.attempts] == [
+        (0, list(SITES), asdict(RunPolicy(largest_norm=None)))
     ]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     kept = ["over", "round_00002.safetensors", "round_00002.sha256"]
@@ -243,9 +243,9 @@ def test_the_first_site_cannot_run_another_experiment(plain, tmp_path):
     assert "site-1: it runs another experiment than the job's" in federation.panics[0]
 
 
-@pytest.mark.parametrize("conduct", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
-def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, conduct):
-    federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **conduct)
+@pytest.mark.parametrize("run_policy", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
+def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, policy):
+    federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **policy)
     assert federation.panics == []
     assert [record["missing"] for record in federation.rounds(tmp_path)] == [["site-2"]] * 2
 
@@ -321,8 +321,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [r["round"] for r in federation.rounds(halves / "again")] == [0, 1]
     record = run_record.read(halves / "again" / "results")
-    assert [(s.first_round, s.conduct["resume"]) for s in record.stints] == [(0, None), (1, "latest")]
-    assert record.stints[0].started <= record.stints[1].started
+    assert [(s.first_round, s.policy["resume"]) for s in record.attempts] == [(0, None), (1, "latest")]
+    assert record.attempts[0].started <= record.attempts[1].started
 
 
 def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
@@ -472,7 +472,7 @@ def test_a_finished_run_goes_on_to_more_rounds_as_if_it_had_been_planned_so(plai
     assert found == expected
     table = [json.loads((folder / "results" / TEST_DICE).read_text()) for folder in (whole, more)]
     assert table[0] == table[1]
-    assert [s.first_round for s in run_record.read(more / "results").stints] == [0, 2]
+    assert [s.first_round for s in run_record.read(more / "results").attempts] == [0, 2]
 
 
 def test_an_interrupted_run_goes_on_to_more_rounds_and_a_finished_one_not_to_as_many(plain, tmp_path):
@@ -514,8 +514,8 @@ def test_a_site_that_is_new_when_a_run_is_resumed_takes_part_from_there_on(plain
     Federation(plain, tmp_path / "short")
     federation = Federation(replace(plain, rounds=3), tmp_path / "more", sites=THREE, resume="latest")
     assert [list(r["sites"]) for r in federation.rounds(tmp_path / "more")] == [list(SITES)] * 2 + [list(THREE)]
-    stints = run_record.read(tmp_path / "more" / "results").stints
-    assert [(s.first_round, s.sites) for s in stints] == [(0, list(SITES)), (2, list(THREE))]
+    attempts = run_record.read(tmp_path / "more" / "results").attempts
+    assert [(s.first_round, s.sites) for s in attempts] == [(0, list(SITES)), (2, list(THREE))]
 
 
 def test_the_first_round_has_a_time_of_its_own(plain, tmp_path):

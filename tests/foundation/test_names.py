@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites, demo_store
 from flap_sam.data.manifest import read_manifest
@@ -85,16 +85,16 @@ def test_what_is_no_name_of_a_run_is_refused(tree, tmp_path, place, name):
 
 @pytest.mark.parametrize("name", [name for name in NO_RUNS if name is not None], ids=repr)
 def test_a_job_cannot_resume_it(name):
-    with pytest.raises(FlapSamError, match=r"conduct's resume is .* expected the name of a run"):
-        Conduct(resume=name)
+    with pytest.raises(FlapSamError, match=r"policy's resume is .* expected the name of a run"):
+        RunPolicy(resume=name)
 
 
 @pytest.mark.parametrize(
     "name", [*(f"{name}.safetensors" for name in HOSTILE), "payload", "payload.pth", 3, ["a"]], ids=repr
 )
 def test_a_job_cannot_start_from_it(name):
-    with pytest.raises(FlapSamError, match=r"conduct's start is .* expected the name of a .safetensors file"):
-        Conduct(start=name)
+    with pytest.raises(FlapSamError, match=r"policy's start is .* expected the name of a .safetensors file"):
+        RunPolicy(start=name)
 
 
 TRIMMED = "a case in a table"  # blanks and line breaks around a value are no part of it there

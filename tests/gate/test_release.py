@@ -9,7 +9,7 @@ from flap_sam.gate import release as module
 from flap_sam.gate.agreement import Agreement, Privacy
 from flap_sam.gate.ledger import Ledger
 from flap_sam.gate.release import release, rounded
-from flap_sam.gate.update import Update
+from flap_sam.gate.update import Change
 from flap_sam.wire.form import in_canonical_form
 
 AGREED = Agreement(
@@ -21,14 +21,14 @@ PRIVATE = AGREED.model_copy(
 PAIRS = [("A", "B")]
 
 
-def update(by: float = 0.05, seed: int = 0) -> Update:
+def update(by: float = 0.05, seed: int = 0) -> Change:
     generator = torch.Generator().manual_seed(seed)
     base = {"A": torch.zeros(3, 11), "B": torch.zeros(7, 3), "head": torch.randn(5, 9, generator=generator)}
     sent = {name: t + by * torch.randn(t.shape, generator=generator) for name, t in base.items()}
-    return Update(in_canonical_form(sent, PAIRS), base, PAIRS, 1.0)
+    return Change(in_canonical_form(sent, PAIRS), base, PAIRS, 1.0)
 
 
-def leaving(found: Update, agreement: Agreement, dtype: str = "float32", ledger: Ledger | None = None):
+def leaving(found: Change, agreement: Agreement, dtype: str = "float32", ledger: Ledger | None = None):
     return release(found.sent, found, dtype, agreement, ledger or Ledger())
 
 
@@ -88,7 +88,7 @@ def test_a_tensor_that_has_not_moved_stays_where_it_was():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_noise_is_of_the_agreed_size_in_every_type(dtype):
-    large = Update({"head": torch.zeros(300, 100)}, {"head": torch.zeros(300, 100)}, [], 1.0)
+    large = Change({"head": torch.zeros(300, 100)}, {"head": torch.zeros(300, 100)}, [], 1.0)
     told = release(large.sent, large, dtype, PRIVATE, Ledger())
     assert told.tensors["head"].float().std().item() == pytest.approx(2.0, rel=0.02)
     assert told.noise_multiplier == 4.0

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 from flap_sam.config.site import Site
-from flap_sam.gate.update import Base, Update
+from flap_sam.gate.update import Base, Change
 from flap_sam.sam import weights
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 
 RANDOM = Site(checkpoint=weights.RANDOM)
 
@@ -16,14 +16,14 @@ def base(small) -> Base:
     return Base(small, RANDOM)
 
 
-def moved(base: Base, by: float = 0.1) -> Update:
+def moved(base: Base, by: float = 0.1) -> Change:
     before = base.before({})
     generator = torch.Generator().manual_seed(3)
     sent = {name: t + by * torch.randn(t.shape, generator=generator) for name, t in before.items()}
-    return Update(sent, before, base.pairs, 2.0)
+    return Change(sent, before, base.pairs, 2.0)
 
 
-def dense(update: Update) -> float:
+def dense(update: Change) -> float:
     """The norm with every matrix formed."""
     paired = {name for pair in update.pairs for name in pair}
     squares = 0.0
@@ -39,11 +39,11 @@ def test_round_zero_is_measured_from_where_every_site_starts(small, base):
     network, _, _ = network_for(small, None)
     start = dict(network.named_parameters())
     before = base.before({})
-    assert list(before) == [t.name for t in statement(network, small.method) if t.sent]
+    assert list(before) == [t.name for t in parameter_table(network, small.method) if t.sent]
     adapters = {name for pair in base.pairs for name in pair}
     assert all(torch.equal(before[name], start[name]) for name in before if name not in adapters)
     assert not any(before[name].any() for name in adapters), "the canonical form of B A = 0"
-    assert Update(before, before, base.pairs, 1.0).norm() == 0
+    assert Change(before, before, base.pairs, 1.0).norm() == 0
 
 
 def test_later_rounds_are_measured_from_what_was_received(base):
@@ -67,7 +67,7 @@ def test_the_norm_is_of_what_the_adapters_do(base):
     a, b = base.pairs[0]
     mixed = torch.tensor([[2.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0.5, 0], [0, 0, 1, 1]])
     turned = dict(update.sent) | {a: torch.linalg.inv(mixed) @ update.sent[a], b: update.sent[b] @ mixed}
-    assert Update(turned, update.base, base.pairs, 2.0).norm() == pytest.approx(update.norm(), rel=1e-5)
+    assert Change(turned, update.base, base.pairs, 2.0).norm() == pytest.approx(update.norm(), rel=1e-5)
 
 
 @pytest.mark.parametrize("largest", [10.0, 0.5, 1e-3])
@@ -75,7 +75,7 @@ def test_the_norm_is_of_what_the_adapters_do(base):
 def test_clipping_ends_at_or_below_the_largest(base, largest, number):
     update = moved(base)
     if number:
-        update = Update(moved(base, by=0.3).sent, update.sent, base.pairs, 2.0)
+        update = Change(moved(base, by=0.3).sent, update.sent, base.pairs, 2.0)
     clipped = update.clipped_to(largest)
     assert 0 < clipped.norm() <= largest
     assert clipped.are_canonical(torch.float32)

@@ -45,7 +45,7 @@ def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpo
 
 def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path, checkpoint):
     path, _ = trained(small, store, tmp_path, checkpoint)
-    for given, name in ((RANDOM, "random weights"), (None, "the box's small SAM")):
+    for given, name in ((RANDOM, "random weights"), (None, "the bundled small SAM")):
         with pytest.raises(
             FlapSamError, match=rf"trained from a network of sha256 \w{{64}}; from {name} it is \w{{64}}"
         ):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
 from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.rounds.aggregate import Aggregator
@@ -65,8 +65,8 @@ def faulty(job: Path, kept: Path) -> None:
 
 
 def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
-    conduct = {"min_sites": 2, "round_timeout": 60, "wait_after_min": 6, "largest_slices": {"site-2": 3}}
-    job = staged("flap_sam_nifti", tmp_path, conduct, **QUICK, rounds=ROUNDS)
+    policy = {"min_sites": 2, "round_timeout": 60, "wait_after_min": 6, "largest_slices": {"site-2": 3}}
+    job = staged("flap_sam_nifti", tmp_path, policy, **QUICK, rounds=ROUNDS)
     kept = tmp_path / "kept"
     kept.mkdir()
     faulty(job, kept)
@@ -96,7 +96,7 @@ def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
 def merged(experiment, kept: Path, number: int, counted) -> dict[str, torch.Tensor]:
     """What the sites that counted make together, worked out apart from the run."""
     server = Aggregator()
-    server.begin(experiment, Conduct())
+    server.begin(experiment, RunPolicy())
     if number:
         server.start_round(load_file(kept / f"received_site-1_{number}.safetensors"))
     for site in counted:

@@ -21,13 +21,13 @@ JOBS = Path(__file__).parents[2] / "jobs"
 MAIN = "flap_sam_kits"
 
 
-def staged(job: str, folder: Path, conduct: dict | None = None, **settings) -> Path:
+def staged(job: str, folder: Path, policy: dict | None = None, **settings) -> Path:
     """A copy of a job with some of its settings changed."""
     copy = shutil.copytree(JOBS / job, folder / job)
     path = copy / "app/config/config_fed_server.json"
     config = json.loads(path.read_text())
     config["experiment"] |= settings
-    config["conduct"] |= conduct or {}
+    config["run_policy"] |= policy or {}
     path.write_text(json.dumps(config))
     return copy
 

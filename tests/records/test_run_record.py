@@ -2,20 +2,20 @@ import json
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.records.run_record import RUN_RECORD, RunRecord, read, stint
+from flap_sam.records.run_record import RUN_RECORD, RunRecord, attempt, read
 
 RECORD = RunRecord(
-    run="20260101-a", setting="federated", demo=True, weights="box", stints=[stint(0, ["A"], {"min_sites": 1})]
+    run="20260101-a", setting="federated", demo=True, weights="bundled", attempts=[attempt(0, ["A"], {"min_sites": 1})]
 )
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
-    longer = RECORD.resumed(stint(3, ["A", "B"], {"resume": "latest"}))
+    longer = RECORD.resumed(attempt(3, ["A", "B"], {"resume": "latest"}))
     longer.write(tmp_path)
     assert read(tmp_path) == longer
-    assert [s.first_round for s in longer.stints] == [0, 3]
-    assert longer.stints[0].versions.keys() == {"flap-sam", "python", "torch", "nvflare"}
-    assert longer.stints[0].started.endswith("+00:00"), "UTC"
+    assert [s.first_round for s in longer.attempts] == [0, 3]
+    assert longer.attempts[0].versions.keys() == {"flap-sam", "python", "torch", "nvflare"}
+    assert longer.attempts[0].started.endswith("+00:00"), "UTC"
 
 
 DAMAGES = [
@@ -25,9 +25,9 @@ DAMAGES = [
     lambda text: text.replace('"run"', '"walk"'),
     lambda text: text.replace("federated", "united"),
     lambda text: text.replace("T", " at "),
-    lambda text: text.replace('"box"', '"pandora"'),
-    lambda text: json.dumps(json.loads(text) | {"stints": []}),
-    lambda text: json.dumps(json.loads(text) | {"stints": [3]}),
+    lambda text: text.replace('"bundled"', '"pandora"'),
+    lambda text: json.dumps(json.loads(text) | {"attempts": []}),
+    lambda text: json.dumps(json.loads(text) | {"attempts": [3]}),
 ]
 
 

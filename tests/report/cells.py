@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.records.cell import CellNote, Data, FinishedCell
-from flap_sam.records.run_record import FEDERATED, LOCAL, RunRecord, Stint
+from flap_sam.records.run_record import FEDERATED, LOCAL, Attempt, RunRecord
 
 SLICES = {"A": 10, "B": 30}
 MEGABYTES = {
@@ -28,7 +28,7 @@ def note(setting: str, site: str | None, changes: dict, seed: int, experiment: E
         experiment=experiment.digest(),
         settings=asdict(experiment),
         data=Data(source="made", slices=SLICES, sha256="ab" * 32),
-        start="box",
+        start="bundled",
         sites=list(sites),
         seconds=60.0,
         payload="final_model.safetensors",
@@ -42,10 +42,12 @@ def cell(
     changes = {"method": "flap_sam", **changes}
     up = MEGABYTES[changes["method"]] if up is None else up
     settings = {"backbone": "vit_tiny", "image_size": 32, "classes": 2, "dataset": "kits19", "rounds": 3}
-    began = Stint(started="2026-01-02T03:04:05", first_round=0, conduct={}, sites=list(SLICES), versions={"torch": "2"})
+    began = Attempt(
+        started="2026-01-02T03:04:05", first_round=0, policy={}, sites=list(SLICES), versions={"torch": "2"}
+    )
     return FinishedCell(
         **vars(note(setting, site, changes, seed, Experiment(**{**settings, **changes}, seed=seed))),
-        run=RunRecord(run="", setting=setting, demo=False, weights="checkpoint", stints=[began]),
+        run=RunRecord(run="", setting=setting, demo=False, weights="checkpoint", attempts=[began]),
         dice={"A": dice, "B": dice + 0.02},
         up=up if setting == FEDERATED else None,
         down=0.9 * up if setting == FEDERATED else None,

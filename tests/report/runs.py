@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.records import round_log
 from flap_sam.records.pictures import FOLDER, Gallery
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.records.round_log import LayerRecord, RoundRecord, SiteRecord
-from flap_sam.records.run_record import FEDERATED, RunRecord, stint
+from flap_sam.records.run_record import FEDERATED, RunRecord, attempt
 from flap_sam.records.scores import Evaluation
 from flap_sam.sam.weights import Origin
 from flap_sam.wire import payload
@@ -103,7 +103,7 @@ def made_run(
         setting=setting,
         demo=demo,
         weights=weights,
-        stints=[stint(0, list(sites), asdict(Conduct(min_sites=2)))],
+        attempts=[attempt(0, list(sites), asdict(RunPolicy(min_sites=2)))],
     )
     record.write(folder)
     if finished:

@@ -228,8 +228,8 @@ def test_the_demo_is_named_before_anything_else(tmp_path, demo):
 def test_a_start_that_is_not_sams_is_told(tmp_path, weights):
     found = page(tmp_path, weights=weights)
     assert ("random weights" in found.text) == (weights == "random")
-    assert ("small SAM in the box" in found.text) == (weights == "box")
-    assert ("not for patients" in found.text) == (weights == "box")
+    assert ("small SAM in the box" in found.text) == (weights == "bundled")
+    assert ("not for patients" in found.text) == (weights == "bundled")
 
 
 def test_pictures_are_embedded_where_sites_drew_them_and_name_no_case(tmp_path):
@@ -348,8 +348,13 @@ def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "path", "value", "sentence"),
     [
-        (RUN_RECORD, ("stints", 0, "sites"), 3, "stints[0].sites is 3, expected a list"),
-        (RUN_RECORD, ("stints", 0, "first_round"), "one", "stints[0].first_round is 'one', expected a whole number"),
+        (RUN_RECORD, ("attempts", 0, "sites"), 3, "attempts[0].sites is 3, expected a list"),
+        (
+            RUN_RECORD,
+            ("attempts", 0, "first_round"),
+            "one",
+            "attempts[0].first_round is 'one', expected a whole number",
+        ),
         (TEST_DICE, ("best_round",), True, "best_round is True, expected a whole number"),
         (TEST_DICE, ("payloads", "best"), {}, "expected sites for final and best"),
         (TEST_DICE, ("payloads", "final", "site-2", "test", 0), "high", "final.site-2.test[0] is 'high', expected a"),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.rounds import aggregate as module
 from flap_sam.rounds.aggregate import Aggregator, Merged
@@ -28,15 +28,15 @@ def update(experiment, site: str, slices: int) -> Sent:
     return Sent(site, slices, params)
 
 
-def begun(experiment, **conduct) -> Aggregator:
+def begun(experiment, **policy) -> Aggregator:
     """Of drawn updates, which are larger than what training changes."""
     aggregator = Aggregator()
-    aggregator.begin(experiment, Conduct(**{"largest_norm": None, **conduct}))
+    aggregator.begin(experiment, RunPolicy(**{"largest_norm": None, **policy}))
     return aggregator
 
 
-def aggregate(experiment, updates, **conduct) -> Merged:
-    aggregator = begun(experiment, **conduct)
+def aggregate(experiment, updates, **policy) -> Merged:
+    aggregator = begun(experiment, **policy)
     for model in updates:
         aggregator.accept(*model)
     return aggregator.close()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.records import run_record
 from flap_sam.rounds.attendance import Attendance
 from nvflare.app_common.abstract.fl_model import FLModel
@@ -47,7 +47,7 @@ def test_a_site_that_connects_later_takes_part_from_the_next_round_on(plain, tmp
     assert federation.panics == []
     assert [list(r["sites"]) for r in federation.rounds(tmp_path)] == [list(SITES), list(THREE), list(THREE)]
     assert [asked for _, _, asked in federation.asked] == [list(SITES), *[list(THREE)] * (len(federation.asked) - 1)]
-    assert run_record.read(tmp_path / "results").stints[0].sites == list(SITES)
+    assert run_record.read(tmp_path / "results").attempts[0].sites == list(SITES)
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
@@ -82,7 +82,7 @@ def test_one_that_would_leave_a_robust_rule_without_meaning_is_told_of_once(smal
 
     job = small.changed(robust="krum", hostile_share=0.34)
     connected = [f"site-{k}" for k in range(1, 6)]
-    attendance = Attendance(lambda: connected, job, Conduct(), deployed=False, say=said.append)
+    attendance = Attendance(lambda: connected, job, RunPolicy(), deployed=False, say=said.append)
     before = list(attendance.sites)
     connected.append("site-6")
     for number in (1, 2):

@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.rounds.consistency import Likeness
+from flap_sam.rounds.consistency import Consistency
 from flap_sam.wire.messages import TrainReport
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,8 +45,8 @@ SENTENCES = {
 }
 
 
-def heard(reports, asked: int | None = None) -> Likeness:
-    likeness = Likeness(JOB)
+def heard(reports, asked: int | None = None) -> Consistency:
+    likeness = Consistency(JOB)
     for site, report in reports:
         if likeness.reference is None:
             likeness.hear(site, report, asked or len(reports))
@@ -106,13 +106,13 @@ def test_a_site_has_one_voice():
     ],
 )
 def test_who_runs_another_experiment_has_no_voice(experiment):
-    likeness = Likeness(JOB)
+    likeness = Consistency(JOB)
     with pytest.raises(FlapSamError, match=r"another experiment|The experiment"):
         likeness.hear("a", replace(USUAL, experiment=experiment), 1)
     assert likeness.reference is None
 
 
-@pytest.mark.parametrize("origins", [["checkpoint", "box", "box"], ["box", "box", "checkpoint"]])
+@pytest.mark.parametrize("origins", [["checkpoint", "bundled", "bundled"], ["bundled", "bundled", "checkpoint"]])
 def test_where_the_weights_come_from_is_what_most_say(origins):
     reports = [(f"site-{k}", replace(USUAL, weights=origin)) for k, origin in enumerate(origins)]
-    assert heard(reports, asked=5).reference.weights == "box"
+    assert heard(reports, asked=5).reference.weights == "bundled"

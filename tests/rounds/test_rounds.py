@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.rounds.aggregate import Aggregator, Merged
 from flap_sam.sam.build import BACKBONES
@@ -36,7 +36,7 @@ class Rounds:
 
     def new_server(self) -> Aggregator:
         server = Aggregator()
-        server.begin(self.resolved, Conduct())
+        server.begin(self.resolved, RunPolicy())
         return server
 
     def receive(self, name, tensors) -> None:
@@ -48,7 +48,7 @@ class Rounds:
         self.server.start_round(tensors)
         for name in self.names[::-1] if backwards else self.names:
             self.receive(name, tensors)
-            self.sites[name].stand_before(number)
+            self.sites[name].restore_before(number)
             wire, _ = self.sites[name].train(number)
             self.server.accept(name, self.sites[name].slices, wire)
         return self.server.close()
@@ -56,7 +56,7 @@ class Rounds:
     def outputs(self, name, tensors, number) -> torch.Tensor:
         """Logits of the payload at a site."""
         self.receive(name, tensors)
-        self.sites[name].stand_to_score(number)
+        self.sites[name].restore_to_score(number)
         self.sites[name].network.eval()
         with torch.no_grad():
             return self.sites[name].network(torch.linspace(0, 1, 5 * 32 * 32).reshape(1, 5, 32, 32))

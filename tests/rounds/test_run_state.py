@@ -6,7 +6,7 @@ import torch
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 from flap_sam.records.candidate import Candidate
-from flap_sam.records.run_record import RunRecord, stint
+from flap_sam.records.run_record import RunRecord, attempt
 from flap_sam.rounds.run_state import KEPT, RunState, RunStore, check_goes_on, find
 from flap_sam.wire.messages import TrainReport
 from hypothesis import given
@@ -26,7 +26,9 @@ FIRST = TrainReport(
     weights="checkpoint",
     labels="l",
 )
-RECORD = RunRecord(run="run", setting="federated", demo=False, weights="checkpoint", stints=[stint(0, ["site-1"], {})])
+RECORD = RunRecord(
+    run="run", setting="federated", demo=False, weights="checkpoint", attempts=[attempt(0, ["site-1"], {})]
+)
 
 
 E, OTHER = Experiment(rounds=9), Experiment(rounds=9, seed=1)

@@ -39,7 +39,7 @@ def test_round_0_starts_from_a_payload(plain, tmp_path, monkeypatch):
     best = payload.read(tmp_path / "results" / PAYLOAD_FILES[BEST])
     assert (best.notes["round"], best.notes["validation_dice"]) == (0, 0.9)
     assert all(torch.equal(best.tensors[name], tensors[name]) for name in tensors)
-    assert run_record.read(tmp_path / "results").stints[0].conduct["start"] == "a.safetensors"
+    assert run_record.read(tmp_path / "results").attempts[0].policy["start"] == "a.safetensors"
 
 
 def test_the_first_updates_are_measured_from_the_start(plain, tmp_path, monkeypatch):

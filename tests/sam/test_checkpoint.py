@@ -9,7 +9,7 @@ from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.files import sha256
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import frozen_digest, network_for, read, start_digest
-from flap_sam.sam.methods import UNUSED, statement
+from flap_sam.sam.methods import UNUSED, parameter_table
 from safetensors.torch import save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
@@ -162,12 +162,12 @@ def test_more_rounds_start_from_the_same_network(small, sam_file):
 @pytest.mark.parametrize("method", ["attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam"])
 def test_what_stays_frozen_is_every_tensor_that_a_step_reads_and_none_changes(small, sam_file, method):
     network, experiment, _ = network_for(small.changed(method=method), sam_file)
-    stated = {t.name: t for t in statement(network, method)}
+    stated = {t.name: t for t in parameter_table(network, method)}
     before, state = frozen_digest(network, experiment), network.state_dict()
     for name in random.Random(method).sample(sorted(state), 25):
         kept = state[name].clone()
         state[name] += 1
-        counts = name not in stated or not (stated[name].trained or stated[name].room in UNUSED)
+        counts = name not in stated or not (stated[name].trained or stated[name].group in UNUSED)
         assert (frozen_digest(network, experiment) != before) == counts, name
         state[name].copy_(kept)
     assert frozen_digest(network, experiment) == before

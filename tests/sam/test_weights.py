@@ -22,7 +22,7 @@ def test_what_is_configured_goes_before_the_box(backbone):
 @pytest.mark.parametrize("method", ["flap_sam", "masam", "fullft"])
 def test_where_nothing_is_configured_the_network_is_the_box_s(backbone, method):
     found = weights_for(backbone, None)
-    assert (found.origin, found.file) == ("box", pretrained.FILE)
+    assert (found.origin, found.file) == ("bundled", pretrained.FILE)
     network, experiment, report = network_for(Experiment(backbone=backbone, method=method), found.file)
     assert (experiment.backbone, report.resized) == ("vit_tiny", [])
     state, kept = network.state_dict(), load_file(pretrained.FILE)

@@ -39,7 +39,7 @@ def test_all_sites_start_alike_and_other_seeds_do_not(small, store, tmp_path):
 
 def test_a_site_starts_from_the_box_and_where_it_says_so_from_random_weights(small, store, tmp_path):
     boxed, random = (join(small, store, "A", tmp_path, checkpoint=path) for path in (None, RANDOM))
-    assert (boxed.weights.origin, random.weights.origin) == ("box", "random")
+    assert (boxed.weights.origin, random.weights.origin) == ("bundled", "random")
     assert boxed.start_digest != random.start_digest
     assert random.load_report.loaded == []
 
@@ -122,7 +122,7 @@ def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_pa
     tensors = payload.read(tmp_path / "global.safetensors").tensors
     again = join(experiment, store, "A", tmp_path)
     again.receive(tensors)
-    again.stand_to_score(1)
+    again.restore_to_score(1)
     windows = torch.rand(2, 5, 32, 32)
     for participant in (trained, again):
         participant.network.eval()
@@ -138,11 +138,11 @@ def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_p
     gate = participant.network.image_encoder.blocks[0].attn.gate.logits
     after = []
     for number in range(3):
-        participant.stand_before(number)
+        participant.restore_before(number)
         participant.train(number)
         after.append(gate.detach().clone())
     for number in (2, 3, 1):
-        participant.stand_to_score(number)
+        participant.restore_to_score(number)
         assert torch.equal(gate, after[number - 1])
 
 
@@ -152,13 +152,13 @@ def test_once_a_payload_is_scored_for_good_the_newest_state_stays_for_more_round
 
     def round_1(participant: Participant, received) -> dict[str, torch.Tensor]:
         participant.receive(received)
-        participant.stand_before(1)
+        participant.restore_before(1)
         return participant.train(1)[0]
 
     planned, finished = join(longer, store, "A", tmp_path / "planned"), join(short, store, "A", tmp_path)
     wire, _ = finished.train(0)
     assert all(torch.equal(tensor, wire[name]) for name, tensor in planned.train(0)[0].items())
-    finished.stand_to_score(1)
+    finished.restore_to_score(1)
     assert [path.name for path in (tmp_path / "state/run/A").iterdir()] == ["round_00000.safetensors"]
     expected = round_1(planned, wire)
     with pytest.raises(FlapSamError, match="belongs to another experiment"):

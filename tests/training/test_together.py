@@ -36,7 +36,7 @@ def rounds(experiment: Experiment, store: Path, state: Path, processes: int) -> 
     done = Rounds([], [], [], [])
     for number in range(2):
         participant = join(experiment, store, state, processes)
-        participant.stand_before(number)
+        participant.restore_before(number)
         if done.sent:
             participant.receive(done.sent[-1])
         done.said.append([])

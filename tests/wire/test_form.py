@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.wire.form import in_canonical_form, summed_pairs
 
 
 def drawn(experiment) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     network = build(experiment)
-    sent = [tensor for tensor in statement(network, experiment.method) if tensor.sent]
+    sent = [tensor for tensor in parameter_table(network, experiment.method) if tensor.sent]
     return {tensor.name: torch.randn(tensor.shape, generator=generator) for tensor in sent}
 
 

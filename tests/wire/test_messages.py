@@ -15,7 +15,7 @@ REPORT = TrainReport(
     seconds=1.5,
     validation=[0.5, None],
     demo=False,
-    weights="box",
+    weights="bundled",
     labels="ab",
 )
 
@@ -38,7 +38,7 @@ def test_round_trip():
         ("demo", 1),
         ("weights", "mine"),
         ("weights", True),
-        ("weights", ["box"]),
+        ("weights", ["bundled"]),
         ("experiment", None),
         ("start_digest", "x" * 5000),
         ("validation", [0.5]),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.wire import payload
 
 
@@ -21,7 +21,7 @@ def test_the_template_is_what_the_network_sends(small, method, adapter):
     experiment = small.changed(method=method, adapter=adapter)
     network, _, _ = network_for(experiment, None)
     state = network.state_dict()
-    tensors = statement(network, method)
+    tensors = parameter_table(network, method)
     assert payload.sent(experiment) == {t.name: tuple(state[t.name].shape) for t in tensors if t.sent}
 
 

@@ -10,7 +10,7 @@ from flap_sam.sam.checkpoint import network_for
 
 KNOWN = {
     "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912": "the official sam_vit_b_01ec64.pth",
-    pretrained.SHA256: "the box's small SAM",
+    pretrained.SHA256: "the bundled small SAM",
 }
 
 

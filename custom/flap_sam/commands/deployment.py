@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from flap_sam.deployment.check import Finding
+from flap_sam.deployment.check import CheckResult
 from flap_sam.deployment.stage import Staged
 from flap_sam.foundation.text import as_text
 
@@ -28,7 +28,7 @@ def staged_text(staged: Staged) -> str:
     )
 
 
-def check_table(findings: Sequence[Finding]) -> str:
+def check_table(findings: Sequence[CheckResult]) -> str:
     """A line for everything that was looked at."""
     table = Table(title="The kit")
     for name in ("", "", "found"):

@@ -55,7 +55,7 @@ def prepare(
     from flap_sam.commands.preparation import outcome_text, strays_text
     from flap_sam.data import prepare as preparation
 
-    def done(outcome: preparation.Outcome) -> None:
+    def done(outcome: preparation.SiteOutcome) -> None:
         typer.echo(outcome_text(outcome))
 
     strays = preparation.prepare(source, folder, out, site, workers, published_intensities, done)
@@ -326,7 +326,7 @@ Checkpoint = Annotated[
     typer.Option(
         "--checkpoint",
         envvar="FLAP_SAM_CHECKPOINT",
-        help="what the sites started from: SAM's weights, or random; left out, the box's small SAM",
+        help="what the sites started from: SAM's weights, or random; left out, the bundled small SAM",
     ),
 ]
 StoreOfScans = Annotated[Path | None, typer.Option("--store", envvar="FLAP_SAM_DATA", help="a prepared store")]

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from flap_sam.config import experiment, run_policy, site
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.reads import READ_WITH
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.foundation.text import markdown_table
 
@@ -27,7 +27,7 @@ Made from the code by `make docs`; `flap-sam options` prints it. Change the clas
 
 
 @dataclass(frozen=True)
-class Group:
+class OptionGroup:
     """Settings that belong together: the class that reads them, what its values may be, where one writes them."""
 
     kind: type
@@ -37,20 +37,20 @@ class Group:
 
 
 GROUPS = (
-    Group(
+    OptionGroup(
         Experiment,
         experiment.EXPECTED,
         "What is trained: `experiment`",
         "The job decides it, in `app/config/config_fed_server.json`; no site and no server can change it on the way. "
         "A setting that is left out takes its default, which is the paper's. `--set name=value` changes one for a run.",
     ),
-    Group(
-        Conduct,
+    OptionGroup(
+        RunPolicy,
         run_policy.EXPECTED,
-        "How a run is conducted: `conduct`",
+        "How a run is conducted: `run_policy`",
         "Beside `experiment` in the same file of the job.",
     ),
-    Group(
+    OptionGroup(
         Site,
         site.EXPECTED,
         "Where things lie at a site: `flap_site.json`",
@@ -94,12 +94,12 @@ def settings_of(kind: type) -> list[Setting]:
     ]
 
 
-def _section(group: Group) -> str:
+def _section(group: OptionGroup) -> str:
     head = [f"## {group.title}", "", group.place, ""]
     return "\n".join([*head, markdown_table(COLUMNS, _rows(group))])
 
 
-def _rows(group: Group) -> Iterator[list[str]]:
+def _rows(group: OptionGroup) -> Iterator[list[str]]:
     meaning = meanings(group.kind)
     for setting in settings_of(group.kind):
         name = setting.name

@@ -11,13 +11,13 @@ from flap_sam.sam.inventory import PAPER, Count, PaperRow, full_fine_tuning, inv
 
 
 def room_table(experiment: Experiment) -> str:
-    """One experiment's counts by room of the network."""
+    """One experiment's counts by group of the network."""
     found, full = inventory(experiment), full_fine_tuning(experiment)
     table = Table(title=_title(experiment))
-    for column in ("room", "trainable", "total", "travels"):
-        table.add_column(column, justify="left" if column == "room" else "right")
-    for room, count in found.rooms.items():
-        table.add_row(room, *_cells(count))
+    for column in ("group", "trainable", "total", "travels"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group, count in found.groups.items():
+        table.add_row(group, *_cells(count))
     table.add_section()
     table.add_row("all", *_cells(found.whole))
     trained = found.whole.trained
@@ -36,7 +36,7 @@ def room_json(experiment: Experiment) -> str:
     return json.dumps(
         {
             "experiment": asdict(experiment),
-            "rooms": {room: asdict(count) for room, count in found.rooms.items()},
+            "groups": {group: asdict(count) for group, count in found.groups.items()},
             **asdict(found.whole),
             "megabytes_a_round_each_way": found.megabytes,
             "trained_ratio_to_fullft": found.whole.trained / full.whole.trained,

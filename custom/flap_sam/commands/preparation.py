@@ -4,19 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from flap_sam.data.difference import Difference
-from flap_sam.data.prepare import Outcome
+from flap_sam.data.prepare import SiteOutcome
 from flap_sam.foundation.text import count
 
 NAMED = 20  # cases at most, of one kind
 
 
-def outcome_text(outcome: Outcome) -> str:
+def outcome_text(outcome: SiteOutcome) -> str:
     """One line for a site, one more for every kind of change to a store that was there, and one for every note."""
     notes = [f"  note on {case}: {note}" for case, told in outcome.notes.items() for note in told]
     return "\n".join([_headline(outcome), *(_changes(outcome.found) if outcome.found else ()), *notes])
 
 
-def _headline(outcome: Outcome) -> str:
+def _headline(outcome: SiteOutcome) -> str:
     head = f"site {outcome.site}: {count(outcome.cases, 'case')}"
     if outcome.taken_over:
         head += f", {outcome.taken_over} of them taken over from an interrupted preparation"

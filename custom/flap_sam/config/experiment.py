@@ -16,7 +16,7 @@ ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
 AUGMENTATIONS = ("none", "paper")
 STRATEGIES = ("svd", "factor-average", "freeze-a", "residual")
-SPLITS = ("balanced", "paper")
+FACTOR_SPLITS = ("balanced", "paper")
 ROBUST_RULES = ("none", "clip", "trimmed-mean", "median", "krum")
 SERVER_OPTIMIZERS = ("none", "momentum", "adam", "yogi")
 FLOAT_DTYPES = ("float32", "float16", "bfloat16")
@@ -53,7 +53,7 @@ CHOICES = {
     "normalisation": NORMALISATIONS,
     "augmentation": AUGMENTATIONS,
     "strategy": STRATEGIES,
-    "split": SPLITS,
+    "split": FACTOR_SPLITS,
     "robust": ROBUST_RULES,
     "server_optimizer": SERVER_OPTIMIZERS,
     "payload_dtype": PAYLOAD_DTYPES,

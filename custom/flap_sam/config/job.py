@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import writing
 
@@ -20,44 +20,46 @@ class Job:
     """A job as its folder says it.
 
     Args:
-        settings: of the experiment, as the job has them; conduct: of its runs.
+        settings: of the experiment, as the job has them; policy: of its runs.
         demo: the procedural source for sites without data; None where the job has none.
     """
 
     folder: Path
     settings: dict
-    conduct: Conduct
+    policy: RunPolicy
     demo: str | None
 
     @classmethod
     def read(cls, folder: Path) -> "Job":
-        """Raises a FlapSamError where the folder holds no job of this project, or its conduct is wrong."""
+        """Raises a FlapSamError where the folder holds no job of this project, or its policy is wrong."""
         server, client = _read(folder / SERVER_CONFIG), _read(folder / CLIENT_CONFIG)
+        if "conduct" in server:
+            raise FlapSamError(f"Job {folder} is of flap-sam 0.1: rename `conduct` in {SERVER_CONFIG} to `run_policy`.")
         try:
             settings = dict(server["experiment"])
             demo = client["executors"][0]["executor"].get("args", {}).get("demo")
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise FlapSamError(f"Job {folder} has no {error} where its configuration names the experiment.") from error
-        return cls(folder, settings, Conduct.from_dict(server.get("conduct")), demo)
+        return cls(folder, settings, RunPolicy.from_dict(server.get("run_policy")), demo)
 
     def experiment(self, changes: dict | None = None) -> Experiment:
         """The experiment, some of its settings changed."""
         return Experiment.from_dict(self.settings | (changes or {}))
 
-    def copy(self, folder: Path, changes: dict, conduct: Mapping[str, object] | None = None) -> Path:
+    def copy(self, folder: Path, changes: dict, policy: Mapping[str, object] | None = None) -> Path:
         """A copy of the job with some settings changed, checked before anything is written.
 
         Args:
-            changes: of the experiment; conduct: of its runs.
+            changes: of the experiment; policy: of its runs.
         """
         self.experiment(changes)
-        if conduct:
-            replace(self.conduct, **conduct)
+        if policy:
+            replace(self.policy, **policy)
         path = folder / SERVER_CONFIG
         config = _read(self.folder / SERVER_CONFIG)
         config["experiment"] = self.settings | changes
-        if conduct:
-            config["conduct"] = {**(config.get("conduct") or {}), **conduct}
+        if policy:
+            config["run_policy"] = {**(config.get("run_policy") or {}), **policy}
         with writing(folder):
             shutil.copytree(self.folder, folder)
             path.write_text(json.dumps(config, indent=2) + "\n")

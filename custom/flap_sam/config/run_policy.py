@@ -31,7 +31,7 @@ EXPECTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conduct:
+class RunPolicy:
     """Who must take part, how long a round waits, when a run stops, what a site may weigh.
 
     Args:
@@ -107,15 +107,15 @@ class Conduct:
             return self.round_timeout
         return FIRST_ROUND * self.round_timeout if self.first_round_timeout is None else self.first_round_timeout
 
-    def for_one(self, resume: str | None) -> "Conduct":
+    def for_one(self, resume: str | None) -> "RunPolicy":
         """The policy of a federation of one: what is said of many sites falls away."""
         return replace(
             self, min_sites=None, sites_a_round=None, wait_after_min=None, largest_slices={}, start=None, resume=resume
         )
 
     @classmethod
-    def from_dict(cls, settings: object) -> "Conduct":
-        """Read the conduct from a job's settings; an unknown key is an error, not a silent default."""
+    def from_dict(cls, settings: object) -> "RunPolicy":
+        """Read the policy from a job's settings; an unknown key is an error, not a silent default."""
         known = [entry.name for entry in fields(cls)]
         if settings is None:
             return cls()
@@ -144,4 +144,4 @@ def _is_number(value: object) -> bool:
 
 
 def _refuse(name: str, found: object, expected: str) -> None:
-    raise FlapSamError(f"The conduct's {name} is {found!r}; expected {expected}.")
+    raise FlapSamError(f"The run policy's {name} is {found!r}; expected {expected}.")

@@ -75,8 +75,8 @@ class Site(StrictModel):
         data: the store that `flap-sam prepare` made; None means that nothing is configured.
         name: the site's folder in the store; None means the name it has in the federation.
         checkpoint: SAM's weights, or `random` for weights drawn from the experiment's seed; None means the small SAM in
-            the box, which is a `vit_tiny`: experiments that name another backbone are then refused.
-        checkpoint_sha256: what the hash of the weights' file must be, the box's too; None means any.
+            the bundled one, which is a `vit_tiny`: experiments that name another backbone are then refused.
+        checkpoint_sha256: what the hash of the weights' file must be, the bundled one's too; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
         precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
         memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for

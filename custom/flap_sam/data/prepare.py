@@ -42,7 +42,7 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SiteOutcome:
     """What a preparation did at a site.
 
     Attributes:
@@ -68,7 +68,7 @@ def prepare(
     sites: list[str] | None = None,
     workers: int | None = None,
     published_intensities: bool = False,
-    done: Callable[[Outcome], object] = lambda _: None,
+    done: Callable[[SiteOutcome], object] = lambda _: None,
 ) -> list[str]:
     """Make the stores of some or all sites what their sources are: cases are added, made again, and removed.
 
@@ -182,7 +182,7 @@ class _SitePreparation:
         self._crew, self._progress = crew, progress
         self._task = progress.add_task(f"site {site}: files", total=None)
 
-    def run(self, before: Manifest | None, made_anew: str | None) -> Outcome:
+    def run(self, before: Manifest | None, made_anew: str | None) -> SiteOutcome:
         """Args: before: of the finished store, if there is one."""
         cases = with_validation(self.source.cases(self.site))
         if all(case.split != "train" for case in cases):
@@ -209,7 +209,7 @@ class _SitePreparation:
             damaged = dict.fromkeys(set(found.kept) - set(kept), "its arrays were damaged")
             found = replace(found, kept=tuple(kept), changed=found.changed | damaged)
         notes = {case.id: case.notes for case, _ in made if case.notes}
-        return Outcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
+        return SiteOutcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
 
     def _intensity(self, before: Manifest | None, now: Sequence[Stamped]) -> Intensity:
         """As the source says; a table that is made of all training scans is taken over while they are as they were."""

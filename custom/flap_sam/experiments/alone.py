@@ -62,10 +62,10 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
         return Participant(joined, site, data, own_name, run)
 
     with locked(out / lock.NAME, str(out)):
-        policy = job.conduct.for_one(_unfinished(out, setting, name, site.state_root))
+        policy = job.policy.for_one(_unfinished(out, setting, name, site.state_root))
         around = Surroundings(out, site.state_root, site.payloads, setting, deployed=False, say=say)
         stores = {other: found.store for other, found in everyone.items()}
-        Run(experiment, policy, InProcess(name, Member(join), stores, out, say), around).conduct()
+        Run(experiment, policy, InProcess(name, Member(join), stores, out, say), around).run()
     return out
 
 
@@ -89,7 +89,7 @@ def _unfinished(out: Path, setting: str, name: str, state: Path) -> str | None:
     if (out / TEST_DICE).exists() or not (out / RUN_RECORD).exists():
         raise FlapSamError(f"{out} holds a run already; choose another folder.")
     record = run_record.read(out)
-    if (record.setting, *record.stints[0].sites) != (setting, name):
+    if (record.setting, *record.attempts[0].sites) != (setting, name):
         raise FlapSamError(f"{out} holds another run already; choose another folder.")
     if RunStore(state, record.run).standing():
         return record.run

@@ -14,7 +14,7 @@ from rich.progress import TextColumn
 
 from flap_sam.config.experiment import DEFAULTS, unread
 from flap_sam.config.job import Job
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import assignments, train
@@ -49,7 +49,7 @@ class Comparison:
 
     Raises:
         FlapSamError: there is no data, no cell reads a setting that is fixed, `out` or `published` holds cells of
-            other data, another start or another conduct, or `published` some of another plan.
+            other data, another start or another run policy, or `published` some of another plan.
     """
 
     def __init__(self, job: Job, out: Path, plan: Plan, published: Path | None, publish: Publish) -> None:
@@ -131,11 +131,11 @@ class Comparison:
                 raise FlapSamError(
                     f"{place} holds cells that did not start from {self.weights}; choose another {option}."
                 )
-            if found.setting == FEDERATED and (other := self._conducted_otherwise(found)):
-                raise FlapSamError(f"{place} holds cells of another conduct ({other}); choose another {option}.")
+            if found.setting == FEDERATED and (other := self._other_policy(found)):
+                raise FlapSamError(f"{place} holds cells of another run policy ({other}); choose another {option}.")
 
-    def _conducted_otherwise(self, found: FinishedCell) -> str:
-        before, now = vars(Conduct()) | dict(found.run.stints[0].conduct), vars(self.job.conduct)
+    def _other_policy(self, found: FinishedCell) -> str:
+        before, now = vars(RunPolicy()) | dict(found.run.attempts[0].policy), vars(self.job.policy)
         return ", ".join(f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
 
     def _key(self, cell: Cell) -> Key:

@@ -39,7 +39,7 @@ def simulate(
         work: the job gets a folder of its name there.
         threads: sites that work at a time, each in a process that stays; fewer than all take turns, in a new process
             for every task. By default all.
-        resume, start: in place of those in the job's conduct, where they are given; `start` by its path.
+        resume, start: in place of those in the job's policy, where they are given; `start` by its path.
 
     Returns:
         The results folder.
@@ -51,14 +51,14 @@ def simulate(
     if threads > sites:
         raise FlapSamError(f"{threads} threads are more than the {sites} sites; leave --threads out, or lower it.")
     os.environ.update(absolute_paths(os.environ))
-    conduct = {"resume": resume} if resume else {}
+    policy = {"resume": resume} if resume else {}
     if start:
-        conduct["start"] = start.name
+        policy["start"] = start.name
         os.environ[ENVIRONMENT["payloads"]] = str(start.absolute().parent)
     _check_sites(job, sites)
     os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     with tempfile.TemporaryDirectory() as folder:
-        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes), conduct)
+        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes), policy)
         workspace = environment.simulate(copy, work, sites, threads, [Path(folder)])
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")

@@ -23,7 +23,7 @@ ADAPTER, CONFIG, BASE, CARD = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 START = {
     "checkpoint": 'torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites',
-    "box": "safetensors.torch.load_file(flap_sam.sam.pretrained.FILE)  # the small SAM in flap-sam's box",
+    "bundled": "safetensors.torch.load_file(flap_sam.sam.pretrained.FILE)  # flap-sam's bundled small SAM",
     "random": "{}  # the sites started from random weights",
 }
 

@@ -16,7 +16,7 @@ from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.federation.console import quiet, say
@@ -38,28 +38,28 @@ class FlapSamController(ModelController):
 
     Args:
         experiment: settings as `Experiment` names them.
-        conduct: settings as `Conduct` names them.
+        run_policy: settings as `RunPolicy` names them.
     """
 
-    def __init__(self, experiment: dict, conduct: dict | None = None) -> None:
+    def __init__(self, experiment: dict, run_policy: dict | None = None) -> None:
         super().__init__(persistor_id="", allow_empty_global_weights=True)
         fobs.register(TensorDecomposer)
         quiet()
         self._settings = experiment
-        self._conduct_settings = conduct
+        self._policy_settings = run_policy
         self._answers: Answers | None = None
         self._late: list[str] = []
         self._gone: set[str] = set()
 
     def run(self) -> None:
         try:
-            self._conduct()
+            self._run()
         except FlapSamError as error:
             if not self.abort_signal.triggered:
                 self.panic(str(error))
 
-    def _conduct(self) -> None:
-        job, policy = Experiment.from_dict(self._settings), Conduct.from_dict(self._conduct_settings)
+    def _run(self) -> None:
+        job, policy = Experiment.from_dict(self._settings), RunPolicy.from_dict(self._policy_settings)
         workspace = self.engine.get_workspace()
         site = Site.read(Path(workspace.get_site_config_dir()))
         results = Path(workspace.get_run_dir(self.fl_ctx.get_job_id())) / RESULTS  # part of what an admin downloads
@@ -74,7 +74,7 @@ class FlapSamController(ModelController):
             say=say,
             closed=self._closed,
         )
-        Run(job, policy, self, around).conduct()
+        Run(job, policy, self, around).run()
         say("\n" + closing_summary(results))
 
     def _closed(self, record: RoundRecord) -> None:

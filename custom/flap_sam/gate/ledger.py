@@ -38,7 +38,7 @@ class Turn:
     round: int
 
 
-class Run(StrictModel):
+class LedgerRun(StrictModel):
     """What a site has answered in one run.
 
     Args:
@@ -64,7 +64,7 @@ class Run(StrictModel):
         """Digests of all experiments that it is a run of."""
         return (*self.shorter, self.experiment)
 
-    def of(self, experiment: str) -> "Run":
+    def of(self, experiment: str) -> "LedgerRun":
         """The run as it goes on with an experiment."""
         if experiment == self.experiment:
             return self
@@ -81,7 +81,7 @@ class Ledger(StrictModel):
     """
 
     version: Literal[2] = 2
-    runs: Mapping[str, Run] = {}
+    runs: Mapping[str, LedgerRun] = {}
     noised: Mapping[str, Count] = {}
     bare: Count = 0
 
@@ -102,7 +102,7 @@ class Ledger(StrictModel):
         run = self.runs.get(turn.run)
         if run is None:
             self._check_new(turn, agreement)
-            run = Run(experiment=turn.experiment, jobs=(turn.job,))
+            run = LedgerRun(experiment=turn.experiment, jobs=(turn.job,))
         if run.experiment != turn.experiment:
             self._check_longer(run, turn, agreement)
             run = run.of(turn.experiment)
@@ -116,7 +116,7 @@ class Ledger(StrictModel):
                 Reason.EVALUATIONS,
             )
 
-    def _check_longer(self, run: Run, turn: Turn, agreement: Agreement) -> None:
+    def _check_longer(self, run: LedgerRun, turn: Turn, agreement: Agreement) -> None:
         """Refuse another experiment in a run, but for one with more rounds, in another job than before."""
         agreed = {experiment.digest(): experiment for experiment in agreement.experiments}
         before, now = agreed.get(run.experiment), agreed.get(turn.experiment)
@@ -143,7 +143,7 @@ class Ledger(StrictModel):
             bare: the answer tells of the data without noise.
             noise_multiplier: of the noise on the update in it; None where there is none.
         """
-        run = self.runs.get(turn.run, Run(experiment=turn.experiment, jobs=())).of(turn.experiment)
+        run = self.runs.get(turn.run, LedgerRun(experiment=turn.experiment, jobs=())).of(turn.experiment)
         jobs = run.jobs if turn.job in run.jobs else (*run.jobs, turn.job)
         if turn.task == TASK_TRAIN:
             repeats = run.repeats + (turn.round == run.trained)
@@ -226,7 +226,7 @@ def held(folder: Path, log: AuditLog) -> Iterator[LedgerFile]:
         os.close(lock)
 
 
-def _check_round(turn: Turn, run: Run, agreement: Agreement) -> None:
+def _check_round(turn: Turn, run: LedgerRun, agreement: Agreement) -> None:
     """Rounds rise; the last one may be asked for again by the job that continues the run, as often as agreed."""
     if run.trained is None:
         return

@@ -12,7 +12,7 @@ from flap_sam.gate.agreement import CLIP, Agreement
 from flap_sam.gate.discrete_gaussian import uniform_below
 from flap_sam.gate.ledger import Ledger
 from flap_sam.gate.noise import epsilon, privatised
-from flap_sam.gate.update import Update
+from flap_sam.gate.update import Change
 from flap_sam.wire import encoding
 
 RANDOM_STEPS = 2**24
@@ -34,7 +34,7 @@ class Release:
     noise_multiplier: float | None = None
 
 
-def release(wire: Tensors, update: Update, payload_dtype: str, agreement: Agreement, ledger: Ledger) -> Release:
+def release(wire: Tensors, update: Change, payload_dtype: str, agreement: Agreement, ledger: Ledger) -> Release:
     """The tensors of an update that may leave.
 
     Args:
@@ -64,7 +64,7 @@ def release(wire: Tensors, update: Update, payload_dtype: str, agreement: Agreem
     return Release(dict(wire), {"norm": norm, **note})
 
 
-def rounded(update: Update, bits: int) -> dict[str, Tensor]:
+def rounded(update: Change, bits: int) -> dict[str, Tensor]:
     """The tensors with their update rounded at random to a grid of so many bits a number, float32.
 
     Each number goes to one of its two neighbours on the grid, and is kept in the mean. The grid of a tensor has
@@ -82,7 +82,7 @@ def rounded(update: Update, bits: int) -> dict[str, Tensor]:
     return told
 
 
-def _noised(update: Update, payload_dtype: str, agreement: Agreement, ledger: Ledger) -> Release:
+def _noised(update: Change, payload_dtype: str, agreement: Agreement, ledger: Ledger) -> Release:
     """The tensors with noise, once the budget has been found to suffice."""
     privacy = agreement.privacy
     if ledger.bare:

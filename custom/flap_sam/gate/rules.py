@@ -9,7 +9,7 @@ from torch import Tensor
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.gate.agreement import Agreement
-from flap_sam.gate.update import Base, Update
+from flap_sam.gate.update import Base, Change
 from flap_sam.records.scores import Evaluation
 from flap_sam.wire import encoding, payload
 from flap_sam.wire.messages import (
@@ -80,11 +80,11 @@ class Admitted:
     base: Base
     norm: float
 
-    def update(self, wire: Tensors) -> Update:
+    def update(self, wire: Tensors) -> Change:
         """What the site changed, from its tensors as they travel."""
         base = self.base.before(self.received)
         sent = encoding.numbers(wire, self.own.payload_dtype, base if self.received else {})
-        return Update(sent, base, self.base.pairs, self.own.alpha)
+        return Change(sent, base, self.base.pairs, self.own.alpha)
 
 
 def question(name: object, task: Content, agreement: Agreement) -> Question:
@@ -120,7 +120,7 @@ def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Ad
     resolved = asked.agreed.resolved(base.experiment.backbone, base.experiment.image_size)
     received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
     own = resolved.at(site)
-    change = Update(base.before(received), base.before({}), base.pairs, own.alpha)
+    change = Change(base.before(received), base.before({}), base.pairs, own.alpha)
     if (norm := change.norm()) > agreement.largest_payload:
         expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
         raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
@@ -131,7 +131,7 @@ def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Ad
     return Admitted(asked.task, asked.run, asked.round, asked.agreed, resolved, own, received, base, norm)
 
 
-def _largest_factor(largest_payload: float, change: Update, own: Experiment) -> float:
+def _largest_factor(largest_payload: float, change: Change, own: Experiment) -> float:
     """How large the factors of adapters may be, of which the server makes products up to a norm.
 
     Of n layers and rank r with products U S V^T of norm L together: in the split "paper" B = U has norm sqrt(n r) at

@@ -13,7 +13,7 @@ from flap_sam.lowrank.canonical import is_canonical
 from flap_sam.lowrank.factors import Factors, leading
 from flap_sam.lowrank.robust import gram, squared_distances
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.sam.weights import weights_for
 from flap_sam.wire.form import in_canonical_form, summed_pairs
 
@@ -40,7 +40,7 @@ class Base:
         weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         network, self.experiment, _ = network_for(experiment, weights.file, weights.pin)
         parameters = dict(network.named_parameters())
-        tensors = [t for t in statement(network, experiment.method) if t.sent]
+        tensors = [t for t in parameter_table(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
         self.pairs = summed_pairs(network, experiment)
         self._start |= {name: torch.zeros_like(self._start[name]) for pair in self.pairs for name in pair}
@@ -53,7 +53,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Update:
+class Change:
     """A site's tensors and the base they are measured from, float32.
 
     Args:
@@ -90,7 +90,7 @@ class Update:
             (sqrt(sum(self.sent[n].double().square().sum().item() for n in side)) for side in sides), default=0.0
         )
 
-    def clipped_to(self, largest: float) -> "Update":
+    def clipped_to(self, largest: float) -> "Change":
         """The update drawn towards its base until its norm is at most `largest`, and little less.
 
         B A is not linear in how far the tensors are drawn, so the share that stays is found by bisection.
@@ -114,6 +114,6 @@ class Update:
         paired = {name for pair in self.pairs for name in pair}
         return [name for name in self.sent if name not in paired]
 
-    def _drawn(self, share: float) -> "Update":
+    def _drawn(self, share: float) -> "Change":
         sent = {n: torch.lerp(self.base[n].double(), t.double(), share).float() for n, t in self.sent.items()}
         return replace(self, sent=in_canonical_form(sent, self.pairs))

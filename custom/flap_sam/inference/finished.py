@@ -14,7 +14,7 @@ from flap_sam.foundation.strict import StrictModel, parse
 from flap_sam.inference.scans import Scan
 
 
-class Outcome(StrictModel):
+class ScanOutcome(StrictModel):
     """What became of a scan that was segmented.
 
     Args:
@@ -31,7 +31,7 @@ class _Note(StrictModel):
 
     by: str
     scan: str
-    outcome: Outcome | None = None
+    outcome: ScanOutcome | None = None
 
 
 class ScanNote:
@@ -50,12 +50,12 @@ class ScanNote:
         found = self._read()
         return found is not None and found.by == self._by
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> ScanOutcome | None:
         """What a run like this one has made of this very scan; None where it has not finished it."""
         found = self._read()
         return found.outcome if found and (found.by, found.scan) == (self._by, self._digest) else None
 
-    def write(self, outcome: Outcome | None) -> None:
+    def write(self, outcome: ScanOutcome | None) -> None:
         """Note that the scan is begun, or its outcome once all of its files are there.
 
         Raises:

@@ -64,5 +64,5 @@ def _check_start(
     raise FlapSamError(
         f"Payload {path} was trained from a network of sha256 {wanted[:64]}; from {weights} it is {start}: set "
         "--checkpoint to the SAM weights that its sites used, or to `random` if they drew theirs, or leave it and "
-        "FLAP_SAM_CHECKPOINT out if they used the box's small SAM."
+        "FLAP_SAM_CHECKPOINT out if they used the bundled small SAM."
     )

@@ -11,7 +11,7 @@ from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import UnwritableError
 from flap_sam.foundation.progress_bar import bar
-from flap_sam.inference.finished import Outcome, ScanNote
+from flap_sam.inference.finished import ScanNote, ScanOutcome
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
 from flap_sam.inference.segment import Segmenter, outputs, write
@@ -72,7 +72,7 @@ def predict(segmenter: Segmenter, scans: Sequence[Scan], folder: Path) -> Iterat
 
 def _predict_one(
     segmenter: Segmenter, scan: Scan, folder: Path, note: ScanNote, advance: Callable[[float], None]
-) -> Outcome:
+) -> ScanOutcome:
     note.write(None)
     volume = scan.read()
     found = segmenter.segment(volume, advance)
@@ -82,7 +82,7 @@ def _predict_one(
     draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
     millilitres = voxel_millilitres(volume.affine)
     counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
-    outcome = Outcome(volumes=tuple((counts * millilitres).tolist()), notes=volume.notes)
+    outcome = ScanOutcome(volumes=tuple((counts * millilitres).tolist()), notes=volume.notes)
     note.write(outcome)
     return outcome
 

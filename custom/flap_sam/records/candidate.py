@@ -61,9 +61,9 @@ def is_stale(best: Candidate | None, current: int, patience: int | None) -> bool
 
 
 def check_class(best_by: int | None, classes: int) -> None:
-    """Raises a FlapSamError where the conduct names a class that the experiment does not have."""
+    """Raises a FlapSamError where the policy names a class that the experiment does not have."""
     if best_by is not None and best_by > classes:
-        raise FlapSamError(f"The conduct's best_by is class {best_by}; the experiment has classes 1 to {classes}.")
+        raise FlapSamError(f"The run policy's best_by is class {best_by}; the experiment has classes 1 to {classes}.")
 
 
 def _chosen(by_class: Sequence[float | None], best_by: int | None) -> Sequence[float | None]:

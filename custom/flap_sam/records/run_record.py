@@ -20,18 +20,18 @@ SETTINGS = (LOCAL, FEDERATED, CENTRALIZED)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stint:
+class Attempt:
     """One job of a run; a run that was resumed has several.
 
     Args:
         started: UTC, as ISO 8601; first_round: with which it began.
-        conduct: as in the job; empty without a federation.
+        policy: as in the job; empty without a federation.
         sites: that were there at its start; versions: of the software that conducted it, by name.
     """
 
     started: str
     first_round: int
-    conduct: Mapping[str, object]
+    policy: Mapping[str, object]
     sites: Sequence[str]
     versions: Mapping[str, str]
 
@@ -47,22 +47,22 @@ class RunRecord:
         run: its name; "" without a federation.
         setting: of `SETTINGS`.
         demo: the sites work on drawn volumes; weights: what they start from.
-        stints: its jobs, in their order.
+        attempts: its jobs, in their order.
     """
 
     run: str
     setting: str
     demo: bool
     weights: Origin
-    stints: Sequence[Stint]
+    attempts: Sequence[Attempt]
 
     def __post_init__(self) -> None:
-        if self.setting not in SETTINGS or not self.stints:
-            raise ValueError(f"its setting is {self.setting!r}, of {len(self.stints)} jobs")
+        if self.setting not in SETTINGS or not self.attempts:
+            raise ValueError(f"its setting is {self.setting!r}, of {len(self.attempts)} jobs")
 
-    def resumed(self, stint: Stint) -> "RunRecord":
+    def resumed(self, attempt: Attempt) -> "RunRecord":
         """The record of the run, one job later."""
-        return replace(self, stints=[*self.stints, stint])
+        return replace(self, attempts=[*self.attempts, attempt])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -78,12 +78,12 @@ class RunRecord:
             stream.write(self.to_json().encode())
 
 
-def stint(first_round: int, sites: Sequence[str], conduct: Mapping[str, object]) -> Stint:
+def attempt(first_round: int, sites: Sequence[str], policy: Mapping[str, object]) -> Attempt:
     """A job that begins now, by the software that runs here."""
     versions = {"flap-sam": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in ("torch", "nvflare")}
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Stint(started=started, first_round=first_round, conduct=conduct, sites=sites, versions=versions)
+    return Attempt(started=started, first_round=first_round, policy=policy, sites=sites, versions=versions)
 
 
 def read(folder: Path) -> RunRecord:

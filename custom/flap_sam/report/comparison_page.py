@@ -65,7 +65,7 @@ def _facts(cells: Sequence[FinishedCell], seeds: Sequence[int]) -> Iterator[str]
     yield f"network: {network}, {_all(cells, 'classes')} classes, from {start}"
     yield f"rounds: {_all(cells, 'rounds')}; seeds: {_texts(seeds)}"
     yield f"machine time: {sum(found.seconds for found in cells) / 3600:,.1f} hours"
-    versions = [found.run.stints[0].versions for found in cells]
+    versions = [found.run.attempts[0].versions for found in cells]
     yield "software: " + ", ".join(f"{name} {_texts(told[name] for told in versions)}" for name in versions[0])
 
 

@@ -18,7 +18,7 @@ from flap_sam.records.scores import Evaluation
 from flap_sam.report import comparison_figure
 from flap_sam.report.comparison import Row, by_label
 from flap_sam.report.comparison_figure import MARKERS
-from flap_sam.report.run import Run
+from flap_sam.report.run import FinishedRun
 from flap_sam.report.svg import INK, MUTED, SERIES, inline, page_style
 
 WIDTH, HEIGHT = 4.2, 2.4  # inches; a phone shows them a little larger
@@ -83,7 +83,7 @@ def dice_by_site(reports: Mapping[str, Evaluation], classes: Sequence[str]) -> F
     return Figure(title, _drawn("dice-by-site", title, draw, _height(reports)), note, _legend(classes))
 
 
-def traffic(run: Run) -> Figure:
+def traffic(run: FinishedRun) -> Figure:
     """Megabytes of every round, up and down."""
     title = "Megabytes by round, all counted sites together"
 
@@ -98,7 +98,7 @@ def traffic(run: Run) -> Figure:
     return Figure(title, _drawn("traffic", title, draw), legend=legend)
 
 
-def attendance(run: Run) -> Figure:
+def attendance(run: FinishedRun) -> Figure:
     """Who was counted, refused or missing in every round."""
     title = "Sites in every round"
     sites = run.sites
@@ -115,7 +115,7 @@ def attendance(run: Run) -> Figure:
     return Figure(title, _drawn("attendance", title, draw, _height(sites)), legend=legend)
 
 
-def energy(run: Run) -> Figure:
+def energy(run: FinishedRun) -> Figure:
     """Share of the squared norm that the truncation kept, layers by rounds."""
     title = "Energy kept by the SVD, by layer and round"
     paths = list(run.rounds[-1].layers)

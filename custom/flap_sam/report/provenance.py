@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.foundation.text import figure, megabytes
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.report.page import Section, Table
-from flap_sam.report.run import Run
+from flap_sam.report.run import FinishedRun
 from flap_sam.sam.inventory import inventory
 
 
-def privacy(run: Run) -> Section:
+def privacy(run: FinishedRun) -> Section:
     """All that left a site, and what never does."""
     if run.record.setting != FEDERATED:
         return Section(
             "privacy", "What left the sites", ["Nothing: this run was made in one place, without a federation."]
         )
-    rooms = {room: count.sent for room, count in inventory(run.experiment).rooms.items() if count.sent}
+    groups = {group: count.sent for group, count in inventory(run.experiment).groups.items() if count.sent}
     return Section(
         "privacy",
         "What left the sites",
@@ -36,8 +36,8 @@ def privacy(run: Run) -> Section:
             Table(
                 "Tensors that travel, by part of the network",
                 ["part", "numbers"],
-                [[room.replace("_", " "), f"{sent:,}"] for room, sent in rooms.items()],
-                foot=[["all", f"{sum(rooms.values()):,}"]],
+                [[group.replace("_", " "), f"{sent:,}"] for group, sent in groups.items()],
+                foot=[["all", f"{sum(groups.values()):,}"]],
                 note=f"As {run.experiment.payload_dtype}."
                 + (" Sites of a lower rank send less." if run.experiment.ranks else ""),
             )
@@ -45,13 +45,13 @@ def privacy(run: Run) -> Section:
     )
 
 
-def configuration(experiment: Experiment, conduct: Mapping | None, without: Sequence[str] = ()) -> Section:
-    """Settings of experiment and conduct, some perhaps left out, beside their defaults."""
+def configuration(experiment: Experiment, policy: Mapping | None, without: Sequence[str] = ()) -> Section:
+    """Settings of experiment and policy, some perhaps left out, beside their defaults."""
     usual = asdict(Experiment())
     settings = {name: value for name, value in asdict(experiment).items() if name not in without}
     tables = [_settings("Experiment", settings, usual)]
-    if conduct is not None:
-        tables.append(_settings("Conduct", conduct, asdict(Conduct())))
+    if policy is not None:
+        tables.append(_settings("RunPolicy", policy, asdict(RunPolicy())))
     sentence = (
         "Where a setting is not the default, the default stands beside it; an experiment's defaults are the paper's. "
         "Backbone and image size are as the sites found them."
@@ -74,7 +74,7 @@ def _plain(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def files(run: Run) -> Section:
+def files(run: FinishedRun) -> Section:
     """Payloads with their hashes, and versions."""
     payloads = [
         [kind, file.name, str(file.round), figure(file.validation), megabytes(file.size), file.sha256]
@@ -92,7 +92,7 @@ def files(run: Run) -> Section:
                 words=2,
                 note="Round is the one that would start from it; its validation Dice is known once it was scored.",
             ),
-            versions([stint.versions for stint in run.record.stints]),
+            versions([attempt.versions for attempt in run.record.attempts]),
         ],
     )
 

@@ -13,10 +13,10 @@ from flap_sam.records.run_record import CENTRALIZED, FEDERATED
 from flap_sam.records.scores import Evaluation
 from flap_sam.report import comparison, figures
 from flap_sam.report.page import Picture, Section, Table
-from flap_sam.report.run import Run
+from flap_sam.report.run import FinishedRun
 
 
-def dice(run: Run) -> Section:
+def dice(run: FinishedRun) -> Section:
     """Validation Dice over the rounds, test Dice and surfaces by site."""
     final = run.tests.get(FINAL, {})
     validation = {site: run.by_round(site, lambda a: mean_of_known(a.validation)) for site in run.answering}
@@ -42,7 +42,7 @@ def dice(run: Run) -> Section:
     return Section("dice", "Dice", figures=[drawn, *by_site], tables=tables)
 
 
-def _test_table(run: Run) -> Table:
+def _test_table(run: FinishedRun) -> Table:
     kinds, classes = list(run.tests), run.experiment.classes
     head = ["site", "cases", *(f"{kind}, {name}" for kind in kinds for name in [*_classes(run), "mean"])]
     sites = sorted({site for reports in run.tests.values() for site in reports}, key=in_order)
@@ -73,7 +73,7 @@ def _over_sites(reports: Iterable[Evaluation], classes: int) -> list[str]:
     return [mean_and_spread(c, 3) + of_n(n_known(c)) for c in by_class(reports) or [()] * (classes + 1)]
 
 
-def _surface_table(run: Run) -> Table:
+def _surface_table(run: FinishedRun) -> Table:
     head = ["site", *(f"{what}, {name}" for what in ("Hausdorff 95, mm", "surface Dice") for name in _classes(run))]
     rows = [
         [site, *(figure(v, 1) for v in report.hausdorff), *map(figure, report.surface_dice)]
@@ -83,7 +83,7 @@ def _surface_table(run: Run) -> Table:
     return Table("Surfaces of the final payload on the sites' test cases", head, rows, note=note)
 
 
-def _outcome_table(run: Run) -> Table:
+def _outcome_table(run: FinishedRun) -> Table:
     head = ["site", *(f"{what}, {name}" for name in _classes(run) for what in ("missed", "false positive"))]
     rows = [[site, *outcome_texts(report)] for site, report in run.tests[FINAL].items()]
     note = "Of the cases that have the class, and of those that do not. A missed case counts as 0 in the mean Dice, a "
@@ -91,7 +91,7 @@ def _outcome_table(run: Run) -> Table:
     return Table("What the final payload missed, and found where there is nothing", head, rows, note=note)
 
 
-def _classes(run: Run) -> list[str]:
+def _classes(run: FinishedRun) -> list[str]:
     """The classes' names where pictures tell them; the server knows only their number."""
     numbered = [f"class {k + 1}" for k in range(run.experiment.classes)]
     told = [caption.classes for caption, _ in run.pictures]
@@ -112,7 +112,7 @@ def compared(cells: Sequence[FinishedCell]) -> Section:
     return Section("comparison", "Local, federated, centralised", figures=drawn, tables=[table])
 
 
-def pictures(run: Run) -> list[Section]:
+def pictures(run: FinishedRun) -> list[Section]:
     """What the sites drew; nothing where they drew nothing."""
     if not run.pictures:
         return []

@@ -9,11 +9,11 @@ from flap_sam.foundation.text import in_order, megabytes, size
 from flap_sam.records.round_log import RoundRecord
 from flap_sam.report import figures
 from flap_sam.report.page import Bar, Section, Table
-from flap_sam.report.run import Run
+from flap_sam.report.run import FinishedRun
 from flap_sam.sam.inventory import full_fine_tuning, inventory
 
 
-def training(run: Run) -> Section:
+def training(run: FinishedRun) -> Section:
     """Loss and time of every site, where they tell them."""
     sites = run.answering
     drawn = []
@@ -28,7 +28,7 @@ def training(run: Run) -> Section:
     return Section("training", "Training", sentences=sentences, figures=drawn)
 
 
-def attendance(run: Run) -> Section:
+def attendance(run: FinishedRun) -> Section:
     """Who counted in which rounds, who did not, and why."""
     rows = []
     for site in run.sites:
@@ -49,7 +49,7 @@ def attendance(run: Run) -> Section:
     return Section("sites", "Sites and rounds", figures=[figures.attendance(run)], tables=tables)
 
 
-def _left_out(run: Run) -> list[list[str]]:
+def _left_out(run: FinishedRun) -> list[list[str]]:
     rounds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for r in run.rounds:
         for site, reason in r.refused.items():
@@ -70,7 +70,7 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, lasts, strict=True))
 
 
-def traffic(run: Run) -> Section:
+def traffic(run: FinishedRun) -> Section:
     """Bytes by site and round, beside full fine-tuning's."""
     rows = []
     for site in run.answering:
@@ -101,12 +101,12 @@ def traffic(run: Run) -> Section:
     return Section("traffic", "Traffic", [sentence], bars=bars, figures=[figures.traffic(run)], tables=[table])
 
 
-def full_up(run: Run) -> float:
+def full_up(run: FinishedRun) -> float:
     """Bytes that the same answers would have under full fine-tuning."""
     return full_fine_tuning(run.experiment).megabytes * 1e6 * len(run.answers)
 
 
-def low_rank(run: Run) -> list[Section]:
+def low_rank(run: FinishedRun) -> list[Section]:
     """What the truncation kept and the norms of the updates; nothing of a method without adapters."""
     drawn, tables = [], []
     if run.rounds[-1].layers:

@@ -28,7 +28,7 @@ class PayloadFile:
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """All that a run left.
 
     Args:
@@ -55,7 +55,7 @@ class Run:
     def sites(self) -> list[str]:
         """All that took part or were asked, in the order of their numbers."""
         found = {site for record in self.rounds for site in [*record.sites, *record.refused, *record.missing]}
-        return sorted(found.union(*(stint.sites for stint in self.record.stints)), key=in_order)
+        return sorted(found.union(*(attempt.sites for attempt in self.record.attempts)), key=in_order)
 
     @property
     def answering(self) -> list[str]:
@@ -91,7 +91,7 @@ def run_folder(work: Path) -> Path:
     )
 
 
-def read(work: Path) -> Run:
+def read(work: Path) -> FinishedRun:
     """The one run in or below a folder.
 
     Raises:
@@ -110,7 +110,7 @@ def read(work: Path) -> Run:
             f"{experiment.classes}; point to the folder of one run."
         )
     drawn = [pictures.read(path) for path in pictures.pictures_below(work, len(rounds))]
-    return Run(
+    return FinishedRun(
         record=run_record.read(folder),
         rounds=rounds,
         experiment=experiment,

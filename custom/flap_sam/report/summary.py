@@ -11,7 +11,7 @@ from flap_sam.records.results import BEST, FINAL
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.report import comparison, provenance, quality, rounds
 from flap_sam.report.page import Page, Section
-from flap_sam.report.run import Run
+from flap_sam.report.run import FinishedRun
 from flap_sam.sam.weights import NOTICES, Origin
 
 DEMO = "The demo: the sites worked on drawn volumes, not on scans. These figures say nothing about patients."
@@ -19,13 +19,13 @@ PATIENTS = "This page shows slices of patients, from the sites' own folders. Do 
 SETTING_NAMES = {"federated": "Federated run", "local": "Local run, one site alone", "centralized": "Centralised run"}
 
 
-def of_run(run: Run, cells: Sequence[FinishedCell] = ()) -> Page:
+def of_run(run: FinishedRun, cells: Sequence[FinishedCell] = ()) -> Page:
     """The page of a run.
 
     Args:
         cells: of a grid to compare it with (see `comparison.read`); may be empty.
     """
-    first, *resumptions = run.record.stints
+    first, *resumptions = run.record.attempts
     experiment = run.experiment
     federated = run.record.setting == FEDERATED
     sections = [
@@ -35,7 +35,7 @@ def of_run(run: Run, cells: Sequence[FinishedCell] = ()) -> Page:
         *([rounds.attendance(run), rounds.traffic(run), *rounds.low_rank(run)] if federated else []),
         *quality.pictures(run),
         provenance.privacy(run),
-        provenance.configuration(experiment, run.record.stints[-1].conduct if federated else None),
+        provenance.configuration(experiment, run.record.attempts[-1].policy if federated else None),
         provenance.files(run),
     ]
     return Page(
@@ -66,7 +66,7 @@ def of_grid(cells: Sequence[FinishedCell]) -> Page:
         facts=[
             _shared(experiment, varied),
             *([f"varied: {', '.join(varied)}"] if varied else []),
-            f"first run started {_time(min(record.stints[0].started for record in records))}",
+            f"first run started {_time(min(record.attempts[0].started for record in records))}",
         ],
         notices=notices((record.demo, record.weights) for record in records),
         health=None,
@@ -82,7 +82,7 @@ def of_grid(cells: Sequence[FinishedCell]) -> Page:
             Section(
                 "provenance",
                 "Versions",
-                tables=[provenance.versions([record.stints[0].versions for record in records])],
+                tables=[provenance.versions([record.attempts[0].versions for record in records])],
             ),
         ],
     )
@@ -115,11 +115,11 @@ def _shared(experiment: Experiment, varied: Sequence[str]) -> str:
     return ", ".join(text for names, text in told.items() if not set(names) & set(varied))
 
 
-def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
+def _at_a_glance(run: FinishedRun) -> list[tuple[str, str, str]]:
     seconds = sum(r.seconds for r in run.rounds)
     found = [*_test_dice(run), ("Rounds", f"{len(run.rounds)} of {run.experiment.rounds}", _duration(seconds))]
     if run.record.setting != FEDERATED:
-        sites = run.record.stints[0].sites
+        sites = run.record.attempts[0].sites
         return [*found, ("Sites", str(len(sites)), ", ".join(sites))]
     counts = sorted({len(r.sites) for r in run.rounds})
     span = " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1])))
@@ -132,7 +132,7 @@ def _at_a_glance(run: Run) -> list[tuple[str, str, str]]:
     ]
 
 
-def _test_dice(run: Run) -> list[tuple[str, str, str]]:
+def _test_dice(run: FinishedRun) -> list[tuple[str, str, str]]:
     if not run.finished:
         return []
     final, best = ([mean_of_known(report.test) for report in run.tests[kind].values()] for kind in (FINAL, BEST))
@@ -145,7 +145,7 @@ def _test_dice(run: Run) -> list[tuple[str, str, str]]:
     ]
 
 
-def _health(run: Run) -> tuple[bool, str]:
+def _health(run: FinishedRun) -> tuple[bool, str]:
     left_out = {site for r in run.rounds for site in [*r.refused, *r.missing]}
     lessened = sum(bool(r.refused or r.missing) for r in run.rounds)
     sentences = []
@@ -163,7 +163,7 @@ def _health(run: Run) -> tuple[bool, str]:
     return run.finished and not left_out, " ".join(sentences) or "The run is complete."
 
 
-def _pictures_notice(run: Run) -> list[str]:
+def _pictures_notice(run: FinishedRun) -> list[str]:
     return [PATIENTS] if run.pictures and not run.record.demo else []
 
 

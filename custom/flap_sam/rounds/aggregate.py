@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.lowrank.aggregate import DenseSum
 from flap_sam.lowrank.factors import leading
-from flap_sam.lowrank.gather import Totals, Update, gatherer
+from flap_sam.lowrank.gather import SiteUpdate, Totals, gatherer
 from flap_sam.lowrank.robust import shortcoming
 from flap_sam.lowrank.screen import Norms, Screen
 from flap_sam.lowrank.server_optimizer import server_optimizer
 from flap_sam.lowrank.shares import capped, most_capped
-from flap_sam.lowrank.strategies import Apart, Group, Residual, SharedTucker, Strategy, Svd, Total
+from flap_sam.lowrank.strategies import FactorAverage, LayerGroup, Residual, SharedTucker, Strategy, Svd, Total
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.fact import FacT
@@ -56,9 +56,9 @@ class Aggregator:
     Robust rules need a whole round at once, and hold it.
     """
 
-    def begin(self, experiment: Experiment, conduct: Conduct) -> None:
+    def begin(self, experiment: Experiment, policy: RunPolicy) -> None:
         """Expect rounds of this resolved experiment."""
-        self.experiment, self.conduct = experiment, conduct
+        self.experiment, self.policy = experiment, policy
         self.strategy = strategy_for(experiment, build(experiment))
         self._optimizer = server_optimizer(experiment.server_optimizer, experiment.server_learning_rate)
         self._types: dict[int, Mapping[str, WireType]] = {}
@@ -68,9 +68,9 @@ class Aggregator:
         """Expect the answers to a payload; empty in the first round."""
         self._received = received
         self._gatherer = gatherer(self.experiment.robust, self.strategy, self.experiment.hostile_share)
-        self._screen = Screen(self.strategy, self._received, self.conduct.norm_limit, self.conduct.largest_norm)
-        self._held: list[Update] = []
-        self._kept_back: list[Update] = []
+        self._screen = Screen(self.strategy, self._received, self.policy.norm_limit, self.policy.largest_norm)
+        self._buffered: list[SiteUpdate] = []
+        self._kept_back: list[SiteUpdate] = []
         self._slices: dict[str, int] = {}
 
     def accept(self, site: str, slices: int, sent: object) -> None:
@@ -85,14 +85,14 @@ class Aggregator:
         """
         if site in self._slices:
             raise FlapSamError(f"{site} sent a second update in one round; the first counts.")
-        registered = self.conduct.largest_slices.get(site, slices)
+        registered = self.policy.largest_slices.get(site, slices)
         if not 1 <= slices <= registered:
             expected = f"1 to {registered}, its registered number" if slices > registered else "1 or more"
             raise FlapSamError(f"{site} reports {slices} training slices; expected {expected}.")
-        update = Update(site, slices, self._decode(site, sent))
+        update = SiteUpdate(site, slices, self._decode(site, sent))
         self._slices[site] = slices
-        self._held.append(update)
-        held = len(self._held) + len(self._kept_back)
+        self._buffered.append(update)
+        held = len(self._buffered) + len(self._kept_back)
         if not self._gatherer.whole_round and (held >= BLOCK_SITES or held * update.bytes >= BLOCK_BYTES):
             self._fold()
 
@@ -104,7 +104,7 @@ class Aggregator:
                 rule.
         """
         self._judge()
-        counted = capped(self._standing(), self.conduct.largest_share)
+        counted = capped(self._standing(), self.policy.largest_share)
         if not counted:
             return Merged({}, self._screen.norms, self._screen.refused, counted)
         self._require_enough(len(counted))
@@ -160,14 +160,14 @@ class Aggregator:
 
     def _judge(self) -> None:
         """Keep back of the held updates those that count."""
-        self._kept_back += self._screen.judge(self._held)
-        self._held = []
+        self._kept_back += self._screen.judge(self._buffered)
+        self._buffered = []
 
     def _fold(self) -> None:
         """Fold in what counts, but for the sites whose share may turn out too large."""
         self._judge()
         ordered = sorted(self._kept_back, key=lambda update: (-update.weight, update.site))
-        few = most_capped(self.conduct.largest_share)
+        few = most_capped(self.policy.largest_share)
         self._kept_back = ordered[:few]
         if ordered[few:]:
             self._gatherer.fold(sorted(ordered[few:], key=lambda update: update.site))
@@ -198,17 +198,17 @@ def strategy_for(experiment: Experiment, network: nn.Module) -> Strategy:
     rank, scale = experiment.rank, experiment.alpha
     if experiment.method == "masam":
         layers = tuple(path for path, module in network.named_modules() if isinstance(module, FacT))
-        return SharedTucker(Group(layers), "image_encoder.fact", rank, scale)
+        return SharedTucker(LayerGroup(layers), "image_encoder.fact", rank, scale)
     if experiment.strategy in ("factor-average", "freeze-a"):
-        return Apart(rank, scale)
+        return FactorAverage(rank, scale)
     kind = Residual if experiment.strategy == "residual" else Svd
     return kind(groups_of(network), rank, scale, experiment.split, experiment.energy)
 
 
-def groups_of(network: nn.Module) -> list[Group]:
+def groups_of(network: nn.Module) -> list[LayerGroup]:
     """Low-rank pairs of one shape together: they are refactorised in one batch."""
     parameters = dict(network.named_parameters())
     groups: dict[tuple, list[str]] = {}
     for a, b in low_rank_pairs(network):
         groups.setdefault((parameters[b].shape[0], parameters[a].shape[1]), []).append(a.removesuffix(".A"))
-    return [Group(tuple(layers)) for layers in groups.values()]
+    return [LayerGroup(tuple(layers)) for layers in groups.values()]

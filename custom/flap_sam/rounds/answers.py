@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.training.progress import Say
 from flap_sam.wire.exchange import Answer
@@ -26,7 +26,7 @@ class Answers:
     def __init__(
         self,
         asked: Sequence[str],
-        policy: Conduct,
+        policy: RunPolicy,
         timeout: float,
         accept: Accept,
         stopped: Callable[[], bool],

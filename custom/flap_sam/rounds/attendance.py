@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.rounds import preconditions
 from flap_sam.training.progress import Say
@@ -21,12 +21,12 @@ class Attendance:
     """
 
     def __init__(
-        self, connected: Callable[[], list[str]], job: Experiment, conduct: Conduct, deployed: bool, say: Say
+        self, connected: Callable[[], list[str]], job: Experiment, policy: RunPolicy, deployed: bool, say: Say
     ) -> None:
-        self._connected, self._job, self._conduct, self._deployed, self._say = connected, job, conduct, deployed, say
+        self._connected, self._job, self._policy, self._deployed, self._say = connected, job, policy, deployed, say
         self.sites = sorted(connected())
         self._turned_away: set[str] = set()
-        preconditions.check(job, conduct, self.sites, deployed, say)
+        preconditions.check(job, policy, self.sites, deployed, say)
 
     def renew(self, number: int) -> None:
         """Let sites join that have connected since, from the given round on; one that may not is told of once.
@@ -38,7 +38,7 @@ class Attendance:
                 continue
             more = sorted([*self.sites, site])
             try:
-                preconditions.check(self._job, self._conduct, more, self._deployed, self._say)
+                preconditions.check(self._job, self._policy, more, self._deployed, self._say)
             except FlapSamError as error:
                 self._turned_away.add(site)
                 self._say(f"{site} has connected and does not join: {error}")

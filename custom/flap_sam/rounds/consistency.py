@@ -18,7 +18,7 @@ DEMO_NOTICE = (
 Identity = tuple[str, str, bool, str, str]
 
 
-class Likeness:
+class Consistency:
     """What more than half of the first round's sites said, and every answer must say too.
 
     A site has one voice, whatever its number of slices; silence and refused answers are no voices, but count among

@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.run_policy import Conduct, drawn
+from flap_sam.config.run_policy import RunPolicy, drawn
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import replacing
 from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, improves, is_stale
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.records.run_record import FEDERATED, RunRecord, stint
+from flap_sam.records.run_record import FEDERATED, RunRecord, attempt
 from flap_sam.records.scores import Evaluation, departures
 from flap_sam.rounds.aggregate import Aggregator
 from flap_sam.rounds.answers import Accept, Answers
 from flap_sam.rounds.attendance import Attendance
-from flap_sam.rounds.consistency import Likeness
+from flap_sam.rounds.consistency import Consistency
 from flap_sam.rounds.round_records import closed, lines_of_capped, round_record, site_record
 from flap_sam.rounds.run_state import RunState, RunStore, check_goes_on, find
 from flap_sam.rounds.sites import Sites
@@ -68,14 +68,14 @@ class Run:
         FlapSamError: experiment and policy do not fit the sites that are there.
     """
 
-    def __init__(self, job: Experiment, policy: Conduct, sites: Sites, around: Surroundings) -> None:
+    def __init__(self, job: Experiment, policy: RunPolicy, sites: Sites, around: Surroundings) -> None:
         self._job, self._policy, self._sites, self._around, self._say = job, policy, sites, around, around.say
         self._aggregator = Aggregator()
         self._unread: dict[str, Answer] = {}
         self._asked_before = False
         self._attendance = Attendance(sites.connected, job, policy, around.deployed, around.say)
 
-    def conduct(self) -> None:
+    def run(self) -> None:
         """Run it to its end.
 
         Raises:
@@ -106,8 +106,8 @@ class Run:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         self._store = RunStore(self._around.state, f"{stamp}-{secrets.token_hex(2)}")
         self._held.enter_context(self._store.held())
-        self._consistency = Likeness(self._job, start)
-        self._stint = stint(0, self._attendance.sites, asdict(self._policy))
+        self._consistency = Consistency(self._job, start)
+        self._attempt = attempt(0, self._attendance.sites, asdict(self._policy))
         return Candidate(start.tensors if start else {}, 0), None
 
     def _resume(self) -> tuple[Candidate, Candidate | None]:
@@ -116,10 +116,10 @@ class Run:
         self._held.enter_context(self._store.held())
         state = self._store.load()
         check_goes_on(self._store, state, self._job)
-        self._consistency = Likeness(self._job)
+        self._consistency = Consistency(self._job)
         self._consistency.resume(state.first)
         self._begin(state.current)
-        began = stint(state.current.round, self._attendance.sites, asdict(self._policy))
+        began = attempt(state.current.round, self._attendance.sites, asdict(self._policy))
         self._write_record(state.record.resumed(began))
         self._aggregator.restore(state.memory)
         with replacing(self._around.results / ROUND_LOG) as stream:
@@ -235,7 +235,7 @@ class Run:
 
     def _new_record(self, first: TrainReport) -> RunRecord:
         origin = {"demo": first.demo, "weights": first.weights}
-        return RunRecord(run=self._store.run, setting=self._around.setting, stints=[self._stint], **origin)
+        return RunRecord(run=self._store.run, setting=self._around.setting, attempts=[self._attempt], **origin)
 
     def _require_agreement(self, answers: Answers) -> None:
         if self._consistency.reference is None and self._unread and not self._sites.stopped():

@@ -40,7 +40,7 @@ class Start:
         """
         if folder is None:
             raise FlapSamError(
-                f"The conduct's start is {name!r}, but the server names no folder of payloads; its operator may set "
+                f"The run policy's start is {name!r}, but the server names no folder of payloads; its operator may set "
                 f"`payloads` in its flap_site.json, or {ENVIRONMENT['payloads']}."
             )
         found = payload.read(folder / name)

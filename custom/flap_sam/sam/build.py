@@ -12,7 +12,7 @@ from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
 from flap_sam.sam.encoder import EncoderBlock, ImageEncoder
 from flap_sam.sam.fact import FacT, SharedFactors, SliceMixingBlock
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.network import FlapSam, GridPrompt
 
 PATCH = 16
@@ -66,7 +66,7 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
         backbone: sizes in place of the named ones.
     """
     backbone = backbone or BACKBONES[experiment.backbone]
-    method = METHODS[experiment.method]
+    method = METHOD_TABLE[experiment.method]
     image_size = experiment.image_size or backbone.image_size
     with torch.device("meta"):
         network = FlapSam(

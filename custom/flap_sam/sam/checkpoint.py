@@ -19,13 +19,13 @@ from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ADAPTERS, UNUSED, rooms_of, statement
+from flap_sam.sam.methods import ADAPTER_GROUPS, UNUSED, parameter_groups, parameter_table
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.pin import pinned
 
 WIDTH_TENSOR = "image_encoder.patch_embed.proj.bias"
 NEVER_LOADED = frozenset({"mask_tokens", "hyp", "decoder_unused"})
-MAY_BE_ABSENT = NEVER_LOADED | ADAPTERS | {"up"}
+MAY_BE_ABSENT = NEVER_LOADED | ADAPTER_GROUPS | {"up"}
 
 
 @dataclass
@@ -107,18 +107,18 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
         FlapSamError: a tensor that must come from the checkpoint is missing or has another shape.
     """
     report = LoadReport()
-    rooms = dict(rooms_of(network))
+    groups = dict(parameter_groups(network))
     positions = _resizable(network)
     filled = {}
     for name, expected in network.state_dict().items():
-        room, found = rooms.get(name), state.get(name)
+        group, found = groups.get(name), state.get(name)
         if found is not None and name in positions and found.shape != expected.shape:
             filled[name] = _resize(name, found, expected.shape)
             report.resized.append(name)
-        elif found is not None and found.shape == expected.shape and room not in NEVER_LOADED:
+        elif found is not None and found.shape == expected.shape and group not in NEVER_LOADED:
             filled[name] = found.to(torch.float32)
             report.loaded.append(name)
-        elif not state or room in MAY_BE_ABSENT:
+        elif not state or group in MAY_BE_ABSENT:
             filled[name] = initial(network, name, seed)
             report.started_anew.append(name)
         else:
@@ -151,8 +151,8 @@ def frozen_digest(network: FlapSam, experiment: Experiment) -> str:
 
     Experiments that differ in how they train have the same, where they freeze the same weights.
     """
-    stated = statement(network, experiment.method)
-    return digest_of(network, without={t.name for t in stated if t.trained or t.room in UNUSED})
+    stated = parameter_table(network, experiment.method)
+    return digest_of(network, without={t.name for t in stated if t.trained or t.group in UNUSED})
 
 
 def _drawn(network: FlapSam) -> set[str]:

@@ -43,7 +43,7 @@ class Member:
             FlapSamError: task or payload are refused, the site cannot do it, or it was stopped.
         """
         with self._at_work(task) as participant:
-            participant.stand_before(task.round)
+            participant.restore_before(task.round)
             validation = participant.score("validation")
             update, result = participant.train(task.round, stopped, say)
             report = TrainReport(
@@ -72,7 +72,7 @@ class Member:
             FlapSamError: task or payload are refused, or the site cannot do it.
         """
         with self._at_work(task) as participant:
-            participant.stand_to_score(task.round)
+            participant.restore_to_score(task.round)
             gallery = participant.gallery(pictures, task.round, of)
             validation, test = participant.score("validation", of=of), participant.score("test", gallery, of)
             if gallery:

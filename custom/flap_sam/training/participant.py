@@ -156,7 +156,7 @@ class Participant:
         """Whether this round, or a later one, is behind the participant."""
         return self._trained_round is not None and self._trained_round >= round_number
 
-    def stand_before(self, round_number: int) -> None:
+    def restore_before(self, round_number: int) -> None:
         """Stand where the site stood before a round, as it remembers it in its state."""
         if self._trained_round is None:
             if newest := self._state.training(round_number):
@@ -165,7 +165,7 @@ class Participant:
                 self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
             self._trainer.restore_personal(self._state.personal(round_number))
 
-    def stand_to_score(self, round_number: int) -> None:
+    def restore_to_score(self, round_number: int) -> None:
         """Take the personal tensors that belong to the payload a round starts from; training is over for now."""
         self._trainer.restore_personal(self._state.personal(round_number))
         self._state.close()

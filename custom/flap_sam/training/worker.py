@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     assignment = Assignment(tuple(SiteStore.open(Path(folder), name) for folder, name in task.stores), task.demo)
     experiment = Experiment.from_json(task.experiment)
     participant = Participant(experiment, site, assignment, task.name, task.run, team)
-    participant.stand_before(task.round)
+    participant.restore_before(task.round)
     if received := load_file(folder / RECEIVED):
         participant.receive(received)
     tensors, result = participant.train(

@@ -8,7 +8,7 @@ from flap_sam.config.experiment import Experiment
 from flap_sam.lowrank.canonical import canonical
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.sam.adapters import low_rank_pairs
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 
 SUMMED = ("svd", "residual")
 
@@ -22,7 +22,7 @@ def summed_pairs(network: nn.Module, experiment: Experiment) -> Pairs:
     """
     if experiment.strategy not in SUMMED or experiment.payload_dtype == "int8":
         return []
-    sent = {tensor.name for tensor in statement(network, experiment.method) if tensor.sent}
+    sent = {tensor.name for tensor in parameter_table(network, experiment.method) if tensor.sent}
     return [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= sent]
 
 

@@ -15,7 +15,7 @@ from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.files import replacing
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.wire import encoding
 from flap_sam.wire.encoding import WireType
 
@@ -41,7 +41,7 @@ class Payload:
 @cache
 def sent(experiment: Experiment) -> Shapes:
     """Names and shapes of the tensors that travel in a resolved experiment, both ways, in the network's order."""
-    return {t.name: t.shape for t in statement(build(experiment), experiment.method) if t.sent}
+    return {t.name: t.shape for t in parameter_table(build(experiment), experiment.method) if t.sent}
 
 
 def types_up(experiment: Experiment) -> Mapping[str, WireType]:

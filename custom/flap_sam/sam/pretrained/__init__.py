@@ -1,4 +1,4 @@
-"""The small SAM in the box. README.md beside this file says what it is, how it was made and what it is not."""
+"""The bundled small SAM. README.md beside this file says what it is, how it was made and what it is not."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def checked() -> Path:
     """
     if not FILE.is_file() or sha256(FILE) != SHA256:
         raise FlapSamError(
-            f"The box's small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
+            f"The bundled small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
             Reason.CHECKPOINT,
         )
     return FILE
