@@ -337,7 +337,9 @@ def test_a_sound_site_of_scans(scans):
     assert examine_source("pairs", scans).findings == ()
 
 
-@pytest.mark.parametrize("change", [lambda a: a + 1024, lambda a: a * 10, lambda a: a - 3000], ids=str)
+@pytest.mark.parametrize(
+    "change", [lambda a: a + 1024, lambda a: a * 10, lambda a: a - 3000], ids=["shifted", "ten times", "below"]
+)
 @pytest.mark.parametrize("case", [0, 4])
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_scan_of_other_intensities(scans, tmp_path, change, case, prepared):

@@ -243,7 +243,7 @@ def test_the_first_site_cannot_run_another_experiment(plain, tmp_path):
     assert "site-1: it runs another experiment than the job's" in federation.panics[0]
 
 
-@pytest.mark.parametrize("run_policy", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
+@pytest.mark.parametrize("policy", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
 def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, policy):
     federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **policy)
     assert federation.panics == []

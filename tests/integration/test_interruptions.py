@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from flap_sam.commands.main import app
+from flap_sam.config.job import Job
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import train
-from flap_sam.experiments.job import Job
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.wire import payload
 from typer.testing import CliRunner, Result

@@ -46,7 +46,7 @@ def test_fewer_sites_than_the_operator_meant_do_not_start(small):
 
 
 @pytest.mark.parametrize(
-    ("rule", "share", "run_policy", "sites", "sentence"),
+    ("rule", "share", "policy", "sites", "sentence"),
     [
         ("krum", 0.2, {}, 4, "robust 'krum' with hostile_share 0.2 withstands no site of 4"),
         ("krum", 0.34, {}, 6, r"robust 'krum' against 2 hostile \(hostile_share 0.34\) needs 7 sites, there are 6"),

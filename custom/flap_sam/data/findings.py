@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from flap_sam.data.contact_sheet import Picture, picture
+from flap_sam.data.contact_sheet import Tile, picture
 from flap_sam.data.geometry import Affine
 from flap_sam.data.manifest import SPLITS
 from flap_sam.data.twins import Prints
@@ -75,7 +75,7 @@ class Report:
     classes: tuple[str, ...]
     sites: tuple[SiteSummary, ...]
     findings: tuple[Finding, ...]
-    pictures: tuple[Picture, ...] = field(repr=False)
+    pictures: tuple[Tile, ...] = field(repr=False)
 
     @property
     def failed(self) -> bool:
@@ -131,7 +131,7 @@ class WholeCase:
     prints: Prints
     look: Look
     figures: dict[str, float]
-    picture: Picture
+    picture: Tile
 
 
 @dataclass

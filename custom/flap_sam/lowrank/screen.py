@@ -11,7 +11,7 @@ from torch import Tensor
 from flap_sam.lowrank import robust
 from flap_sam.lowrank.factors import Factors, leading
 from flap_sam.lowrank.gather import SiteUpdate
-from flap_sam.lowrank.strategies import Group, Strategy
+from flap_sam.lowrank.strategies import LayerGroup, Strategy
 
 FEWEST_SITES = 3
 LARGEST_RATIO = 2.0**16  # of factors to their product; see `Norms`
@@ -119,7 +119,7 @@ class Screen:
             change += (tensor.double() - self._start[name]).square().sum().item()
         return Norms(sqrt(max(adapters, 0)), sqrt(others), sqrt(max(change, 0)), factors)
 
-    def _before(self, update: SiteUpdate, group: Group) -> list[Factors]:
+    def _before(self, update: SiteUpdate, group: LayerGroup) -> list[Factors]:
         """The group's adapters as the site received them, with its own rank; none in a first round."""
         names = self._strategy.tensor_names(group) if self._received else []
         shapes = {name: update.tensors[name].shape for name in names}

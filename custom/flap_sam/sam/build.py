@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flap_sam.config.experiment import WINDOW_SLICES, Experiment
-from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
 from flap_sam.sam.encoder import EncoderBlock, ImageEncoder
@@ -113,7 +113,7 @@ def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
         shape = (*attention.widths(), experiment.rank, experiment.alpha)
         freeze_a = experiment.strategy == "freeze-a"
         if experiment.adapter == "mole":
-            gate = Gate(experiment.experts)
+            gate = MixtureWeights(experiment.experts)
             pair = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
             attention.attach(*pair, gate)
         else:
