@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from answers import draw
-from flap_sam.commands.pretraining import overlap_table
+from flap_sam.commands.tables.pretraining import overlap_table
 from flap_sam.config.job import Job
 from flap_sam.config.site import Site
 from flap_sam.data.pool import PooledStore

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from flap_sam.commands import app
 from flap_sam.commands import main as cli
 
 
@@ -62,7 +63,7 @@ def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
 def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--help")
     assert code == 0
-    panels = {cli.PREPARE: "prepare", cli.TRAIN: "simulate", cli.DEPLOY: "kit", cli.RESULTS: "results"}
+    panels = {app.PREPARE: "prepare", app.TRAIN: "simulate", app.DEPLOY: "kit", app.RESULTS: "results"}
     places = [out.index(words) for panel in panels for words in (f"─ {panel} ─", f"│ {panels[panel]} ")]
     assert places == sorted(places)
     assert " Commands " not in out, "every command has a panel"

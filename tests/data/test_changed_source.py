@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.commands.preparation import outcome_text
+from flap_sam.commands.tables.preparation import outcome_text
 from flap_sam.data import prepare as module
 from flap_sam.data.doctor import examine_store
 from flap_sam.data.manifest import VERSION, read_manifest

@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from flap_sam.commands.evaluation import evaluation_table
+from flap_sam.commands.tables.evaluation import evaluation_table
 from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score

@@ -5,7 +5,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.commands.prediction import prediction_table
+from flap_sam.commands.tables.prediction import prediction_table
 from flap_sam.errors import FlapSamError
 from flap_sam.inference import predict as module
 from flap_sam.inference.predict import predict

@@ -1,5 +1,5 @@
 import torch
-from flap_sam.commands.pretraining import overlap_table
+from flap_sam.commands.tables.pretraining import overlap_table
 from flap_sam.pretraining.examine import examine, favourite, held_out, overlap_with
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.pretrain import Asked

@@ -6,7 +6,7 @@ import pytest
 from flap_sam.config.experiment import BACKBONES, METHODS, Experiment
 from flap_sam.sam import build as building
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import METHOD_TABLE, parameter_groups, parameter_table, train_only
+from flap_sam.sam.methods import METHOD_TABLE, groups_of_parameters, parameter_table, train_only
 
 
 def counts(**settings) -> tuple[int, int, int]:
@@ -62,8 +62,8 @@ def test_the_tiny_backbone_is_tiny():
 def test_every_parameter_has_a_known_room(method):
     known = frozenset().union(*(m.groups for m in METHOD_TABLE.values()))
     network = build(Experiment(backbone="vit_tiny", method=method))
-    assert {group for _, group in parameter_groups(network)} <= known
-    assert [name for name, _ in parameter_groups(network)] == [name for name, _ in network.named_parameters()]
+    assert {group for _, group in groups_of_parameters(network)} <= known
+    assert [name for name, _ in groups_of_parameters(network)] == [name for name, _ in network.named_parameters()]
 
 
 def test_training_freezes_the_rest():

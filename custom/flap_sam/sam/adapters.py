@@ -23,7 +23,7 @@ class LoRA(nn.Module):
         freeze_a: A stays as drawn, only B trains.
     """
 
-    groups = {"A": "lora", "B": "lora"}
+    parameter_groups = {"A": "lora", "B": "lora"}
 
     def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class LoRA(nn.Module):
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
         if freeze_a:
-            self.groups = {**self.groups, "A": "lora_frozen"}
+            self.parameter_groups = {**self.parameter_groups, "A": "lora_frozen"}
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
         """Start of the parameter `name`: A ~ N(0, 1 / d_in), B 0."""
@@ -60,7 +60,7 @@ class DoRA(LoRA):
 
     def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
         super().__init__(d_in, d_out, rank, alpha, freeze_a)
-        self.groups = {**self.groups, "magnitude": "magnitude"}
+        self.parameter_groups = {**self.parameter_groups, "magnitude": "magnitude"}
         self.magnitude = nn.Parameter(torch.empty(d_out))
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
@@ -81,7 +81,7 @@ class DoRA(LoRA):
 class MixtureWeights(nn.Module):
     """Weights of a mixture of n experts: softmax(sigmoid(g)), g [n]. Personal: it never leaves the site."""
 
-    groups = {"logits": "gate"}
+    parameter_groups = {"logits": "gate"}
 
     def __init__(self, experts: int) -> None:
         super().__init__()

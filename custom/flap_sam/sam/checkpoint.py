@@ -19,7 +19,7 @@ from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ADAPTER_GROUPS, UNUSED, parameter_groups, parameter_table
+from flap_sam.sam.methods import ADAPTER_GROUPS, UNUSED, groups_of_parameters, parameter_table
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.pin import pinned
 
@@ -107,7 +107,7 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
         FlapSamError: a tensor that must come from the checkpoint is missing or has another shape.
     """
     report = LoadReport()
-    groups = dict(parameter_groups(network))
+    groups = dict(groups_of_parameters(network))
     positions = _resizable(network)
     filled = {}
     for name, expected in network.state_dict().items():

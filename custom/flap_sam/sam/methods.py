@@ -76,7 +76,7 @@ def parameter_table(network: nn.Module, method: str) -> list[ParameterRow]:
             used=group in groups - UNUSED,
             sent=group in groups - UNUSED - PERSONAL,
         )
-        for name, group in parameter_groups(network)
+        for name, group in groups_of_parameters(network)
     ]
 
 
@@ -85,13 +85,13 @@ def freezes_encoder(network: nn.Module, method: str) -> bool:
     return not any(t.trained for t in parameter_table(network, method) if t.name.startswith("image_encoder."))
 
 
-def parameter_groups(module: nn.Module, prefix: str = "", group: str | None = None) -> Iterator[tuple[str, str]]:
-    """Name and group of every parameter: the nearest `groups` declaration above it that names the way to it."""
-    declared = getattr(module, "groups", {})
+def groups_of_parameters(module: nn.Module, prefix: str = "", group: str | None = None) -> Iterator[tuple[str, str]]:
+    """Name and group of every parameter: the nearest `parameter_groups` declaration above it that names the way to it."""
+    declared = getattr(module, "parameter_groups", {})
     for name, _ in module.named_parameters(recurse=False):
         yield prefix + name, declared.get(name, group)
     for name, child in module.named_children():
-        yield from parameter_groups(child, f"{prefix}{name}.", declared.get(name, group))
+        yield from groups_of_parameters(child, f"{prefix}{name}.", declared.get(name, group))
 
 
 def train_only(network: nn.Module, method: str) -> list[str]:

@@ -1,4 +1,4 @@
-from flap_sam.commands.doctor import report_table
+from flap_sam.commands.tables.doctor import report_table
 from flap_sam.data.findings import Finding, Range, Report, SiteSummary
 
 ONE = Range(2.0, 2.0, 2.0)

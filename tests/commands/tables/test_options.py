@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
-from flap_sam.commands.options import GROUPS, markdown, meanings, settings_of
+from flap_sam.commands.tables.options import GROUPS, markdown, meanings, settings_of
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT
 from flap_sam.errors import FlapSamError
 
-PAGE = Path(__file__).parents[2] / "docs/options.md"
+PAGE = Path(__file__).parents[3] / "docs/options.md"
 
 
 def test_the_page_is_what_the_code_gives():

@@ -1,5 +1,5 @@
 import torch
-from flap_sam.commands.checkpoint import describe
+from flap_sam.commands.tables.checkpoint import describe
 from flap_sam.config.experiment import Experiment
 from flap_sam.foundation.files import sha256
 from flap_sam.sam.build import build

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from flap_sam.commands.parameters import paper_json, paper_table, room_json, room_table
+from flap_sam.commands.tables.parameters import paper_json, paper_table, room_json, room_table
 from flap_sam.config.experiment import Experiment
 
 FLAP = Experiment(backbone="vit_b", image_size=224)
