@@ -86,7 +86,7 @@ def freezes_encoder(network: nn.Module, method: str) -> bool:
 
 
 def groups_of_parameters(module: nn.Module, prefix: str = "", group: str | None = None) -> Iterator[tuple[str, str]]:
-    """Name and group of every parameter: the nearest `parameter_groups` declaration above it that names the way to it."""
+    """Name and group of every parameter: the nearest `parameter_groups` above it that names the way to it."""
     declared = getattr(module, "parameter_groups", {})
     for name, _ in module.named_parameters(recurse=False):
         yield prefix + name, declared.get(name, group)
