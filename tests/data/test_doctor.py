@@ -337,9 +337,10 @@ def test_a_sound_site_of_scans(scans):
     assert examine_source("pairs", scans).findings == ()
 
 
-@pytest.mark.parametrize(
-    "change", [lambda a: a + 1024, lambda a: a * 10, lambda a: a - 3000], ids=["shifted", "ten times", "below"]
-)
+CHANGED = {"higher": lambda a: a + 1024, "ten times": lambda a: a * 10, "lower": lambda a: a - 3000}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
 @pytest.mark.parametrize("case", [0, 4])
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_scan_of_other_intensities(scans, tmp_path, change, case, prepared):
