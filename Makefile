@@ -2,18 +2,19 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-package test-deployment bench results docs sbom lint format clean
+.PHONY: demo test test-quick test-deployment bench results docs sbom lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
 
-test: $(READY)
-	$(MAKE) --jobs 2 --output-sync test-package test-deployment
+test: $(READY) ## all tests, real federations among them, in two processes
+	$(PYTEST)
 
-test-package: $(READY)
-	$(BIN)/python -m pytest --ignore tests/deployment
+test-quick: $(READY) ## the tests that take seconds
+	$(PYTEST) -m "not slow"
 
 test-deployment: $(READY) ## real kits on this machine: submission, attacks, outages
 	$(BIN)/python -m pytest tests/deployment

@@ -25,18 +25,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from flap_sam.experiment import Experiment
-from flap_sam.federation.aggregator import BLOCK_SITES, groups_of
+from flap_sam.config.experiment import Experiment
 from flap_sam.lowrank.aggregate import RunningSum
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.lowrank.refactorise import refactorise
+from flap_sam.rounds.aggregate import BLOCK_SITES, groups_of
 from flap_sam.sam.build import build
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-Update = dict[str, tuple[Tensor, Tensor]]  # A and B by layer
+SiteUpdate = dict[str, tuple[Tensor, Tensor]]  # A and B by layer
 LARGE = 100  # sites; beyond, one run of each is enough
 
 
@@ -50,7 +50,7 @@ def shapes(rank: int) -> list[list[tuple[str, tuple[int, int], tuple[int, int]]]
     ]
 
 
-def updates(rank: int, sites: range) -> Iterator[Update]:
+def updates(rank: int, sites: range) -> Iterator[SiteUpdate]:
     """Sites that share most of their factors, as after a round from a common payload."""
     layers = [layer for group in shapes(rank) for layer in group]
     common = torch.Generator().manual_seed(0)
@@ -65,7 +65,7 @@ def updates(rank: int, sites: range) -> Iterator[Update]:
         }
 
 
-def dense_sum(held: list[Update], name: str) -> Tensor:
+def dense_sum(held: list[SiteUpdate], name: str) -> Tensor:
     A, B = held[0][name]
     total = torch.zeros(B.shape[0], A.shape[1])
     for update in held:
@@ -74,7 +74,7 @@ def dense_sum(held: list[Update], name: str) -> Tensor:
     return total
 
 
-def dense_svd(held: list[Update], rank: int) -> dict[str, Tensor]:
+def dense_svd(held: list[SiteUpdate], rank: int) -> dict[str, Tensor]:
     made = {}
     for name in held[0]:
         u, s, vh = torch.linalg.svd(dense_sum(held, name), full_matrices=False)
@@ -82,7 +82,7 @@ def dense_svd(held: list[Update], rank: int) -> dict[str, Tensor]:
     return made
 
 
-def randomised(held: list[Update], rank: int) -> dict[str, Tensor]:
+def randomised(held: list[SiteUpdate], rank: int) -> dict[str, Tensor]:
     made = {}
     for name in held[0]:
         u, s, v = torch.svd_lowrank(dense_sum(held, name), q=rank)
@@ -90,7 +90,7 @@ def randomised(held: list[Update], rank: int) -> dict[str, Tensor]:
     return made
 
 
-def stacked(held: list[Update], rank: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def stacked(held: list[SiteUpdate], rank: int, dtype: torch.dtype) -> dict[str, Tensor]:
     made = {}
     for name in held[0]:
         left = torch.cat([update[name][1].to(dtype) / len(held) for update in held], dim=1)
@@ -103,7 +103,7 @@ def stacked(held: list[Update], rank: int, dtype: torch.dtype) -> dict[str, Tens
     return made
 
 
-BASELINES: dict[str, Callable[[list[Update], int], dict]] = {
+BASELINES: dict[str, Callable[[list[SiteUpdate], int], dict]] = {
     "dense SVD": dense_svd,
     "randomised": randomised,
     "stacked f32": lambda held, rank: stacked(held, rank, torch.float32),

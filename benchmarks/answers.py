@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from flap_sam.data.picture import tinted, with_outlines
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.pretraining.examine import favourite, overlap_with
 from flap_sam.pretraining.network import PromptableSam, enlarged
 from flap_sam.pretraining.pretrain import Asked

@@ -9,7 +9,7 @@ import itertools
 import re
 from functools import partial
 
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.sam.build import BACKBONES, PATCH
 from flap_sam.training.loss import CROSS_ENTROPY_SHARE, DICE_SHARE, SMOOTH
 from monai.losses import DiceLoss

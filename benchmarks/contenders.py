@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from baseline import Baseline, BaselineLoss
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import train_only
 from flap_sam.training.precision import autocast, settle

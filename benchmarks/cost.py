@@ -22,11 +22,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 from contenders import BASELINE, LOW, OURS
+from flap_sam.config.job import Job
 from flap_sam.data.demo import demo_store
 from flap_sam.data.store import SiteStore, write_manifest
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish
-from flap_sam.reporting import round_log
+from flap_sam.records import round_log
 from matplotlib import pyplot
 from memory import HANDED_BACK
 from rich.console import Console

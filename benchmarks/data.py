@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flap_sam.config.experiment import WINDOW_SLICES
 from flap_sam.data.augment import Augmentation, Parameters, reduced, sample
 from flap_sam.data.intensity import CODE_MAXIMUM, SiteIntensity
 from flap_sam.data.manifest import Draft, Manifest, Recipe
 from flap_sam.data.store import ARRAYS, SiteStore, write_case, write_manifest
 from flap_sam.data.windows import Windows, epoch_order
-from flap_sam.experiment import WINDOW_SLICES
 from PIL import Image, ImageEnhance, ImageOps
 from rich.console import Console
 from rich.table import Table

@@ -20,22 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from answers import draw
+from flap_sam.commands.tables.pretraining import overlap_table
+from flap_sam.config.job import Job
+from flap_sam.config.site import Site
 from flap_sam.data.pool import PooledStore
 from flap_sam.experiments.alone import assignments, train
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish
-from flap_sam.means import mean_of_known
+from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.text import figure, mean_and_spread
 from flap_sam.pretraining.examine import examine, held_out
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.organs import organs
-from flap_sam.reporting import round_log
-from flap_sam.reporting.pretraining import overlap_table
-from flap_sam.reporting.results import FINAL, read_test_dice
-from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED
-from flap_sam.reporting.text import figure, mean_and_spread
+from flap_sam.records import round_log
+from flap_sam.records.results import FINAL, read_test_dice
+from flap_sam.records.run_record import CENTRALIZED, FEDERATED
 from flap_sam.sam import pretrained
 from flap_sam.sam.build import BACKBONES
-from flap_sam.site import Site
 from probe import probed
 from rich.console import Console
 from rich.table import Table

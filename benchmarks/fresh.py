@@ -14,17 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from flap_sam.config.site import Site
 from flap_sam.data.prepare import prepare
 from flap_sam.data.sources import phantom
 from flap_sam.data.store import SiteStore, sites
+from flap_sam.foundation.means import mean_of_known
 from flap_sam.inference.model import Model
-from flap_sam.means import mean_of_known
-from flap_sam.reporting import cell, claims, comparison
-from flap_sam.reporting.cell import FinishedCell
-from flap_sam.reporting.report.summary import notices
-from flap_sam.site import Site
+from flap_sam.records import cell
+from flap_sam.records.cell import FinishedCell
+from flap_sam.records.scores import ByClass
+from flap_sam.report import claims, comparison
+from flap_sam.report.summary import notices
 from flap_sam.training.evaluate import mean_by_class, score
-from flap_sam.training.scores import ByClass
 
 SPLITS = ("train", "validation", "test")
 
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("comparison", type=Path, nargs="?", default=Path("runs/compare"), help="its --out")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn volumes; the demo's is 0")
     arguments = parser.parse_args()
-    folders = comparison.folders(arguments.comparison)
+    folders = cell.folders(arguments.comparison)
     if not folders:
         parser.error(f"{arguments.comparison} holds no finished cell; run flap-sam compare --out there first")
     if (source := cell.read(folders[0]).data.source) != "phantom":

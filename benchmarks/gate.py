@@ -23,15 +23,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from flap_sam.experiments.job import Job
-from flap_sam.federation.gate.agreement import FILE_NAME
-from flap_sam.federation.gate.component import Gate
-from flap_sam.federation.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, TrainReport, to_meta
-from flap_sam.site import FILE_NAME as SITE_FILE
-from flap_sam.site import Site
+from flap_sam.config.job import Job
+from flap_sam.config.site import FILE_NAME as SITE_FILE
+from flap_sam.config.site import Site
+from flap_sam.federation.gate_component import Gate
+from flap_sam.gate.agreement import FILE_NAME
 from flap_sam.training.evaluate import mean_by_class
-from flap_sam.training.form import in_canonical_form
 from flap_sam.training.participant import Participant, assign
+from flap_sam.wire.form import in_canonical_form
+from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, TrainReport, to_meta
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
@@ -121,12 +121,13 @@ def _message(tensors: dict, number: int, meta: dict) -> Shareable:
 
 
 def _train(participant: Participant, number: int) -> tuple[dict, TrainReport]:
-    participant.stand_before(number)
+    participant.restore_before(number)
     scores = participant.score("validation")
     tensors, result = participant.train(number)
     return tensors, TrainReport(
         experiment=participant.experiment.to_json(),
         start_digest=participant.start_digest,
+        frozen_digest=participant.frozen_digest,
         slices=participant.slices,
         loss=result.loss,
         steps=result.steps,

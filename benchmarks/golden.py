@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.lowrank.aggregate import RunningSum
 from flap_sam.lowrank.factors import Factors
 from flap_sam.lowrank.refactorise import refactorise

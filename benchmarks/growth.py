@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from flap_sam.experiments.job import Job
+from flap_sam.config.job import Job
 from flap_sam.experiments.simulate import start
-from flap_sam.reporting import round_log
+from flap_sam.federation.environment import SIMULATOR
+from flap_sam.records import round_log
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +36,7 @@ def role(pid: int) -> str | None:
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if any("simulator_worker" in word for word in words):
         return next(words[i + 1] for i, word in enumerate(words) if word == "--client")
-    return "server" if any(word.endswith("simulator.simulator") for word in words) else None
+    return "server" if SIMULATOR in words else None
 
 
 def kilobytes(pid: int) -> int:

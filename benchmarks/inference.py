@@ -30,16 +30,16 @@ import torch
 from aggregation import forget_peak, megabytes
 from baseline import Baseline
 from contenders import device
+from flap_sam.config.experiment import NORMALISATIONS, Experiment
 from flap_sam.data.sources.kits19 import PUBLISHED
 from flap_sam.data.sources.phantom import PhantomSize, draw_case
 from flap_sam.data.views import Views
 from flap_sam.data.windows import members, resize_images
-from flap_sam.experiment import NORMALISATIONS, Experiment
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.network import FlapSam
-from flap_sam.training.evaluate import dice
+from flap_sam.training.evaluate import overlaps
 from flap_sam.training.precision import able
 from flap_sam.training.predict import predict_volume, volume_logits
 from rich.console import Console
@@ -144,7 +144,7 @@ class Contender:
 
 def least_dice(found: np.ndarray, expected: np.ndarray) -> float:
     """Of the classes that are expected anywhere."""
-    return min(d for d in dice(found, expected, int(expected.max())) if d is not None)
+    return min(o.dice for o in overlaps(found, expected, int(expected.max())) if o.dice is not None)
 
 
 def interpolations_alike(label: np.ndarray, side: int) -> float:

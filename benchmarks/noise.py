@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from flap_sam.federation.gate.agreement import Privacy
-from flap_sam.federation.gate.discrete_gaussian import LARGEST_SIGMA, discrete_gaussian
-from flap_sam.federation.gate.noise import RADIUS, privatised
+from flap_sam.gate.agreement import Privacy
+from flap_sam.gate.discrete_gaussian import LARGEST_SIGMA, discrete_gaussian
+from flap_sam.gate.noise import RADIUS, privatised
 from rich.console import Console
 from rich.table import Table
 

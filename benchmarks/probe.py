@@ -1,9 +1,9 @@
 """A linear probe: how much of a segmentation the embeddings of a frozen image encoder hold already."""
 
 import torch
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.pool import PooledStore
 from flap_sam.data.windows import Windows
-from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.sam.build import PATCH
 from flap_sam.training.evaluate import mean_by_class, score

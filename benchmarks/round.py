@@ -31,11 +31,11 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from flap_sam.experiments.job import SERVER_CONFIG, Job
+from flap_sam.config.job import SERVER_CONFIG, Job
 from flap_sam.experiments.simulate import finish
-from flap_sam.federation import payload
-from flap_sam.reporting import round_log
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.records import round_log
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.wire import payload
 from rich.console import Console
 from rich.table import Table
 

@@ -6,10 +6,10 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.intensity import SiteIntensity
 from flap_sam.data.manifest import Draft, Manifest, Recipe
 from flap_sam.data.store import ARRAYS, write_case, write_manifest
-from flap_sam.experiment import Experiment
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -24,13 +24,26 @@ RECIPE = Recipe(
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests (`make test`), each takes whole files, and one takes all on running kits.
+
+    What takes long begins first, so that the processes end together.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = "kits" if "federation" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leaves a run's state in the user's home."""
     monkeypatch.setenv("FLAP_SAM_STATE", str(tmp_path / "state"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small() -> Experiment:
     """Two classes on 2 x 2 tokens; a step takes milliseconds."""
     return Experiment(
@@ -77,7 +90,11 @@ def write_site(store: Path, site: str, splits: dict[str, list[tuple[int, int, in
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Three sites of unlike size, slice shape and number of slices."""
-    folder = tmp_path / "store"
+    return write_store(tmp_path / "store")
+
+
+def write_store(folder: Path) -> Path:
+    """What `store` is, for fixtures that several tests share."""
     write_site(folder, "A", {"train": [(4, 24, 30)], "validation": [(3, 24, 30)], "test": [(7, 24, 30)]})
     write_site(folder, "B", {"train": [(6, 40, 28), (1, 20, 36)], "validation": [(5, 33, 20)], "test": [(2, 40, 28)]})
     write_site(folder, "C", {"train": [(3, 30, 30)], "test": [(6, 30, 30), (1, 17, 19)]})

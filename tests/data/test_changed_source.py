@@ -8,21 +8,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from flap_sam.commands.tables.preparation import outcome_text
 from flap_sam.data import prepare as module
 from flap_sam.data.doctor import examine_store
 from flap_sam.data.manifest import VERSION, read_manifest
-from flap_sam.data.prepare import Outcome, prepare
+from flap_sam.data.prepare import SiteOutcome, prepare
 from flap_sam.data.sources.kits19 import case_files
 from flap_sam.data.sources.phantom import PhantomSize, generate
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
-from flap_sam.reporting.preparation import outcome_text
+from flap_sam.foundation.files import sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.commands.test_main import run
 from tests.data.volumes import save
-from tests.test_cli import run
 
 NAMES = ("a", "b", "c", "d", "e")
 SHAPE = (7, 5, 6)
@@ -58,8 +58,8 @@ class Site:
         lines = [f"{name},A,{split}" for name, split in self.splits.items()]
         (self.folder / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
 
-    def prepare(self, store: Path | None = None) -> Outcome:
-        told: list[Outcome] = []
+    def prepare(self, store: Path | None = None) -> SiteOutcome:
+        told: list[SiteOutcome] = []
         prepare("pairs", self.folder, store or self.store, workers=1, done=told.append)
         return told[0]
 
@@ -178,7 +178,7 @@ def test_one_training_case_changes_the_table_and_so_the_codes_of_all(tmp_path):
         scan = nib.load(path)
         save(path, np.asarray(scan.dataobj) + np.int16(90), scan.affine)
 
-    def outcome() -> Outcome:
+    def outcome() -> SiteOutcome:
         told = []
         prepare("kits19", raw, store, ["A"], workers=1, done=told.append)
         return told[0]

@@ -337,7 +337,10 @@ def test_a_sound_site_of_scans(scans):
     assert examine_source("pairs", scans).findings == ()
 
 
-@pytest.mark.parametrize("change", [lambda a: a + 1024, lambda a: a * 10, lambda a: a - 3000], ids=str)
+CHANGED = {"higher": lambda a: a + 1024, "ten times": lambda a: a * 10, "lower": lambda a: a - 3000}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
 @pytest.mark.parametrize("case", [0, 4])
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_scan_of_other_intensities(scans, tmp_path, change, case, prepared):
@@ -425,7 +428,7 @@ def test_one_patient_by_the_names_of_its_cases(scans):
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="the hippocampus crops are not here")
 def test_real_hippocampus_crops_are_sound(tmp_path):
     assert examine_source("decathlon", HIPPOCAMPUS, ["A"]).findings == ()
-    prepare("decathlon", HIPPOCAMPUS, tmp_path, ["A"])
+    prepare("decathlon", HIPPOCAMPUS, tmp_path, ["A"], workers=1)
     report = examine_store(tmp_path)
     assert report.findings == ()
     assert report.sites[0].holding == {"Anterior": 12, "Posterior": 12}

@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.commands.test_main import run
 from tests.data.volumes import save
-from tests.test_cli import run
 
 ODD = "does not say how the patient lies"
 

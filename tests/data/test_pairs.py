@@ -45,7 +45,7 @@ def test_folders_with_plain_and_nnunet_names(folder):
         ("one", "train", "one.nii.gz"),
         ("two", "test", "two_0000.nii.gz"),
     ]
-    prepare("pairs", folder, folder / "store")
+    prepare("pairs", folder, folder / "store", workers=1)
     assert SiteStore.open(folder / "store", "North").manifest.classes == ("class 1", "class 2")
 
 

@@ -48,7 +48,7 @@ def test_a_fifth_of_the_training_cases_is_held_back(train, count):
 
 
 def test_a_prepared_site_is_its_raw_volumes(raw, tmp_path):
-    prepare("kits19", raw, tmp_path, ["A"])
+    prepare("kits19", raw, tmp_path, ["A"], workers=1)
     opened = SiteStore.open(tmp_path, "A")
     manifest = opened.manifest
     assert (manifest.source, manifest.classes, sites(tmp_path)) == ("kits19", ("kidney", "tumour"), ["A"])
@@ -64,22 +64,22 @@ def test_a_prepared_site_is_its_raw_volumes(raw, tmp_path):
 
 
 def test_phantom_is_drawn_where_missing(raw, tmp_path):
-    prepare("phantom", raw, tmp_path, ["D"])
+    prepare("phantom", raw, tmp_path, ["D"], workers=1)
     assert SiteStore.open(tmp_path, "D").manifest.source == "phantom"
     assert SiteStore.open(tmp_path, "D").manifest.cases[0].shape[1:] == (32, 32)
-    prepare("phantom", tmp_path / "drawn", tmp_path, ["A"])
+    prepare("phantom", tmp_path / "drawn", tmp_path, ["A"], workers=1)
     assert SiteStore.open(tmp_path, "A").manifest.cases[0].shape[1:] == (128, 128)
 
 
 def test_a_finished_store_is_left_alone(raw, tmp_path):
-    prepare("kits19", raw, tmp_path, ["A"])
+    prepare("kits19", raw, tmp_path, ["A"], workers=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    prepare("kits19", raw, tmp_path, ["A"])
+    prepare("kits19", raw, tmp_path, ["A"], workers=1)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     with pytest.raises(FlapSamError, match="already prepared from kits19, not from phantom"):
-        prepare("phantom", raw, tmp_path, ["A"])
+        prepare("phantom", raw, tmp_path, ["A"], workers=1)
     with pytest.raises(FlapSamError, match=r"gone.* does not exist"):
-        prepare("kits19", tmp_path / "gone", tmp_path, ["A"])
+        prepare("kits19", tmp_path / "gone", tmp_path, ["A"], workers=1)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -128,7 +128,7 @@ def test_a_broken_volume_stops_the_site_and_is_named(raw, tmp_path):
     image.write_bytes(good_image.read_bytes()[:-300])
     label.write_bytes(good_label.read_bytes())
     with pytest.raises(FlapSamError, match=r"case_00195/imaging\.nii\.gz cannot be read"):
-        prepare("kits19", tmp_path / "raw", tmp_path / "out", ["A"])
+        prepare("kits19", tmp_path / "raw", tmp_path / "out", ["A"], workers=1)
     assert sites(tmp_path / "out") == []
 
 
@@ -155,14 +155,14 @@ def test_site_without_training_case(tmp_path):
 
 
 def test_published_intensities(raw, tmp_path):
-    prepare("kits19", raw, tmp_path, ["A"], published_intensities=True)
+    prepare("kits19", raw, tmp_path, ["A"], published_intensities=True, workers=1)
     opened = SiteStore.open(tmp_path, "A")
     assert opened.manifest.intensity == PUBLISHED["A"]
     assert all(-66 <= case.minimum < case.maximum <= 208 for case in opened.manifest.cases)
     with pytest.raises(FlapSamError, match="already prepared from kits19-published, not from kits19"):
-        prepare("kits19", raw, tmp_path, ["A"])
+        prepare("kits19", raw, tmp_path, ["A"], workers=1)
     with pytest.raises(FlapSamError, match="No intensities are published for ixi, only for kits19"):
-        prepare("ixi", raw, tmp_path, published_intensities=True)
+        prepare("ixi", raw, tmp_path, published_intensities=True, workers=1)
 
 
 def test_one_worker_or_more_write_the_same(raw, tmp_path):

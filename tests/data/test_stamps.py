@@ -5,7 +5,7 @@ import pytest
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.data.stamps import check_unchanged, files_of, stamped
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 
 def filled(path, content=b"voxels"):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.gate.audit import FILE_NAME, AuditLog
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from tests.conftest import write_site
@@ -222,16 +222,16 @@ class Federation:
             time.sleep(0.5)
 
 
-def copy_of(job: Path, folder: Path, **conduct) -> Path:
+def copy_of(job: Path, folder: Path, **policy) -> Path:
     """A staged job to tamper with, conducted otherwise; what an earlier submission signed is left behind."""
     copy = shutil.copytree(job, folder, ignore=shutil.ignore_patterns(".__nvfl*"))
-    conducted(copy, **conduct)
+    conducted(copy, **policy)
     return copy
 
 
-def conducted(job: Path, **conduct) -> None:
+def conducted(job: Path, **policy) -> None:
     """Change how a staged job is conducted."""
     path = job / "app/config/config_fed_server.json"
     config = json.loads(path.read_text())
-    config["conduct"] |= conduct
+    config["run_policy"] |= policy
     path.write_text(json.dumps(config))

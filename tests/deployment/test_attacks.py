@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import Reason
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.round_log import ROUND_LOG
 from nvflare.fuel.flare_api.api_spec import AuthorizationError
 from nvflare.fuel.flare_api.flare_api import Session
 
@@ -25,6 +25,8 @@ from tests.deployment.federation import (
     copy_of,
     provision,
 )
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = Path(__file__).parent / "hostile/hostile.py"
 TRICKS = {
@@ -157,7 +159,7 @@ def hostile_job(federation: Federation, job: Path, folder: Path) -> Path:
     _write(copy / "app_c/config/config_fed_client.json", lambda c: c["executors"][0].update(executor=executor))
     _write(
         copy / "app/config/config_fed_server.json",
-        lambda c: c["workflows"][0].update(path="hostile.HostileController") or c["conduct"].update(min_sites=1),
+        lambda c: c["workflows"][0].update(path="hostile.HostileController") or c["run_policy"].update(min_sites=1),
     )
     where = {"app": [SERVER_SITE, "hospital-a", "hospital-b"], "app_c": ["hospital-c"]}
     _write(copy / "meta.json", lambda meta: meta.update(deploy_map=where))

@@ -1,8 +1,8 @@
 """`flap-sam audit`, as a security officer runs it."""
 
 import pytest
-from flap_sam.cli import app
-from flap_sam.federation.gate.audit import AuditLog
+from flap_sam.commands.main import app
+from flap_sam.gate.audit import AuditLog
 from typer.testing import CliRunner
 
 

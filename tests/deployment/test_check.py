@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.deployment.check import OVERRULING, check
 from flap_sam.deployment.kit import POLICIES, lay
 from flap_sam.deployment.policy_check import is_service, not_writable, private_key
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation.gate.audit import AuditLog
-from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
-from flap_sam.federation.gate.ledger import Ledger, Turn, held
-from flap_sam.federation.gate.places import Places
+from flap_sam.gate.audit import AuditLog
+from flap_sam.gate.ledger import FILE_NAME as LEDGER
+from flap_sam.gate.ledger import Ledger, Turn, held
+from flap_sam.gate.places import Places
 
 DOOR = {"id": "door", "path": "flap_sam.federation.door.component.Door", "args": {"relays": []}}
 

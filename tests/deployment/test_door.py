@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.round_log import ROUND_LOG
 
 from tests.deployment.federation import ADMIN, FINISHED, HOSPITALS, MEMBER, SERVER, Federation, copy_of
 from tests.deployment.hostile.besieger import HOSPITAL, ORDERS, besiege
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = Path(__file__).parent / "hostile/besieger.py"
 BESIEGERS = {SERVER: "besieger.BesiegingController", "hospital-c": "besieger.BesiegingExecutor"}

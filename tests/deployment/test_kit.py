@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from flap_sam.config.experiment import Experiment
 from flap_sam.deployment.kit import LOCK, POLICIES, STARTUP_FILES, lay, locked
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation.gate.agreement import Agreement
+from flap_sam.gate.agreement import Agreement
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.federation import payload
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.wire import payload
 
 from tests.deployment.federation import FINISHED, HOSPITALS, SERVER, Federation, copy_of
+
+pytestmark = pytest.mark.slow
 
 MINUTE = 60
 GOES_ON = {"min_sites": 2, "round_timeout": 30, "wait_after_min": 5}

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from flap_sam.config.job import Job
 from flap_sam.deployment.stage import CLIENT_CONFIG, SCOPE, SERVER_CONFIG, stage
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

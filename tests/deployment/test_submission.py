@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 
+import pytest
 import torch
-from flap_sam.federation import payload
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.wire import payload
 
 from tests.deployment.federation import FINISHED, HOSPITALS, LEAD, Federation, copy_of, run
 from tests.integration.test_simulator import results_of, simulate
 from tests.integration.test_simulator import staged as simulated
+
+pytestmark = pytest.mark.slow
 
 JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 

@@ -4,20 +4,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.experiment import METHODS, unread
+from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments import alone
 from flap_sam.experiments.alone import train
-from flap_sam.experiments.job import Job
-from flap_sam.federation import payload
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
-from flap_sam.reporting.round_log import ROUND_LOG
-from flap_sam.site import Site
-from flap_sam.training.form import in_canonical_form, summed_pairs
-from flap_sam.training.participant import Participant, assign
-from flap_sam.training.pictures import pictures_below, read
+from flap_sam.records import round_log, run_record
+from flap_sam.records.pictures import pictures_below, read
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.rounds import loop
+from flap_sam.sam.weights import RANDOM
+from flap_sam.training import participant
 from flap_sam.training.trainer import Trainer
+from flap_sam.wire import payload
+
+from tests.rounds.test_rounds import EVERY, Rounds
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 3, "backbone": "vit_tiny"}
@@ -36,25 +39,36 @@ def run(job, tmp_path, setting, site=None, **changes) -> tuple[Path, list[dict],
     return out, rounds, json.loads((out / TEST_DICE).read_text())
 
 
-def test_a_site_alone_trains_as_it_would_in_a_federation_of_one(job, store, tmp_path):
+def test_a_site_alone_leaves_what_a_federated_run_leaves(job, tmp_path):
     out, rounds, table = run(job, tmp_path, "local", "B")
     assert [list(r["sites"]) for r in rounds] == [["B"], ["B"]]
+    assert {site["bytes_up"] for r in rounds for site in r["sites"].values()} == {0}, "nothing travels"
     assert table["payloads"].keys() == {FINAL, BEST}
     assert table["payloads"][FINAL].keys() == {"A", "B", "C"}, "scored on every site's cases"
-    file = payload.read(out / PAYLOAD_FILES[FINAL])
-    found, experiment = file.tensors, file.experiment
-    site = Site(data=store, device="cpu", state=tmp_path)
-    participant = Participant(experiment, site, assign(site, "B", None), "B", "run")
-    for number in range(2):
-        participant.stand_before(number)
-        expected, result = participant.train(number)
-        assert rounds[number]["loss"] == result.loss
-    travelling = in_canonical_form(found, summed_pairs(participant.network, experiment))
-    assert all(torch.equal(travelling[name], expected[name]) for name in expected)
     assert "B" in closing_summary(out)
     record = run_record.read(out)
-    assert (record.setting, record.demo, record.weights, record.stints[0].sites) == ("local", False, "box", ["B"])
+    assert (record.setting, record.demo, record.weights, record.attempts[0].sites) == ("local", False, "bundled", ["B"])
     assert not (out / "pictures").exists(), "no picture of a patient where the site has not asked for it"
+
+
+ALONE = [settings for settings in EVERY if not {"ranks", "robust"} & set(settings)]
+METHODS_ALONE = [{"method": method} for method in METHODS if method != "masam"]
+
+
+@pytest.mark.parametrize("settings", [*ALONE, *METHODS_ALONE], ids=str)
+def test_a_site_alone_is_a_federation_of_one_to_the_bit(job, store, tmp_path, monkeypatch, settings):
+    """Beside a server and a site that are driven by hand."""
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", RANDOM)
+    settings |= unread(job.settings | QUICK | settings)  # back to their defaults
+    out, rounds, _ = run(job, tmp_path, "local", "B", **settings)
+    federation = Rounds(job.experiment(QUICK | settings), store, tmp_path / "state", ["site-2"])
+    expected = {}
+    for number in range(QUICK["rounds"]):
+        expected = dict(federation.round(number, expected).payload)
+    found = payload.read(out / PAYLOAD_FILES[FINAL]).tensors
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(r["loss"] is not None for r in rounds)
 
 
 def test_the_cases_of_every_site_are_drawn_where_they_may_be(job, tmp_path, monkeypatch):
@@ -76,14 +90,15 @@ def test_progress_and_rounds_are_said(job, tmp_path, monkeypatch):
     monkeypatch.setattr("flap_sam.training.progress.LINE_SECONDS", 0.0)
     said = []
     train(job, "local", "C", QUICK | {"batch_size": 1}, tmp_path / "out", said.append)
+    told = [line for line in said if "step" in line or "of 2: loss" in line]
     a_round = ["step 1 of 3", "step 2 of 3", "of 2: loss"]
-    assert all(words in line for words, line in zip(a_round * 2, said, strict=True))
+    assert all(words in line for words, line in zip(a_round * 2, told, strict=True))
 
 
 def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypatch):
     trained, scored = [], []
-    monkeypatch.setattr(alone, "improves", lambda _, best, *__: best is None)  # the first is the best
-    train_round, score = Trainer.train, alone.score
+    monkeypatch.setattr(loop, "improves", lambda _, best, *__: best is None)  # the first is the best
+    train_round, score = Trainer.train, participant.score
 
     def gates(network) -> dict:
         return {name: p.detach().clone() for name, p in network.named_parameters() if "gate" in name}
@@ -99,7 +114,7 @@ def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypa
         return score(network, store, split, *words)
 
     monkeypatch.setattr(Trainer, "train", train_and_note)
-    monkeypatch.setattr(alone, "score", score_and_note)
+    monkeypatch.setattr(participant, "score", score_and_note)
     out, _, _ = run(job, tmp_path, "local", "site-1", adapter="mole")
     first, last = trained
     assert any(not torch.equal(first[name], last[name]) for name in first)
@@ -116,9 +131,48 @@ def test_what_cannot_be_is_one_sentence(job, tmp_path):
     ):
         with pytest.raises(FlapSamError, match=sentence):
             train(job, setting, site, QUICK, tmp_path / "x", lambda _: None)
-    conducted = replace(job, conduct=Conduct(best_by=3))
+    conducted = replace(job, policy=RunPolicy(best_by=3))
     with pytest.raises(FlapSamError, match="best_by is class 3; the experiment has classes 1 to 2"):
         train(conducted, "local", "A", QUICK, tmp_path / "x", lambda _: None)
     out, _, _ = run(job, tmp_path, "local", "A")
     with pytest.raises(FlapSamError, match="holds a run already"):
         train(job, "local", "A", QUICK, out, lambda _: None)
+
+
+def interrupted(job, tmp_path, monkeypatch, after: int, **changes) -> Path:
+    """The folder of a run that ended as its log took up a round."""
+    append = round_log.append
+
+    def stop(out, record):
+        append(out, record)
+        if record.round == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(round_log, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, tmp_path, "local", "A", **changes)
+    return tmp_path / "local_A"
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_run_that_was_interrupted_goes_on(job, tmp_path, monkeypatch, after):
+    _, whole, table = run(job, tmp_path / "whole", "local", "A")
+    interrupted(job, tmp_path, monkeypatch, after)
+    out, rounds, again = run(job, tmp_path, "local", "A")
+    assert [r["loss"] for r in rounds] == [r["loss"] for r in whole]
+    assert again == table
+    assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in (tmp_path / "whole/local_A").iterdir())
+
+
+def test_an_interrupted_run_of_another_kind_is_left_alone(job, tmp_path, monkeypatch):
+    out = interrupted(job, tmp_path, monkeypatch, after=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for setting, site, changes, sentence in (
+        ("local", "B", {}, "holds another run already"),
+        ("centralized", None, {}, "holds another run already"),
+        ("local", "A", {"seed": 2}, "is of another experiment than this job: seed was 1234 and is 2"),
+    ):
+        with pytest.raises(FlapSamError, match=sentence):
+            train(job, setting, site, QUICK | changes, out, lambda _: None)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before

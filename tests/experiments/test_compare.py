@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam import cli
+from flap_sam.commands import main as cli
+from flap_sam.commands.comparison import published
+from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments import compare, presets
-from flap_sam.experiments.compare import Comparison
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Grid, Plan
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting import comparison
-from flap_sam.reporting.cell import CELL, read_lines
+from flap_sam.records.cell import CELL, read_all, read_lines
+from flap_sam.report import comparison
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rounds": 1, "batch_size": 4, "backbone": "vit_tiny"}
@@ -37,7 +37,7 @@ def run(job, tmp_path):
     def go(grid: Grid, settings=ALONE, seeds=(1,), page=None, **fixed) -> tuple[list[str], list[str]]:
         said = []
         plan = Plan([grid], seeds, QUICK | fixed)
-        return Comparison(job, tmp_path / "out", plan, page).run(settings, None, said.append), said
+        return published(job, tmp_path / "out", plan, page).run(settings, None, said.append), said
 
     return go
 
@@ -69,7 +69,7 @@ def test_a_cell_tells_its_run_whole(run, tmp_path):
     (cell,) = lines(tmp_path / "out/cells.jsonl")
     assert cell["data"].items() >= {"source": "made", "slices": {"A": 4, "B": 7, "C": 3}}.items()
     assert cell["settings"].items() >= (QUICK | {"method": "pdecft", "seed": 1}).items()
-    assert cell["run"]["stints"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
+    assert cell["run"]["attempts"][0]["versions"].keys() >= {"flap-sam", "torch", "nvflare"}
     assert cell["job"] == "flap_sam_nifti"
 
 
@@ -99,16 +99,16 @@ def test_an_experiment_that_is_said_twice_is_run_once(run, tmp_path):
 def test_what_is_set_for_all_cells_holds_in_those_that_read_it(job, tmp_path, monkeypatch):
     monkeypatch.setitem(job.settings, "rank", 8)
     plan = Plan([Grid(["federated"], {"method": ["pdecft", "loraft"]})], [1], {"split": "paper"})
-    compared = Comparison(job, tmp_path / "out", plan)
+    compared = published(job, tmp_path / "out", plan)
     found = [job.experiment(compared._changes(cell)) for cell in compared.cells.values()]
     assert {e.method: (e.rank, e.split) for e in found} == {"pdecft": (32, "balanced"), "loraft": (8, "paper")}
     with pytest.raises(FlapSamError, match="No cell of the comparison reads split; leave split=paper out of --set"):
-        Comparison(job, tmp_path / "out", Plan([Grid(["federated"], {"method": ["pdecft"]})], [1], {"split": "paper"}))
+        published(job, tmp_path / "out", Plan([Grid(["federated"], {"method": ["pdecft"]})], [1], {"split": "paper"}))
     for plan in (Plan([Grid(["local"], {})], [1], {"rnak": 2}), Plan([Grid(["local"], {"rnak": [2]})], [1])):
         with pytest.raises(FlapSamError, match="An experiment has no setting rnak; it has dataset, classes"):
-            Comparison(job, tmp_path / "out", plan)
+            published(job, tmp_path / "out", plan)
     varied = Plan([Grid(["federated"], {"method": ["pdecft"], "rank": [4, 8]})], [1])
-    names = [key[2] for key in Comparison(job, tmp_path / "out", varied).cells]
+    names = [key[2] for key in published(job, tmp_path / "out", varied).cells]
     assert names == ["federated_method=pdecft_rank=4_seed=1", "federated_method=pdecft_rank=8_seed=1"], "no experiments"
 
 
@@ -221,17 +221,20 @@ def test_what_cannot_be_is_refused(run, tmp_path):
 
 
 def test_a_run_costs_what_its_data_is(job, tmp_path):
-    cells = Comparison(job, tmp_path / "out", Plan([Grid(ALONE, {})], [1], QUICK))
+    cells = published(job, tmp_path / "out", Plan([Grid(ALONE, {})], [1], QUICK))
     costs = {cell.site: cells._cost(cell) for cell in cells.cells.values()}
     assert costs == {"A": 4 / 14, "B": 7 / 14, "C": 3 / 14, None: 1.0}
 
 
+@pytest.mark.slow
 def test_a_federated_cell_runs_in_the_simulator(run, job, tmp_path):
     assert run(Grid(["federated"], {}), settings=["federated"])[0] == []
-    otherwise, plan = replace(job, conduct=Conduct(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
-    with pytest.raises(FlapSamError, match=r"of another conduct \(sites_a_round None, now 2\); choose another --out"):
-        Comparison(otherwise, tmp_path / "out", plan)
-    cell = comparison.read(tmp_path / "out")[0]
+    otherwise, plan = replace(job, policy=RunPolicy(sites_a_round=2)), Plan([Grid(["federated"], {})], [1], QUICK)
+    with pytest.raises(
+        FlapSamError, match=r"of another run policy \(sites_a_round None, now 2\); choose another --out"
+    ):
+        published(otherwise, tmp_path / "out", plan)
+    cell = read_all(tmp_path / "out")[0]
     assert cell.dice.keys() == {"A", "B", "C"}, "by the store's names"
     assert cell.up > 0.3 > cell.down, "in the only round nothing came down but the experiment"
     (folder,) = (tmp_path / "out").glob("federated_seed=1_*")

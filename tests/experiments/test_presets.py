@@ -1,12 +1,12 @@
 """The paper's comparison, in the order in which a run that is stopped is of most use."""
 
 import pytest
+from flap_sam.config.experiment import METHODS, Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import METHODS, Experiment
 from flap_sam.experiments.presets import preset
-from flap_sam.reporting.claims import CLAIMS
-from flap_sam.reporting.comparison import label_of
-from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
+from flap_sam.records.run_record import CENTRALIZED, FEDERATED, LOCAL
+from flap_sam.report.claims import CLAIMS
+from flap_sam.report.comparison import label_of
 
 SITES = list("ABCDEF")
 

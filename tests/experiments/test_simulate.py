@@ -1,47 +1,20 @@
-"""A job in FLARE's simulation environment is the job in its simulator."""
+"""What is started in FLARE's simulation environment, and how it ends; `tests/integration` looks at what comes out."""
 
 import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
+from flap_sam.config.job import Job
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.simulate import finish, simulate
-from flap_sam.federation import payload
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
-
-from tests.integration import test_simulator
+from flap_sam.records.results import TEST_DICE
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": "vit_tiny"}
 
 
-def test_the_environment_gives_the_bits_of_the_simulator(tmp_path, store):
-    settings = test_simulator.environment(tmp_path, FLAP_SAM_DATA=str(store))
-    changes = [f"--set={name}={value}" for name, value in QUICK.items()]
-    words = [Path(sys.executable).parent / "flap-sam", "simulate", JOB, "--work", tmp_path / "new", "--sites", "2"]
-    new = subprocess.run([*words, *changes], env=settings, capture_output=True, text=True, check=False)
-    assert new.returncode == 0, new.stdout + new.stderr
-    old = test_simulator.simulate(
-        Job.read(JOB).copy(tmp_path / "job", QUICK), tmp_path / "old", 2, 2, FLAP_SAM_DATA=str(store)
-    )
-    assert old.returncode == 0, old.stdout + old.stderr
-    results = tmp_path / "new" / JOB.name / "server/simulate_job/results"
-    for file in (PAYLOAD_FILES[kind] for kind in (FINAL, BEST)):
-        found, expected = (
-            payload.read(folder / file).tensors for folder in (results, test_simulator.results_of(tmp_path / "old"))
-        )
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[name], expected[name]) for name in expected), file
-    assert "Dice on the sites' test cases" in new.stdout
-    assert new.stdout.count("to go on:") == 1
-    assert "ClientTaskWorker" not in new.stdout
-    assert "deprecated" not in new.stdout + new.stderr
-
-
+@pytest.mark.slow
 def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
     with pytest.raises(FlapSamError, match=r"failed: The run stops: .*no data is configured at the site"):
@@ -96,3 +69,32 @@ def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
     monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
     with pytest.raises(FlapSamError, match="ended without results"):
         simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)
+
+
+def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monkeypatch):
+    """The job lies in a temporary folder, and the server finds the payload wherever the user stood."""
+    seen = []
+
+    def run(job: Path, work: Path, *_) -> Path:
+        seen.append((Job.read(job).policy, os.environ.get("FLAP_SAM_PAYLOADS")))
+        (work / "results").mkdir(parents=True)
+        (work / "results" / TEST_DICE).touch()
+        return work
+
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
+    monkeypatch.setenv("FLAP_SAM_PAYLOADS", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    job = Job.read(JOB)
+    simulate(job, QUICK, tmp_path / "a", 2)
+    simulate(job, QUICK, tmp_path / "b", 2, resume="latest")
+    simulate(job, QUICK, tmp_path / "c", 2, start=Path("runs/a.safetensors"))
+    assert [policy for policy, _ in seen] == [
+        job.policy,
+        replace(job.policy, resume="latest"),
+        replace(job.policy, start="a.safetensors"),
+    ]
+    assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
+    for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):
+        with pytest.raises(FlapSamError, match="The policy's"):
+            simulate(job, QUICK, tmp_path / "d", 2, **words)
+    assert len(seen) == 3

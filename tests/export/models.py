@@ -3,13 +3,13 @@
 from functools import partial
 
 import torch
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
+from flap_sam.config.experiment import Experiment
 from flap_sam.inference.model import Model
 from flap_sam.sam.build import BACKBONES, PATCH
 from flap_sam.sam.checkpoint import network_for, start_digest
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.sam.weights import weights_for
+from flap_sam.wire import payload
 from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
@@ -48,8 +48,8 @@ def trained(experiment, folder, checkpoint=None):
     """The model of such a payload; its gates, which no payload holds, differ from each other too."""
     model = Model.load(write_payload(experiment, folder, checkpoint), checkpoint)
     generator = torch.Generator().manual_seed(6)
-    for tensor in statement(model.network, model.experiment.method):
-        if tensor.room == "gate":
+    for tensor in parameter_table(model.network, model.experiment.method):
+        if tensor.group == "gate":
             model.network.get_parameter(tensor.name).normal_(generator=generator)
     return model
 

@@ -1,10 +1,10 @@
 import pytest
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.sam.weights import RANDOM
 from safetensors import safe_open
 
+from tests.commands.test_main import run
 from tests.export.models import write_payload
-from tests.test_cli import run
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_a_payload_of_random_weights_needs_the_word(small, tmp_path, monkeypatch
     payload, out = write_payload(small, tmp_path, RANDOM), tmp_path / "sam.safetensors"
     words = ["export", "sam", "--payload", str(payload), "--out", str(out)]
     code, _, err = run(monkeypatch, capsys, *words)
-    assert (code, "from the box's small SAM it is" in err, "`random` if they drew theirs" in err) == (1, True, True)
+    assert (code, "from the bundled small SAM it is" in err, "`random` if they drew theirs" in err) == (1, True, True)
     assert run(monkeypatch, capsys, *words, "--checkpoint", "random")[0] == 0
     assert out.is_file()

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.export import merged
 from flap_sam.export.effective import adapted, plain
 from flap_sam.sam.checkpoint import read

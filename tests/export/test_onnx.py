@@ -7,9 +7,9 @@ import pytest
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.export import onnx
-from flap_sam.federation import payload
 from flap_sam.sam.build import BACKBONES
 from flap_sam.sam.weights import RANDOM
+from flap_sam.wire import payload
 
 from tests.export.models import NOTE, pictures, trained
 
@@ -29,6 +29,7 @@ def run(path, array):
     return session.run(None, {session.get_inputs()[0].name: array})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "slices", "limit", "files"),
     [

@@ -10,13 +10,15 @@ from flap_sam.export import peft
 from flap_sam.export.effective import adapted, plain
 from flap_sam.sam.attention import DecoderAttention
 from flap_sam.sam.checkpoint import read
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.weights import RANDOM
 from safetensors.torch import load_file
 
 from tests.export.models import EXPERIMENTS, NOTE, close, pictures, segment_anything_of, trained, write_checkpoint
 
-ADAPTED = {name: settings for name, settings in EXPERIMENTS.items() if METHODS[settings.get("method", "flap_sam")].lora}
+ADAPTED = {
+    name: settings for name, settings in EXPERIMENTS.items() if METHOD_TABLE[settings.get("method", "flap_sam")].lora
+}
 
 
 @pytest.mark.parametrize("settings", ADAPTED.values(), ids=ADAPTED)
@@ -37,10 +39,10 @@ def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
         close(merged(windows), model.network(windows))
 
 
-@pytest.mark.parametrize(("adapter", "origin"), [("lora", "checkpoint"), ("dora", "box"), ("mole", "random")])
+@pytest.mark.parametrize(("adapter", "origin"), [("lora", "checkpoint"), ("dora", "bundled"), ("mole", "random")])
 def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeypatch, adapter, origin):
     start = write_checkpoint(tmp_path / "start.safetensors")
-    given = {"checkpoint": start, "box": None, "random": RANDOM}[origin]
+    given = {"checkpoint": start, "bundled": None, "random": RANDOM}[origin]
     model = trained(replace(small, adapter=adapter), tmp_path, given)
     folder = tmp_path / "adapter"
     peft.write(model, NOTE, folder)

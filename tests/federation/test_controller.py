@@ -1,25 +1,23 @@
 """The controller over a stand-in for FLARE's broadcast: what it counts, refuses, keeps and says."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 import torch
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
-from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.conduct import Conduct
-from flap_sam.federation.controller import FlapSamController
-from flap_sam.federation.messages import REPORT, TASK_TRAIN, TrainReport, to_meta
-from flap_sam.federation.persistor import PayloadPersistor
-from flap_sam.reporting import run_record
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
-from flap_sam.reporting.round_log import ROUND_LOG
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.federation.controller import FlapSamController, _is_deployed
+from flap_sam.records import run_record
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
+from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
 from flap_sam.training.evaluate import evaluation
+from flap_sam.wire import payload
+from flap_sam.wire.messages import EXPERIMENT, REPORT, TASK_TRAIN, TrainReport, to_meta
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
@@ -29,7 +27,7 @@ from tests.training.cases import scored
 
 SITES = {"site-1": 1, "site-2": 3}
 THREE = {"site-1": 1, "site-2": 3, "site-3": 1}
-VALIDATION = [0.1, 0.6, 0.4]  # of the start, and after each of two rounds
+VALIDATION = [0.1, 0.6, 0.4, 0.3]  # of the start, and after each round
 
 
 Spoil = Callable[[str, str, FLModel], None]
@@ -56,17 +54,16 @@ class Federation:
         experiment: Experiment,
         folder,
         spoil: Callable[[str, str, FLModel], None] | None = None,
-        sites: dict[str, int] = SITES,
+        sites: Mapping[str, int] = SITES,
         deployed: bool = False,
-        **conduct,
+        **policy,
     ):
         self.experiment, self.spoil, self.panics, self.asked, self.events = experiment, spoil, [], [], []
-        self.sites = sites
-        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **conduct})
+        self.sites, self.received = sites, []
+        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **policy})
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in sites],
-            get_component=lambda _: LowRankAggregator(),
             get_workspace=lambda: workspace,
         )
         self.controller.engine = engine
@@ -77,10 +74,6 @@ class Federation:
         self.controller.get_num_standing_tasks = lambda: self.standing
         self.controller.cancel_all_tasks = self._cancel
         self.controller.fire_event = lambda **event: self.events.append(event["event_type"])
-        persistor = PayloadPersistor()
-        self.controller.save_model = lambda model: persistor.save_model(
-            {"model_weights": model.params, "weights": model.params, "meta": model.meta}, self.controller.fl_ctx
-        )
         self.controller.run()
 
     def _panic(self, reason: str) -> None:
@@ -92,6 +85,7 @@ class Federation:
 
     def _send(self, task_name: str, data: FLModel, targets: list[str], callback) -> None:
         self.asked.append((task_name, data.current_round, targets))
+        self.received.append({name: tensor.clone() for name, tensor in data.params.items()})
         self.standing = 1
         answers = 0
         for site in sorted(targets, key=list(self.sites).index):
@@ -111,6 +105,7 @@ class Federation:
             report = TrainReport(
                 experiment=self.experiment.to_json(),
                 start_digest="start",
+                frozen_digest="frozen",
                 slices=self.sites[site],
                 loss=1.0 * self.sites[site],
                 steps=1,
@@ -120,6 +115,7 @@ class Federation:
                 weights="checkpoint",
                 labels="names",
             )
+            assert task.meta[EXPERIMENT] == self.experiment.to_json()
             value = float(10 * round_number + self.sites[site])
             params = {n: torch.full(shape, value) for n, shape in payload.sent(self.experiment).items()}
         else:
@@ -162,11 +158,12 @@ def test_a_whole_run(plain, tmp_path):
         False,
         "checkpoint",
     )
-    assert [(s.first_round, s.sites, s.conduct) for s in record.stints] == [
-        (0, list(SITES), asdict(Conduct(largest_norm=None)))
+    assert [(s.first_round, s.sites, s.policy) for s in record.attempts] == [
+        (0, list(SITES), asdict(RunPolicy(largest_norm=None)))
     ]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
-    assert not list((tmp_path / "state").glob("*/server/*")), "a run that is over leaves no state"
+    kept = ["over", "round_00002.safetensors", "round_00002.sha256"]
+    assert sorted(path.name for path in (tmp_path / "state").glob("*/server/*")) == kept, "for more rounds, some day"
 
 
 def test_the_test_dice_say_where_it_is_not_the_exported_payloads(small, tmp_path):
@@ -246,9 +243,9 @@ def test_the_first_site_cannot_run_another_experiment(plain, tmp_path):
     assert "site-1: it runs another experiment than the job's" in federation.panics[0]
 
 
-@pytest.mark.parametrize("conduct", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
-def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, conduct):
-    federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **conduct)
+@pytest.mark.parametrize("policy", [{"round_timeout": 0.3}, {"wait_after_min": 0.3}])
+def test_a_silent_site_is_missing_once_the_time_is_over(plain, tmp_path, policy):
+    federation = Federation(plain, tmp_path, silent, THREE, min_sites=1, **policy)
     assert federation.panics == []
     assert [record["missing"] for record in federation.rounds(tmp_path)] == [["site-2"]] * 2
 
@@ -324,8 +321,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(plain, tmp_path):
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [r["round"] for r in federation.rounds(halves / "again")] == [0, 1]
     record = run_record.read(halves / "again" / "results")
-    assert [(s.first_round, s.conduct["resume"]) for s in record.stints] == [(0, None), (1, "latest")]
-    assert record.stints[0].started <= record.stints[1].started
+    assert [(s.first_round, s.policy["resume"]) for s in record.attempts] == [(0, None), (1, "latest")]
+    assert record.attempts[0].started <= record.attempts[1].started
 
 
 def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
@@ -338,7 +335,10 @@ def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
     run = next((tmp_path / "state").iterdir()).name
     other = replace(plain, seed=99)
     assert "No run of this experiment" in Federation(other, tmp_path, resume="latest").panics[0]
-    assert "of another experiment than this job" in Federation(other, tmp_path, resume=run).panics[0]
+    assert (
+        "of another experiment than this job: seed was 7 and is 99;"
+        in Federation(other, tmp_path, resume=run).panics[0]
+    )
 
 
 def test_a_run_that_still_goes_on_is_not_resumed(plain, tmp_path):
@@ -439,3 +439,88 @@ def test_a_deployed_federation_needs_every_sites_registration(plain, tmp_path):
     assert "largest_slices has none for site-2" in federation.panics[0]
     assert federation.asked == []
     assert Federation(plain, tmp_path, deployed=True, largest_slices=SITES).panics == []
+
+
+@pytest.mark.parametrize(("told", "deployed"), [(True, True), (False, False), (None, True), ("missing", True)])
+def test_only_a_server_without_certificates_is_the_simulators(told, deployed):
+    fl_ctx = FLContext()
+    if told != "missing":
+        fl_ctx.set_prop(FLContextKey.SECURE_MODE, told)
+    assert _is_deployed(fl_ctx) == deployed
+
+
+def test_a_finished_run_goes_on_to_more_rounds_as_if_it_had_been_planned_so(plain, tmp_path, monkeypatch):
+    """Whatever the server remembers: strategy, optimizer, best payload, log; one that was interrupted goes on alike."""
+    monkeypatch.setattr("tests.federation.test_controller.VALIDATION", [0.1, 0.6, 0.4, 0.7, 0.5])
+    plain = plain.changed(method="flap_sam", strategy="residual", server_optimizer="adam", rounds=2)
+    longer = replace(plain, rounds=4)
+    whole, short, more = (tmp_path / name for name in ("whole", "short", "more"))
+    for folder in (whole, short, more):
+        folder.mkdir()
+    Federation(longer, whole)
+    Federation(plain, short)
+    federation = Federation(longer, more, resume="latest")
+    assert federation.panics == [], "the whole run is over after its 4 rounds, so the latest to go on is the short one"
+    assert [number for task, number, _ in federation.asked if task == TASK_TRAIN] == [2, 3]
+    for kind in (FINAL, BEST):
+        expected, found = (payload.read(folder / "results" / PAYLOAD_FILES[kind]) for folder in (whole, more))
+        assert found.experiment == longer
+        assert all(torch.equal(found.tensors[name], expected.tensors[name]) for name in expected.tensors)
+    timed = {"run": None, "seconds": None, "server_seconds": None}
+    before, expected, found = ([r | timed for r in federation.rounds(folder)] for folder in (short, whole, more))
+    assert found[:2] == before
+    assert found == expected
+    table = [json.loads((folder / "results" / TEST_DICE).read_text()) for folder in (whole, more)]
+    assert table[0] == table[1]
+    assert [s.first_round for s in run_record.read(more / "results").attempts] == [0, 2]
+
+
+def test_an_interrupted_run_goes_on_to_more_rounds_and_a_finished_one_not_to_as_many(plain, tmp_path):
+    def dies(_site, _task_name, answer):
+        if answer.current_round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Federation(plain, tmp_path / "stopped", dies)
+    run = next((tmp_path / "state").iterdir()).name
+    assert Federation(replace(plain, rounds=3), tmp_path / "more", resume=run).panics == []
+    again = Federation(replace(plain, rounds=3), tmp_path / "again", resume=run)
+    assert f"Run {run} is over after its 3 rounds; set more `rounds` to go on" in again.panics[0]
+    assert "rounds was 3 and is 2;" in Federation(plain, tmp_path / "fewer", resume=run).panics[0]
+    assert again.asked == []
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
+def test_what_a_run_was_agreed_on_holds_when_it_goes_on_to_more_rounds(plain, tmp_path, spoil, sentence):
+    Federation(plain, tmp_path / "short", sites=THREE)
+    federation = Federation(replace(plain, rounds=3), tmp_path / "more", spoil, THREE, min_sites=1, resume="latest")
+    assert federation.panics == []
+    assert sentence in federation.rounds(tmp_path / "more")[2]["refused"]["site-2"]
+
+
+def test_a_site_that_was_away_comes_back(plain, tmp_path):
+    def away_in_round_1(site: str, task_name: str, answer: FLModel) -> None:
+        if site == "site-2" and answer.current_round == 1 and task_name == TASK_TRAIN:
+            answer.meta = None
+
+    experiment = replace(plain, rounds=3)
+    federation = Federation(experiment, tmp_path, away_in_round_1, THREE, min_sites=1, round_timeout=0.3)
+    assert federation.panics == []
+    assert [r["missing"] for r in federation.rounds(tmp_path)] == [[], ["site-2"], []]
+    assert [list(r["sites"]) for r in federation.rounds(tmp_path)][2] == list(THREE)
+
+
+def test_a_site_that_is_new_when_a_run_is_resumed_takes_part_from_there_on(plain, tmp_path):
+    Federation(plain, tmp_path / "short")
+    federation = Federation(replace(plain, rounds=3), tmp_path / "more", sites=THREE, resume="latest")
+    assert [list(r["sites"]) for r in federation.rounds(tmp_path / "more")] == [list(SITES)] * 2 + [list(THREE)]
+    attempts = run_record.read(tmp_path / "more" / "results").attempts
+    assert [(s.first_round, s.sites) for s in attempts] == [(0, list(SITES)), (2, list(THREE))]
+
+
+def test_the_first_round_has_a_time_of_its_own(plain, tmp_path):
+    """The same silence: too long for every round but the first."""
+    slow = {"round_timeout": 0.2, "first_round_timeout": 1.0, "min_sites": 1}
+    federation = Federation(plain, tmp_path, silent, THREE, **slow)
+    first, second = (record["seconds"] for record in federation.rounds(tmp_path))
+    assert first >= 1.0 > second >= 0.2

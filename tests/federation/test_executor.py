@@ -12,9 +12,9 @@ import torch
 from flap_sam.errors import Reason
 from flap_sam.federation import console
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.records.pictures import pictures_below
 from flap_sam.training import progress
-from flap_sam.training.pictures import pictures_below
+from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -194,6 +194,9 @@ def test_no_path_leaves_whatever_fails(small, host, store, monkeypatch):
     assert reason == Reason.STORE
     assert str(store) in "".join(host.lines), "the site's own log has the whole sentence"
     assert str(store) not in "".join(host.fired), "FLARE shows fired errors to every administrator"
+    monkeypatch.setenv("FLAP_SAM_DATA", str(store / "nowhere"))
+    assert refused(lambda: host.ask(host.executor(), TASK_TRAIN, small, 0, {})) == Reason.STORE
+    assert str(store) not in "".join(host.fired)
 
     def broken(*_):
         raise OSError(f"disk gone: {store}")

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from flap_sam.federation.tracking import scalars
-from flap_sam.reporting.round_log import RoundRecord, SiteRecord
+from flap_sam.records.round_log import RoundRecord, SiteRecord
 
 SITE = SiteRecord(
     slices=3,

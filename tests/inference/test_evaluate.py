@@ -2,17 +2,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from flap_sam.commands.tables.evaluation import evaluation_table
 from flap_sam.data.store import SiteStore, write_manifest
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.evaluate import evaluate_masks, evaluate_stores, stores_to_score
 from flap_sam.inference.model import Model
-from flap_sam.reporting.evaluation import evaluation_table
 from flap_sam.sam.weights import Weights
 from flap_sam.training.evaluate import score
 
+from tests.commands.test_main import run
 from tests.data.volumes import save
 from tests.export.models import write_payload
-from tests.test_cli import run
 from tests.training.networks import Threshold
 
 AXES = np.diag([-0.5, 2.0, 1.0, 1])

@@ -1,12 +1,12 @@
 import pytest
 import torch
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.federation import payload
 from flap_sam.inference.model import Model
-from flap_sam.sam.checkpoint import network_for
+from flap_sam.sam.checkpoint import network_for, start_digest_with_rounds
 from flap_sam.sam.weights import RANDOM
-from flap_sam.site import Site
 from flap_sam.training.participant import Participant, assign
+from flap_sam.wire import payload
 from safetensors.torch import save_file
 
 NOTES = {"round": 1}
@@ -45,7 +45,7 @@ def test_the_network_is_the_one_that_was_trained(small, store, tmp_path, checkpo
 
 def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path, checkpoint):
     path, _ = trained(small, store, tmp_path, checkpoint)
-    for given, name in ((RANDOM, "random weights"), (None, "the box's small SAM")):
+    for given, name in ((RANDOM, "random weights"), (None, "the bundled small SAM")):
         with pytest.raises(
             FlapSamError, match=rf"trained from a network of sha256 \w{{64}}; from {name} it is \w{{64}}"
         ):
@@ -55,3 +55,16 @@ def test_weights_that_it_was_not_trained_from_are_refused(small, store, tmp_path
     save_file(weights, other)
     with pytest.raises(FlapSamError, match=r"from \S+/other\.safetensors it is"):
         Model.load(path, other)
+
+
+def test_a_payload_that_notes_its_start_as_earlier_versions_did_is_still_taken(small, store, tmp_path, checkpoint):
+    """They hashed the number of rounds too."""
+    path, participant = trained(small, store, tmp_path, checkpoint)
+    tensors = payload.read(path).tensors
+    network, experiment, _ = network_for(small, checkpoint)
+    before = start_digest_with_rounds(network, experiment)
+    assert before != participant.start_digest
+    payload.write(path, tensors, participant.experiment, NOTES | {"start": before})
+    assert Model.load(path, checkpoint).notes["start"] == before
+    with pytest.raises(FlapSamError, match="was trained from a network of sha256"):
+        Model.load(path, RANDOM)

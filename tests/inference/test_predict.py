@@ -1,10 +1,16 @@
+import errno
+import os
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
+from flap_sam.commands.tables.prediction import prediction_table
 from flap_sam.errors import FlapSamError
+from flap_sam.inference import predict as module
 from flap_sam.inference.predict import predict
 from flap_sam.inference.scans import scans_at
-from flap_sam.reporting.prediction import prediction_table
+from flap_sam.inference.segment import Segmenter
 
 from tests.data.dicom import write_series
 from tests.data.volumes import save
@@ -68,3 +74,78 @@ def test_what_is_odd_about_a_scan_is_told(small, tmp_path):
         assert header.get_zooms() == pytest.approx((1.5, 1.5, 3.0))
         assert header.get_xyzt_units()[0] == "mm"
         assert f"note on {unit}: {unit}.nii.gz is in the unit" in text
+
+
+def images(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def begun(small, folder, out, keeps=False, at="b") -> None:
+    """A run that was interrupted while it drew the picture of a scan."""
+    draw = module.draw
+
+    def stop(path, name, *words):
+        if name == at:
+            raise KeyboardInterrupt
+        draw(path, name, *words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "draw", stop)
+        with pytest.raises(KeyboardInterrupt):
+            list(predict(segmenter(small, keeps), scans_at(folder).scans, out))
+
+
+@pytest.mark.parametrize("at", ["a", "c", "ct"])
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_same_run_goes_on_where_it_was_interrupted(small, folder, tmp_path, monkeypatch, at, keeps):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    expected = list(predict(segmenter(small, keeps), scans_at(folder).scans, whole))
+    begun(small, folder, out, keeps, at)
+    made = []
+    segment = Segmenter.segment
+    monkeypatch.setattr(Segmenter, "segment", lambda *words: made.append(1) or segment(*words))
+    assert list(predict(segmenter(small, keeps), scans_at(folder).scans, out)) == expected
+    names = [scan.name for scan in scans_at(folder).scans]
+    assert len(made) == len(names) - names.index(at)
+    assert images(out) == images(whole)
+    with pytest.raises(FlapSamError, match="is there already"):
+        list(predict(segmenter(small, keeps), scans_at(folder).scans, out))
+
+
+def test_a_run_of_another_kind_does_not_go_on(small, folder, tmp_path):
+    begun(small, folder, tmp_path / "out")
+    before = images(tmp_path / "out")
+    for other in (segmenter(small, keeps=True), segmenter(small, side=64), segmenter(replace(small, seed=8))):
+        with pytest.raises(FlapSamError, match=r"a_mask\.nii\.gz is there already"):
+            list(predict(other, scans_at(folder).scans, tmp_path / "out"))
+        assert images(tmp_path / "out") == before
+
+
+def test_a_scan_that_has_changed_meanwhile_is_segmented_again(small, folder, tmp_path):
+    begun(small, folder, tmp_path / "out")
+    save(folder / "a.nii.gz", 100 - scan_of(np.eye(4)), np.eye(4))
+    list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
+    list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "anew"))
+    assert images(tmp_path / "out") == images(tmp_path / "anew")
+
+
+def test_a_run_with_a_broken_scan_goes_on_once_that_is_whole(small, folder, tmp_path):
+    whole = (folder / "b.nii.gz").read_bytes()
+    (folder / "b.nii.gz").write_bytes(whole[:300])
+    first = list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
+    (folder / "b.nii.gz").write_bytes(whole)
+    then = list(predict(segmenter(small), scans_at(folder).scans, tmp_path / "out"))
+    assert [p.error is None for p in then] == [True] * 4
+    assert [p for p in first if not p.error] == [p for p in then if p.name != "b"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_disk_without_room_ends_the_run(small, folder, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    going = predict(segmenter(small), scans_at(folder).scans, tmp_path / "out")
+    assert next(going).name == "a"
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(FlapSamError, match=r"cannot be written.*No space left"):
+        next(going)

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from flap_sam.federation import payload
-from flap_sam.federation.aggregator import LowRankAggregator
-from flap_sam.federation.conduct import Conduct
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES
-from flap_sam.reporting.round_log import ROUND_LOG
-from nvflare.app_common.abstract.fl_model import FLModel
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.rounds.aggregate import Aggregator
+from flap_sam.wire import payload
 from safetensors.torch import load_file
 
 from tests.conftest import write_site
 from tests.integration.test_simulator import command, environment, results_of, simulate, staged
+
+pytestmark = pytest.mark.slow
 
 SITES = ("site-1", "site-2", "site-3")
 SLICES = {"site-1": 2, "site-2": 3, "site-3": 4}
@@ -64,8 +65,8 @@ def faulty(job: Path, kept: Path) -> None:
 
 
 def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
-    conduct = {"min_sites": 2, "round_timeout": 60, "wait_after_min": 6, "largest_slices": {"site-2": 3}}
-    job = staged("flap_sam_nifti", tmp_path, conduct, **QUICK, rounds=ROUNDS)
+    policy = {"min_sites": 2, "round_timeout": 60, "wait_after_min": 6, "largest_slices": {"site-2": 3}}
+    job = staged("flap_sam_nifti", tmp_path, policy, **QUICK, rounds=ROUNDS)
     kept = tmp_path / "kept"
     kept.mkdir()
     faulty(job, kept)
@@ -94,14 +95,14 @@ def test_every_fault_of_a_site_is_survived_and_told(tmp_path, store):
 
 def merged(experiment, kept: Path, number: int, counted) -> dict[str, torch.Tensor]:
     """What the sites that counted make together, worked out apart from the run."""
-    server = LowRankAggregator()
-    server.begin(experiment, Conduct())
+    server = Aggregator()
+    server.begin(experiment, RunPolicy())
     if number:
         server.start_round(load_file(kept / f"received_site-1_{number}.safetensors"))
     for site in counted:
         sent = load_file(kept / f"sent_{site}_{number}.safetensors")
-        server.accept_model(FLModel(params=sent, meta={"client_name": site, "slices": SLICES[site]}))
-    return server.aggregate_model().params
+        server.accept(site, SLICES[site], sent)
+    return server.close().payload
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, store):

@@ -5,9 +5,9 @@ from math import sqrt
 
 import pytest
 import torch
-from flap_sam.lowrank.gather import Update
+from flap_sam.lowrank.gather import SiteUpdate
 from flap_sam.lowrank.screen import Screen
-from flap_sam.lowrank.strategies import Group, Svd
+from flap_sam.lowrank.strategies import LayerGroup, Svd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ OTHER = "head"
 
 
 def strategy() -> Svd:
-    return Svd([Group(LAYERS)], 3, 0.5, "balanced", 1.0)
+    return Svd([LayerGroup(LAYERS)], 3, 0.5, "balanced", 1.0)
 
 
 def drawn(seed: int, adapters: float = 1.0, others: float = 1.0, rank: int = 3) -> dict[str, torch.Tensor]:
@@ -28,8 +28,8 @@ def drawn(seed: int, adapters: float = 1.0, others: float = 1.0, rank: int = 3) 
     return {**tensors, OTHER: others * torch.randn(4, 5, generator=generator)}
 
 
-def update(site: str, tensors) -> Update:
-    return Update(site, 1, tensors)
+def update(site: str, tensors) -> SiteUpdate:
+    return SiteUpdate(site, 1, tensors)
 
 
 def dense(tensors, layer: str) -> torch.Tensor:

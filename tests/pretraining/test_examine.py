@@ -1,8 +1,8 @@
 import torch
+from flap_sam.commands.tables.pretraining import overlap_table
 from flap_sam.pretraining.examine import examine, favourite, held_out, overlap_with
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.pretrain import Asked
-from flap_sam.reporting.pretraining import overlap_table
 
 
 def test_random_weights_find_little_and_the_examination_repeats():

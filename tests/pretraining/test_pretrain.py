@@ -1,7 +1,7 @@
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.pretraining import pretrain as pretraining
 from flap_sam.pretraining.loss import answer_loss, mask_loss, overlap
 from flap_sam.pretraining.network import PromptableSam

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from torch.nn import functional as F
 
 D_IN, D_OUT, RANK = 7, 5, 3
@@ -43,7 +43,7 @@ def test_dora_is_its_equation_and_keeps_the_norm_out_of_the_gradient(projection)
 
 def test_mole_is_its_equation(projection):
     x, weight, bias = projection
-    gate = filled(Gate(4), seed=1)
+    gate = filled(MixtureWeights(4), seed=1)
     mole = filled(MoLE(D_IN, D_OUT, RANK, 0.7, gate, experts=4))
     shares = torch.softmax(torch.sigmoid(gate.logits), 0)
     change = sum(w * 0.7 * e.B @ e.A for w, e in zip(shares, mole.experts, strict=True))
@@ -55,7 +55,7 @@ def test_zero_b_changes_no_bit(projection):
     x, weight, bias = projection
     y = F.linear(x, weight, bias)
     lora, dora = (filled(kind(D_IN, D_OUT, RANK, 1.0)) for kind in (LoRA, DoRA))
-    mole = filled(MoLE(D_IN, D_OUT, RANK, 1.0, filled(Gate(2)), 2))
+    mole = filled(MoLE(D_IN, D_OUT, RANK, 1.0, filled(MixtureWeights(2)), 2))
     for module in (lora, dora, *mole.experts):
         module.B.data.zero_()
     dora.magnitude.data = dora.row_norms(weight)
@@ -64,6 +64,6 @@ def test_zero_b_changes_no_bit(projection):
 
 
 def test_a_gate_belongs_to_its_attention_alone():
-    gate = Gate(2)
+    gate = MixtureWeights(2)
     mole = MoLE(D_IN, D_OUT, RANK, 1.0, gate, 2)
     assert all("gate" not in name for name, _ in mole.named_parameters())

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from flap_sam.sam.attention import AdaptedAttention, DecoderAttention, EncoderAttention
 from flap_sam.sam.fact import FacT, SharedFactors
 from segment_anything.modeling import image_encoder, transformer
@@ -57,7 +57,7 @@ def adapt(attention: AdaptedAttention, kind: str) -> None:
         attention.shared = SharedFactors(shape[0], 2)
         attention.attach(FacT(attention.shared, 0.7), FacT(attention.shared, 0.7))
     elif kind == "mole":
-        gate = Gate(2)
+        gate = MixtureWeights(2)
         attention.attach(MoLE(*shape, gate, 2), MoLE(*shape, gate, 2), gate)
     else:
         layer = DoRA if kind == "dora" else LoRA

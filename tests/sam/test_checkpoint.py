@@ -1,13 +1,15 @@
 import pickle
+import random
 from dataclasses import replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.sam.build import BACKBONES
-from flap_sam.sam.checkpoint import network_for, read
+from flap_sam.sam.checkpoint import frozen_digest, network_for, read, start_digest
+from flap_sam.sam.methods import UNUSED, parameter_table
 from safetensors.torch import save_file
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
@@ -144,3 +146,38 @@ def test_resizing_is_bilinear(small, sam_state, sam_file):
 def test_a_pin_without_a_file_is_refused():
     with pytest.raises(FlapSamError, match="pins its checkpoint's sha256 and asks for random weights"):
         network_for(Experiment(), None, "ab" * 32)
+
+
+def digests(experiment: Experiment, path) -> tuple[str, str]:
+    """Of a network's start and of what stays frozen in it."""
+    network, resolved, _ = network_for(experiment, path)
+    return start_digest(network, resolved), frozen_digest(network, resolved)
+
+
+def test_more_rounds_start_from_the_same_network(small, sam_file):
+    assert digests(small, sam_file) == digests(replace(small, rounds=9), sam_file)
+    assert digests(small, sam_file)[0] != digests(replace(small, learning_rate=1e-4), sam_file)[0]
+
+
+@pytest.mark.parametrize("method", ["attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam"])
+def test_what_stays_frozen_is_every_tensor_that_a_step_reads_and_none_changes(small, sam_file, method):
+    network, experiment, _ = network_for(small.changed(method=method), sam_file)
+    stated = {t.name: t for t in parameter_table(network, method)}
+    before, state = frozen_digest(network, experiment), network.state_dict()
+    for name in random.Random(method).sample(sorted(state), 25):
+        kept = state[name].clone()
+        state[name] += 1
+        counts = name not in stated or not (stated[name].trained or stated[name].group in UNUSED)
+        assert (frozen_digest(network, experiment) != before) == counts, name
+        state[name].copy_(kept)
+    assert frozen_digest(network, experiment) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "fits"),
+    [({}, True), ({"method": "decft"}, True), ({"method": "loraft"}, False), ({"strategy": "freeze-a"}, False)],
+)
+def test_a_payload_fits_another_seed_where_all_that_is_drawn_travels(small, sam_file, settings, fits):
+    """Under `loraft` the heads stay as drawn, under `freeze-a` every A."""
+    job = small.changed(**settings)
+    assert (digests(job, sam_file)[1] == digests(job.changed(seed=8, learning_rate=1e-4), sam_file)[1]) == fits

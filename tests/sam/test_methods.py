@@ -3,16 +3,15 @@
 from math import prod
 
 import pytest
-from flap_sam.experiment import BACKBONES, METHODS, Experiment
+from flap_sam.config.experiment import BACKBONES, METHODS, Experiment
 from flap_sam.sam import build as building
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import METHODS as METHOD_TABLE
-from flap_sam.sam.methods import rooms_of, statement, train_only
+from flap_sam.sam.methods import METHOD_TABLE, groups_of_parameters, parameter_table, train_only
 
 
 def counts(**settings) -> tuple[int, int, int]:
     experiment = Experiment(**{"backbone": "vit_b", "image_size": 224, **settings})
-    tensors = statement(build(experiment), experiment.method)
+    tensors = parameter_table(build(experiment), experiment.method)
     return (
         sum(prod(t.shape) for t in tensors if t.trained),
         sum(prod(t.shape) for t in tensors),
@@ -61,10 +60,10 @@ def test_the_tiny_backbone_is_tiny():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_parameter_has_a_known_room(method):
-    known = frozenset().union(*(m.rooms for m in METHOD_TABLE.values()))
+    known = frozenset().union(*(m.groups for m in METHOD_TABLE.values()))
     network = build(Experiment(backbone="vit_tiny", method=method))
-    assert {room for _, room in rooms_of(network)} <= known
-    assert [name for name, _ in rooms_of(network)] == [name for name, _ in network.named_parameters()]
+    assert {group for _, group in groups_of_parameters(network)} <= known
+    assert [name for name, _ in groups_of_parameters(network)] == [name for name, _ in network.named_parameters()]
 
 
 def test_training_freezes_the_rest():

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flap_sam.experiment import METHODS
+from flap_sam.config.experiment import METHODS
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.methods import statement, train_only
+from flap_sam.sam.methods import parameter_table, train_only
 
 ADAPTED = [("loraft", "lora"), ("flap_sam", "lora"), ("flap_sam", "dora"), ("flap_sam", "mole"), ("masam", "lora")]
 
@@ -58,7 +58,7 @@ def test_a_step_reaches_exactly_what_the_statement_says_is_used(small, method):
     train_only(network, method)
     network(windows(small.image_size)).square().mean().backward()
     reached = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == {t.name for t in statement(network, method) if t.used}
+    assert reached == {t.name for t in parameter_table(network, method) if t.used}
 
 
 def test_a_grid_of_prompts_is_more_than_no_prompt(small):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.sam.checkpoint import read
 from hypothesis import given, settings
 from hypothesis import strategies as st

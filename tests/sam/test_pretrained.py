@@ -2,7 +2,7 @@ import re
 
 import pytest
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.pretraining.examine import examine, held_out
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.sam import pretrained

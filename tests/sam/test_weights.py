@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.experiment import BACKBONES, Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import BACKBONES, Experiment
 from flap_sam.sam import pretrained
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.weights import RANDOM, weights_for
@@ -22,7 +22,7 @@ def test_what_is_configured_goes_before_the_box(backbone):
 @pytest.mark.parametrize("method", ["flap_sam", "masam", "fullft"])
 def test_where_nothing_is_configured_the_network_is_the_box_s(backbone, method):
     found = weights_for(backbone, None)
-    assert (found.origin, found.file) == ("box", pretrained.FILE)
+    assert (found.origin, found.file) == ("bundled", pretrained.FILE)
     network, experiment, report = network_for(Experiment(backbone=backbone, method=method), found.file)
     assert (experiment.backbone, report.resized) == ("vit_tiny", [])
     state, kept = network.state_dict(), load_file(pretrained.FILE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flap_sam.training.scores import CaseScore, Overlap
+from flap_sam.records.scores import CaseScore, Overlap
 
 
 def overlap_of(dice: float | None) -> Overlap:

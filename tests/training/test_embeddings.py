@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from flap_sam.config.experiment import METHODS
 from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import METHODS
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
@@ -175,13 +175,12 @@ def test_only_the_site_may_read_its_embeddings(frozen, store, tmp_path):
 
 
 def _use(experiment, store, tmp_path, results) -> None:
-    torch.set_num_threads(1)
     cache = cache_of(experiment, store, tmp_path)
     results.put([float(cache.of(case).embeddings.sum()) for case in cache.store.manifest.cases])
 
 
 def test_several_processes_fill_one_cache(frozen, store, tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # a spawned process would import torch anew
     results = context.Queue()
     processes = [context.Process(target=_use, args=(frozen, store, tmp_path, results)) for _ in range(3)]
     for process in processes:

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flap_sam.config.experiment import METHODS
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import METHODS
-from flap_sam.federation import payload
 from flap_sam.sam.checkpoint import start_digest
 from flap_sam.sam.weights import RANDOM
-from flap_sam.site import Site
 from flap_sam.training import site_state
 from flap_sam.training.participant import Participant, _name_in, assign
+from flap_sam.wire import payload
 
 from tests.conftest import write_site
 
@@ -39,7 +39,7 @@ def test_all_sites_start_alike_and_other_seeds_do_not(small, store, tmp_path):
 
 def test_a_site_starts_from_the_box_and_where_it_says_so_from_random_weights(small, store, tmp_path):
     boxed, random = (join(small, store, "A", tmp_path, checkpoint=path) for path in (None, RANDOM))
-    assert (boxed.weights.origin, random.weights.origin) == ("box", "random")
+    assert (boxed.weights.origin, random.weights.origin) == ("bundled", "random")
     assert boxed.start_digest != random.start_digest
     assert random.load_report.loaded == []
 
@@ -122,7 +122,7 @@ def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_pa
     tensors = payload.read(tmp_path / "global.safetensors").tensors
     again = join(experiment, store, "A", tmp_path)
     again.receive(tensors)
-    again.stand_to_score(1)
+    again.restore_to_score(1)
     windows = torch.rand(2, 5, 32, 32)
     for participant in (trained, again):
         participant.network.eval()
@@ -138,20 +138,35 @@ def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_p
     gate = participant.network.image_encoder.blocks[0].attn.gate.logits
     after = []
     for number in range(3):
-        participant.stand_before(number)
+        participant.restore_before(number)
         participant.train(number)
         after.append(gate.detach().clone())
     for number in (2, 3, 1):
-        participant.stand_to_score(number)
+        participant.restore_to_score(number)
         assert torch.equal(gate, after[number - 1])
 
 
-def test_no_training_state_is_left_once_a_payload_is_scored_for_good(small, store, tmp_path):
-    participant = join(small, store, "A", tmp_path)
-    participant.train(0)
-    assert list((tmp_path / "state/run/A").iterdir())
-    participant.stand_to_score(1)
-    assert not list((tmp_path / "state").iterdir())
+def test_once_a_payload_is_scored_for_good_the_newest_state_stays_for_more_rounds(small, store, tmp_path):
+    """A run of one round that goes on with another trains as one that was planned for two."""
+    short, longer = replace(small, rounds=1), replace(small, rounds=2)
+
+    def round_1(participant: Participant, received) -> dict[str, torch.Tensor]:
+        participant.receive(received)
+        participant.restore_before(1)
+        return participant.train(1)[0]
+
+    planned, finished = join(longer, store, "A", tmp_path / "planned"), join(short, store, "A", tmp_path)
+    wire, _ = finished.train(0)
+    assert all(torch.equal(tensor, wire[name]) for name, tensor in planned.train(0)[0].items())
+    finished.restore_to_score(1)
+    assert [path.name for path in (tmp_path / "state/run/A").iterdir()] == ["round_00000.safetensors"]
+    expected = round_1(planned, wire)
+    with pytest.raises(FlapSamError, match="belongs to another experiment"):
+        round_1(join(replace(longer, learning_rate=1e-4), store, "A", tmp_path), wire)
+    found = round_1(join(longer, store, "A", tmp_path), wire)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    fresh = round_1(join(longer, store, "A", tmp_path / "fresh"), wire)
+    assert not all(torch.equal(fresh[name], expected[name]) for name in expected), "without its moments it would differ"
 
 
 @pytest.mark.parametrize(

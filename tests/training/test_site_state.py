@@ -30,19 +30,42 @@ def test_personal_tensors_stay_for_every_round(state):
     assert state.personal(0) == {}
 
 
-def test_forgetting_removes_its_own_files_alone(state, tmp_path):
-    keep(state, 0, 1)
-    (tmp_path / "run" / "other").mkdir()
-    state.forget_training()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["other"]
-    state.forget_training()
+def below(folder) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_forgetting_keeps_the_personal_tensors(state):
-    keep(state, 0, personal=True)
-    state.forget_training()
-    assert state.training(9) is None
-    assert state.personal(9)
+def test_of_a_run_that_is_over_the_newest_state_stays_until_another_is(state, tmp_path):
+    """Of this site's runs: neither what other sites keep, nor runs that go on, nor folders that are no runs'."""
+    others = {
+        n: SiteState(tmp_path / n, "digest") for n in ("next/site-1", "goes-on/site-1", "next/site-2", "gate/site-1")
+    }
+    for one in (state, *others.values()):
+        one.claim(tmp_path / str(one.folder))
+        keep(one, 0, 1, personal=True)
+    for one in (state, others["next/site-2"]):
+        one.close()
+        one.close()
+    others["gate/site-1"]._forget_claim()
+    personal = ["personal_00000.safetensors", "personal_00001.safetensors"]
+    training = ["round_00000.safetensors", "round_00001.safetensors"]
+    assert below(state.folder) == [*personal, training[1]]
+    assert state.training(2)[0] == 1
+    others["next/site-1"].close()
+    assert below(state.folder) == personal
+    assert below(others["next/site-1"].folder) == [*personal, training[1]]
+    assert below(others["next/site-2"].folder) == [*personal, training[1]]
+    assert below(others["goes-on/site-1"].folder) == ["data", *personal, *training]
+    assert below(others["gate/site-1"].folder) == [*personal, *training]
+
+
+def test_a_run_that_is_taken_up_again_is_not_forgotten(state, tmp_path):
+    keep(state, 0)
+    state.close()
+    state.claim(tmp_path)
+    other = SiteState(tmp_path / "other" / "site-1", "digest")
+    keep(other, 0)
+    other.close()
+    assert state.training(1)[0] == 0
 
 
 def test_a_damaged_or_foreign_state_is_named(state):
@@ -69,7 +92,7 @@ def test_two_sites_of_a_run_do_not_share_their_data(tmp_path):
     other.claim(tmp_path / "store/B")
     SiteState(tmp_path / "another run" / "site-2", "digest").claim(tmp_path / "store/A")
     for state in (one, other):
-        state.forget_training()
+        state.close()
     assert not (tmp_path / "run").exists()
 
 

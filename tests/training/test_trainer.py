@@ -7,7 +7,7 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.checkpoint import network_for
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 from flap_sam.training.trainer import Trainer
 
 
@@ -23,7 +23,7 @@ def test_training_moves_what_trains_and_nothing_else(small, store):
     result = subject.train(0)
     assert result.steps == 3, "7 windows in batches of 3"
     moved = {name for name, p in subject.network.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {t.name for t in statement(subject.network, small.method) if t.used}
+    assert moved == {t.name for t in parameter_table(subject.network, small.method) if t.used}
     assert all(p.grad is None for p in subject.network.parameters() if not p.requires_grad)
 
 

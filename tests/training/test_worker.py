@@ -1,6 +1,6 @@
 import pytest
 import torch
-from flap_sam.site import Site
+from flap_sam.config.site import Site
 from flap_sam.training.worker import _own_device
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flap_sam.data.picture import FONT_SIZE, INK, PAPER, draw_legend, fullest_slice, grey, marked, mask, with_outlines
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 
 SIDE = 192  # of a case's picture, in pixels
 CAPTION = 34
@@ -18,7 +18,7 @@ COLUMNS = 8
 
 
 @dataclass(frozen=True)
-class Picture:
+class Tile:
     """One slice of a case.
 
     Attributes:
@@ -39,7 +39,7 @@ class Picture:
 
 def picture(
     site: str, case: str, split: str, image: np.ndarray, label: np.ndarray, spacing: tuple[float, float, float]
-) -> Picture:
+) -> Tile:
     """The slice with most foreground, or the middle one where there is none.
 
     Args:
@@ -48,10 +48,10 @@ def picture(
     """
     position = fullest_slice(label)
     pixels, labels = grey(image[position], spacing[1:], SIDE), mask(label[position], spacing[1:], SIDE)
-    return Picture(site, case, split, position, len(label), pixels, labels)
+    return Tile(site, case, split, position, len(label), pixels, labels)
 
 
-def contact_sheet(pictures: Sequence[Picture], classes: Sequence[str], path: Path) -> Path:
+def contact_sheet(pictures: Sequence[Tile], classes: Sequence[str], path: Path) -> Path:
     """Write the pictures as one PNG, every site from a new row on, below a line that names the outlines' colours.
 
     Args:
@@ -77,7 +77,7 @@ def contact_sheet(pictures: Sequence[Picture], classes: Sequence[str], path: Pat
     return path
 
 
-def _tile(shown: Picture) -> Image.Image:
+def _tile(shown: Tile) -> Image.Image:
     """A picture with its outlines and marks, above its caption; text that is too long is cut off."""
     height, width = shown.image.shape
     square = Image.new("RGB", (SIDE, SIDE))
@@ -91,5 +91,5 @@ def _tile(shown: Picture) -> Image.Image:
     return tile
 
 
-def _chunks(items: list[Picture], size: int) -> list[list[Picture]]:
+def _chunks(items: list[Tile], size: int) -> list[list[Tile]]:
     return [items[start : start + size] for start in range(0, len(items), size)]

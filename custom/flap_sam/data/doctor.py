@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from flap_sam.data.findings import ERROR, WARNING, Finding, Report, Scan, SiteRecord, WholeCase
+from flap_sam.data.findings import ERROR, WARNING, Finding, Report, ScanFacts, SiteFacts, WholeCase
 from flap_sam.data.geometry import by_rows, read_pair, read_volume
 from flap_sam.data.intensity import CODE_MAXIMUM, SiteIntensity
 from flap_sam.data.manifest import Case, read_manifest
@@ -23,7 +23,7 @@ from flap_sam.data.store import MANIFEST, SiteStore
 from flap_sam.data.twins import patients, relation
 from flap_sam.data.unlike import apart_from_zero, odd_intensities, odd_orientation, odd_spacing
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 
 def examine_store(store: Path, source: Path | None = None, layout: str | None = None) -> Report:
@@ -61,8 +61,8 @@ def examine_source(layout: str, folder: Path, sites: list[str] | None = None) ->
     return _report(folder, records, _passed_over(source))
 
 
-def _examine_prepared(store: Path, site: str, source: Path | None, layout: str | None) -> SiteRecord:
-    record, folder = SiteRecord(site), store / site
+def _examine_prepared(store: Path, site: str, source: Path | None, layout: str | None) -> SiteFacts:
+    record, folder = SiteFacts(site), store / site
     if not (folder / MANIFEST).is_file():
         record.note(ERROR, None, f"{folder} has no {MANIFEST}: its preparation did not finish; prepare the site again.")
         return record
@@ -83,7 +83,7 @@ def _examine_prepared(store: Path, site: str, source: Path | None, layout: str |
     return record
 
 
-def _examine_arrays(record: SiteRecord, opened: SiteStore, case: Case) -> None:
+def _examine_arrays(record: SiteFacts, opened: SiteStore, case: Case) -> None:
     arrays = {}
     for kind, read, written in (
         ("image", opened.image, case.image_sha256),
@@ -104,7 +104,7 @@ def _examine_arrays(record: SiteRecord, opened: SiteStore, case: Case) -> None:
             )
     if len(arrays) == 2:
         record.add(
-            Scan(
+            ScanFacts(
                 id=case.id,
                 split=case.split,
                 image=arrays["image"],
@@ -120,7 +120,7 @@ def _examine_arrays(record: SiteRecord, opened: SiteStore, case: Case) -> None:
         )
 
 
-def _try_to_open(record: SiteRecord, store: Path) -> None:
+def _try_to_open(record: SiteFacts, store: Path) -> None:
     """Note why training would refuse the site, unless its cases already said so."""
     try:
         SiteStore.open(store, record.site)
@@ -129,8 +129,8 @@ def _try_to_open(record: SiteRecord, store: Path) -> None:
             record.note(ERROR, None, str(problem))
 
 
-def _examine_raw(source: Source, site: str) -> SiteRecord:
-    record = SiteRecord(site, source.classes)
+def _examine_raw(source: Source, site: str) -> SiteFacts:
+    record = SiteFacts(site, source.classes)
     try:
         cases = source.cases(site)
     except MissingFilesError as problem:  # each is named in its turn
@@ -146,7 +146,7 @@ def _examine_raw(source: Source, site: str) -> SiteRecord:
     return record
 
 
-def _examine_volumes(record: SiteRecord, source: Source, case: SourceCase) -> None:
+def _examine_volumes(record: SiteFacts, source: Source, case: SourceCase) -> None:
     try:
         volume, label = read_pair(case.image, case.label, len(source.classes), source.any_label, source.label_values)
     except FlapSamError as problem:  # the first one; both files may be broken
@@ -154,7 +154,7 @@ def _examine_volumes(record: SiteRecord, source: Source, case: SourceCase) -> No
             record.note(ERROR, case.id, sentence)
         return
     record.add(
-        Scan(
+        ScanFacts(
             id=case.id,
             split=case.split,
             image=by_rows(volume.array, volume.array.dtype, lambda row: row),
@@ -186,7 +186,7 @@ def _passed_over(source: Source) -> Iterator[Finding]:
     yield from (Finding(WARNING, "any", None, note) for note in notes)
 
 
-def _report(examined: Path, records: Sequence[SiteRecord], others: Iterable[Finding] = ()) -> Report:
+def _report(examined: Path, records: Sequence[SiteFacts], others: Iterable[Finding] = ()) -> Report:
     own = [finding for record in records for finding in record.findings]
     return Report(
         examined=str(examined),
@@ -197,7 +197,7 @@ def _report(examined: Path, records: Sequence[SiteRecord], others: Iterable[Find
     )
 
 
-def _other_classes(records: Sequence[SiteRecord]) -> Iterator[Finding]:
+def _other_classes(records: Sequence[SiteFacts]) -> Iterator[Finding]:
     """Sites whose classes are not those of the first one."""
     known = [record for record in records if record.classes]
     for record in known[1:]:
@@ -207,7 +207,7 @@ def _other_classes(records: Sequence[SiteRecord]) -> Iterator[Finding]:
             yield Finding(ERROR, record.site, None, sentence)
 
 
-def _twins(records: Sequence[SiteRecord]) -> Iterator[Finding]:
+def _twins(records: Sequence[SiteFacts]) -> Iterator[Finding]:
     """Cases that an earlier one is, or its patient; an error where they lie at two sites or in two splits."""
     seen: list[WholeCase] = []
     for case in (case for record in records for case in record.cases):
@@ -223,7 +223,7 @@ def _twins(records: Sequence[SiteRecord]) -> Iterator[Finding]:
         yield from _patients(record)
 
 
-def _patients(record: SiteRecord) -> Iterator[Finding]:
+def _patients(record: SiteFacts) -> Iterator[Finding]:
     """Cases whose names tell one patient, in two splits; a name is no proof."""
     splits = {case.id: case.split for case in record.cases}
     first: dict[str, str] = {}
@@ -239,7 +239,7 @@ def _patients(record: SiteRecord) -> Iterator[Finding]:
             )
 
 
-def _odd(records: Sequence[SiteRecord]) -> Iterator[Finding]:
+def _odd(records: Sequence[SiteFacts]) -> Iterator[Finding]:
     """Cases unlike the rest, each at most once for its intensities, its spacing and its orientation."""
     everyone = [case.look for record in records for case in record.cases]
     apart = [(site, (case, sentence)) for site, case, sentence in apart_from_zero(everyone)]

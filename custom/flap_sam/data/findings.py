@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from flap_sam.data.contact_sheet import Picture, picture
+from flap_sam.data.contact_sheet import Tile, picture
 from flap_sam.data.geometry import Affine
 from flap_sam.data.manifest import SPLITS
 from flap_sam.data.twins import Prints
@@ -75,7 +75,7 @@ class Report:
     classes: tuple[str, ...]
     sites: tuple[SiteSummary, ...]
     findings: tuple[Finding, ...]
-    pictures: tuple[Picture, ...] = field(repr=False)
+    pictures: tuple[Tile, ...] = field(repr=False)
 
     @property
     def failed(self) -> bool:
@@ -95,7 +95,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanFacts:
     """A case that could be read.
 
     Attributes:
@@ -131,11 +131,11 @@ class WholeCase:
     prints: Prints
     look: Look
     figures: dict[str, float]
-    picture: Picture
+    picture: Tile
 
 
 @dataclass
-class SiteRecord:
+class SiteFacts:
     """What is known of a site while it is examined; `absolute` means that its intensities have a unit."""
 
     site: str
@@ -148,7 +148,7 @@ class SiteRecord:
     def note(self, severity: str, case: str | None, sentence: str) -> None:
         self.findings.append(Finding(severity, self.site, case, sentence))
 
-    def add(self, scan: Scan) -> None:
+    def add(self, scan: ScanFacts) -> None:
         """Take up a scan, noting what is odd in it alone."""
         labels = tuple(np.unique(scan.label[scan.label > 0]).tolist())
         strange = [label for label in labels if label > len(self.classes)]
@@ -174,7 +174,7 @@ class SiteRecord:
             )
         )
 
-    def _look(self, scan: Scan) -> Look:
+    def _look(self, scan: ScanFacts) -> Look:
         low, high, organ = (
             None if found is None else scan.intercept + scan.slope * found
             for found in intensities(scan.image, scan.label)

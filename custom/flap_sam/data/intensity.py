@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from flap_sam.data.geometry import Volume, by_rows
 from flap_sam.errors import FlapSamError
-from flap_sam.strict import StrictModel
+from flap_sam.foundation.strict import StrictModel
 
 CODE_MAXIMUM = 65535
 

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from flap_sam.data.intensity import IntensityField
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.names import is_name
-from flap_sam.strict import StrictModel, parse
+from flap_sam.foundation.names import is_name
+from flap_sam.foundation.strict import StrictModel, parse
 
 VERSION = 3
 Split = Literal["train", "validation", "test"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.progress import MofNCompleteColumn, Progress
 
-from flap_sam.bar import bar
 from flap_sam.data import store
 from flap_sam.data.difference import Difference, difference
 from flap_sam.data.geometry import pad_in_plane, read_pair
@@ -25,6 +24,8 @@ from flap_sam.data.sources.source import Source, SourceCase
 from flap_sam.data.stamps import Stamped, check_unchanged, stamped
 from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import writing
+from flap_sam.foundation.progress_bar import bar
 
 VALIDATION_SHARE = 0.2
 PUBLISHED = "-published"  # after the name of a layout whose intensity tables are the paper's
@@ -41,7 +42,7 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SiteOutcome:
     """What a preparation did at a site.
 
     Attributes:
@@ -67,7 +68,7 @@ def prepare(
     sites: list[str] | None = None,
     workers: int | None = None,
     published_intensities: bool = False,
-    done: Callable[[Outcome], object] = lambda _: None,
+    done: Callable[[SiteOutcome], object] = lambda _: None,
 ) -> list[str]:
     """Make the stores of some or all sites what their sources are: cases are added, made again, and removed.
 
@@ -181,7 +182,7 @@ class _SitePreparation:
         self._crew, self._progress = crew, progress
         self._task = progress.add_task(f"site {site}: files", total=None)
 
-    def run(self, before: Manifest | None, made_anew: str | None) -> Outcome:
+    def run(self, before: Manifest | None, made_anew: str | None) -> SiteOutcome:
         """Args: before: of the finished store, if there is one."""
         cases = with_validation(self.source.cases(self.site))
         if all(case.split != "train" for case in cases):
@@ -194,9 +195,10 @@ class _SitePreparation:
         todo = [each for each in now if each.case.id not in kept]
         next_revision = before.revision + 1 if before else 1
         work = _Work(store.working_folder(self.out / self.site, next_revision), recipe)
-        if before is None:
-            (self.out / self.site / store.MANIFEST).unlink(missing_ok=True)
-        store.discard(work.arrays, [each.case.id for each in todo])
+        with writing(work.arrays):
+            if before is None:
+                (self.out / self.site / store.MANIFEST).unlink(missing_ok=True)
+            store.discard(work.arrays, [each.case.id for each in todo])
         self._show("cases", len(todo))
         made = self._crew.each(partial(_prepare_case, work), todo, done=self._advance)
         revision = next_revision if todo else before.revision
@@ -207,7 +209,7 @@ class _SitePreparation:
             damaged = dict.fromkeys(set(found.kept) - set(kept), "its arrays were damaged")
             found = replace(found, kept=tuple(kept), changed=found.changed | damaged)
         notes = {case.id: case.notes for case, _ in made if case.notes}
-        return Outcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
+        return SiteOutcome(self.site, len(now), made_anew, found, sum(was_there for _, was_there in made), notes)
 
     def _intensity(self, before: Manifest | None, now: Sequence[Stamped]) -> Intensity:
         """As the source says; a table that is made of all training scans is taken over while they are as they were."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from flap_sam.data.manifest import Case, SourceFile
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 HEADERS = (".hdr", ".img", ".mhd", ".nhdr")  # of volumes whose voxels may lie in another file of the same name
 PARTS = (*HEADERS, ".img.gz", ".raw", ".raw.gz", ".zraw")

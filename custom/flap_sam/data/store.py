@@ -20,8 +20,8 @@ import numpy as np
 
 from flap_sam.data.manifest import Case, Draft, Manifest, Recipe, read_manifest
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import PARTIAL, remove_if_empty, replacing, sha256
-from flap_sam.strict import StrictModel, parse
+from flap_sam.foundation.files import PARTIAL, remove_if_empty, replacing, sha256, writing
+from flap_sam.foundation.strict import StrictModel, parse
 
 MANIFEST = "manifest.json"
 ARRAYS, REDONE = "arrays", "redone-"
@@ -183,13 +183,14 @@ def settle(folder: Path, manifest: Manifest) -> None:
     """
     named = {_file(case.id, kind) for case in manifest.cases for kind in KINDS}
     redone, arrays = _redone(folder, manifest.revision), folder / ARRAYS
-    for path in redone.glob("*.npy"):
-        if path.name in named:
-            path.replace(arrays / path.name)
-    _clear(arrays, named)
-    for old in folder.glob(f"{REDONE}*"):
-        if old != _redone(folder, manifest.revision + 1):
-            _clear(old, ())
+    with writing(folder):
+        for path in redone.glob("*.npy"):
+            if path.name in named:
+                path.replace(arrays / path.name)
+        _clear(arrays, named)
+        for old in folder.glob(f"{REDONE}*"):
+            if old != _redone(folder, manifest.revision + 1):
+                _clear(old, ())
 
 
 def discard(arrays: Path, kept: Collection[str]) -> None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
+from flap_sam.config.experiment import NORMALISATIONS, WINDOW_SLICES
 from flap_sam.data.augment import Augmentation, Parameters, adjust, reduced, sample
 from flap_sam.data.intensity import CODE_MAXIMUM
 from flap_sam.data.store import SiteStore
 from flap_sam.data.stream import stable_number
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import NORMALISATIONS, WINDOW_SLICES
 
 TOGETHER = 8  # windows sampled at once: memory of this size is kept and used again, larger is fetched anew each time
 

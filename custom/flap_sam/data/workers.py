@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from flap_sam.errors import FlapSamError
@@ -40,8 +40,11 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._pool:
+            if kind and not issubclass(kind, Exception):  # an interruption does not wait for what is half done
+                for worker in active_children():
+                    worker.terminate()
             self._pool.shutdown(cancel_futures=True)
 
     def each(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.federation.gate.audit import Head, head_of
-from flap_sam.strict import parse
+from flap_sam.foundation.strict import parse
+from flap_sam.gate.audit import Head, head_of
 
 
 def verified(log: Path, head: Path | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
 from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.deployment.kit_content import no_code, whole
@@ -26,15 +27,14 @@ from flap_sam.deployment.policy_check import (
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import checked
 from flap_sam.federation.door.knock import knock
-from flap_sam.federation.gate.agreement import Agreement
-from flap_sam.federation.gate.audit import RELEASED
-from flap_sam.federation.gate.ledger import FILE_NAME as LEDGER
-from flap_sam.federation.gate.ledger import held
-from flap_sam.federation.gate.places import Places
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
+from flap_sam.foundation.strict import loads
+from flap_sam.gate.agreement import Agreement
+from flap_sam.gate.audit import RELEASED
+from flap_sam.gate.ledger import FILE_NAME as LEDGER
+from flap_sam.gate.ledger import held
+from flap_sam.gate.places import Places
 from flap_sam.sam.weights import NOTICES, weights_for
-from flap_sam.site import Site
-from flap_sam.strict import loads
 from flap_sam.training.participant import assign
 
 DOOR = "flap_sam.federation.door.component.Door"
@@ -44,7 +44,7 @@ LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at, whether it is as it must be, and what was found."""
 
     what: str
@@ -52,7 +52,7 @@ class Finding:
     found: str
 
 
-def check(kit: Path) -> list[Finding]:
+def check(kit: Path) -> list[CheckResult]:
     """Look at everything that a hospital's kit needs.
 
     Raises:
@@ -65,7 +65,7 @@ def check(kit: Path) -> list[Finding]:
     if not is_service(kit):
         owner, group = kit.stat().st_uid, kit.stat().st_gid
         found = f"the kit belongs to user {owner}, group {group}; this is user {os.geteuid()}; check as the service"
-        return [Finding("user", False, found)]
+        return [CheckResult("user", False, found)]
     local, name = kit / "local", client["client"]["fqsn"]
     return [
         _tried("installed", lambda: _installed()),
@@ -89,11 +89,11 @@ def check(kit: Path) -> list[Finding]:
     ]
 
 
-def _tried(what: str, look: Callable[[], Look]) -> Finding:
+def _tried(what: str, look: Callable[[], Look]) -> CheckResult:
     try:
-        return Finding(what, *look())
+        return CheckResult(what, *look())
     except (FlapSamError, OSError, ValueError, KeyError, TypeError) as error:
-        return Finding(what, False, str(error))
+        return CheckResult(what, False, str(error))
 
 
 def _client(startup: Path) -> dict:
@@ -197,11 +197,11 @@ def _checkpoint(site: Site) -> Look:
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
 
 
-def _servers(client: dict) -> Iterator[Finding]:
+def _servers(client: dict) -> Iterator[CheckResult]:
     for server in client["servers"]:
         host, _, port = server["service"]["target"].rpartition(":")
         try:
             socket.create_connection((host, int(port)), SECONDS).close()
-            yield Finding("server", True, f"{host}:{port} answers")
+            yield CheckResult("server", True, f"{host}:{port} answers")
         except OSError as error:
-            yield Finding("server", False, f"{host}:{port}: {error}; see the runbook's firewall table")
+            yield CheckResult("server", False, f"{host}:{port}: {error}; see the runbook's firewall table")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import FILE_NAME as SITE
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation.gate.agreement import FILE_NAME as AGREEMENT
-from flap_sam.files import replacing, sha256
-from flap_sam.site import FILE_NAME as SITE
+from flap_sam.foundation.files import replacing, sha256
+from flap_sam.gate.agreement import FILE_NAME as AGREEMENT
 
 SERVER, HOSPITAL = "server", "site"
 STARTUP_FILES = {SERVER: "fed_server.json", HOSPITAL: "fed_client.json"}

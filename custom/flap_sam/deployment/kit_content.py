@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flap_sam.deployment.kit import COMMUNICATION, HOSPITAL, POLICIES
-from flap_sam.strict import loads
+from flap_sam.foundation.strict import loads
 
 Look = tuple[bool, str]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flap_sam.deployment.kit import HOSPITAL, POLICIES
 from flap_sam.errors import FlapSamError
-from flap_sam.strict import loads
+from flap_sam.foundation.strict import loads
 
 AUTHORIZATION, PRIVACY, RESOURCES = "authorization.json", "privacy.json", "resources.json"
 OTHERS_WRITE = 0o022

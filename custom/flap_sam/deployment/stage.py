@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.experiments.job import CLIENT_CONFIG, SERVER_CONFIG, Job
-from flap_sam.strict import loads
+from flap_sam.foundation.strict import loads
 
 SCOPE = "flap_sam"
 META = Path("meta.json")

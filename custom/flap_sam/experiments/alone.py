@@ -1,38 +1,28 @@
-"""The experiment without a federation: one site alone, or all data in one place, with the same trainer."""
+"""The experiment without a federation: one site alone, or all data in one place, in this process."""
 
-import time
-from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
-from flap_sam import lock
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.job import Job
+from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites
-from flap_sam.data.pool import PooledStore
-from flap_sam.data.store import SiteStore, sites
-from flap_sam.data.windows import Windows
+from flap_sam.data.store import sites
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.experiments.job import Job
-from flap_sam.federation import payload
-from flap_sam.lock import locked
-from flap_sam.means import mean_of_known
-from flap_sam.reporting import round_log
-from flap_sam.reporting.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
-from flap_sam.reporting.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.reporting.run_record import CENTRALIZED, LOCAL, RunRecord, stint
-from flap_sam.sam.checkpoint import network_for, start_digest
-from flap_sam.sam.weights import weights_for
-from flap_sam.site import Site
-from flap_sam.training.best import Candidate, check_class, improves, mean_of_sites
-from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
-from flap_sam.training.evaluate import CaseScore, Evaluation, evaluation, mean_by_class, score
-from flap_sam.training.participant import Assignment, assign
-from flap_sam.training.pictures import FOLDER, Gallery
-from flap_sam.training.precision import settle
-from flap_sam.training.progress import Progress, Say
-from flap_sam.training.scores import departures
-from flap_sam.training.trainer import LocalResult, Trainer
+from flap_sam.foundation import lock
+from flap_sam.foundation.files import writing
+from flap_sam.foundation.lock import locked
+from flap_sam.records import run_record
+from flap_sam.records.results import PAYLOAD_FILES, TEST_DICE
+from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.records.run_record import CENTRALIZED, LOCAL, RUN_RECORD
+from flap_sam.rounds.in_process import InProcess
+from flap_sam.rounds.loop import Run, Surroundings
+from flap_sam.rounds.run_state import RunStore
+from flap_sam.training.member import Member
+from flap_sam.training.participant import Assignment, Participant, assign
+from flap_sam.training.progress import Say
+
+MADE = (*PAYLOAD_FILES.values(), ROUND_LOG)
 
 
 def assignments(job: Job, site: Site) -> dict[str, Assignment]:
@@ -47,7 +37,9 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
 
 
 def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Say) -> Path:
-    """Run a job's experiment without a federation; leaves the files of a federated run in the folder `out`.
+    """Run a job's experiment as a federation of one; leaves the files of a federated run in the folder `out`.
+
+    A run that was interrupted in `out` goes on after the last round that had closed.
 
     Args:
         setting: "local", the data of one site, or "centralized", those of all.
@@ -55,23 +47,25 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
         changes: settings in place of the job's.
 
     Raises:
-        FlapSamError: settings, data or checkpoint cannot be used, or `out` holds a run already.
+        FlapSamError: settings, data or checkpoint cannot be used, or `out` holds another run.
     """
     if (setting == LOCAL) == (site_name is None):
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
-    experiment = job.experiment(changes)
-    check_class(job.conduct.best_by, experiment.classes)
-    site = Site.read(None)
+    experiment, site = job.experiment(changes), Site.read(None)
     everyone = assignments(job, site)
     chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
+    name = ", ".join(chosen)
+    data = Assignment(tuple(found.store for found in chosen.values()), any(found.demo for found in chosen.values()))
+    own_name = CENTRALIZED if setting == CENTRALIZED else name
+
+    def join(joined: Experiment, run: str) -> Participant:
+        return Participant(joined, site, data, own_name, run)
+
     with locked(out / lock.NAME, str(out)):
-        if any((out / name).exists() for name in (*PAYLOAD_FILES.values(), ROUND_LOG)):
-            raise FlapSamError(f"{out} holds a run already; choose another folder.")
-        stores = {name: a.store for name, a in everyone.items()}
-        run = _Run(experiment, site, stores, chosen, job.conduct.best_by, out, say)
-        begun = stint(0, [*chosen], {})
-        RunRecord(run="", setting=setting, demo=run.demo, weights=run.weights.origin, stints=[begun]).write(out)
-        run.train()
+        policy = job.policy.for_one(_unfinished(out, setting, name, site.state_root))
+        around = Surroundings(out, site.state_root, site.payloads, setting, deployed=False, say=say)
+        stores = {other: found.store for other, found in everyone.items()}
+        Run(experiment, policy, InProcess(name, Member(join), stores, out, say), around).run()
     return out
 
 
@@ -84,128 +78,22 @@ def _one(everyone: dict[str, Assignment], wanted: str) -> dict[str, Assignment]:
     return {name: everyone[name]}
 
 
-class _Run:
-    """Rounds of training on the chosen sites' data, then the final and the best payload on every site's test cases."""
+def _unfinished(out: Path, setting: str, name: str, state: Path) -> str | None:
+    """The run in a folder that was interrupted after a round, and can go on; None where there is none.
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        site: Site,
-        everyone: dict[str, SiteStore],
-        chosen: dict[str, Assignment],
-        best_by: int | None,
-        out: Path,
-        say: Say,
-    ) -> None:
-        self.everyone, self.best_by, self.out, self.say = everyone, best_by, out, say
-        self.own = {name: assignment.store for name, assignment in chosen.items()}
-        self.personal: dict[int, dict[str, Tensor]] = {}
-        self.demo = any(assignment.demo for assignment in chosen.values())
-        self.pictures = site.shows_pictures(self.demo)
-        self.device = site.torch_device()
-        self.precision = settle(site.precision, self.device)
-        self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
-        network, self.experiment, _ = network_for(experiment, self.weights.file, self.weights.pin)
-        self.start_digest = start_digest(network, self.experiment)
-        self.network = network.to(self.device)
-        if site.compile:
-            self.network.compile()
-        self.pool = PooledStore(list(self.own.values()))
-        windows = Windows(self.pool, self.experiment.image_size, self.experiment.normalisation, self.device)
-        encoder = FrozenEncoder.of(self.network, self.experiment, self.device, self.precision)
-        state = site.state_root
-        self.caches = {
-            n: EmbeddingCache.open(state, store, encoder) if encoder else None for n, store in everyone.items()
-        }
-        windows, forward = training_data(self.network, self.experiment, windows, [self.caches[n] for n in self.own])
-        self.trainer = Trainer(
-            self.network, self.experiment, windows, self.device, self.precision, site.memory, forward=forward
-        )
-
-    def train(self) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        current, best = None, None
-        for number in range(self.experiment.rounds):
-            start = time.perf_counter()
-            validation = self._validation()
-            if current is not None:
-                best = self._better(best, replace(current, validation=validation))
-            progress = Progress(self.say, ", ".join(self.own), number)
-            result = self.trainer.train(number, progress=progress)
-            current = self._candidate(number + 1)
-            self._log(number, validation, result, time.perf_counter() - start)
-        self._keep(FINAL, current)
-        best = self._better(best, replace(current, validation=self._validation()))
-        tables = {FINAL: self._score(current)}
-        tables[BEST] = tables[FINAL] if best.round == current.round else self._score(best)
-        apart = departures(self.experiment, tables[FINAL], travelled=False)
-        write_test_dice(self.out, tables, best.round, apart)
-
-    def _candidate(self, number: int) -> Candidate:
-        self.personal[number] = {name: tensor.clone() for name, tensor in self.trainer.state()[1].items()}
-        return Candidate(self.trainer.payload(), number)
-
-    def _validation(self) -> dict[str, list[float | None]]:
-        """Dice by class of every own site."""
-        return {name: self._by_class(name) for name in self.own}
-
-    def _by_class(self, name: str) -> list[float | None]:
-        return mean_by_class([s.dice for s in self._scores(name, "validation")], self.experiment.classes)
-
-    def _scores(self, name: str, split: str, gallery: Gallery | None = None) -> list[CaseScore]:
-        store, cache = self.everyone[name], self.caches[name]
-        return score(self.network, store, split, self.experiment, self.device, self.precision, cache, gallery)
-
-    def _score(self, scored: Candidate) -> dict[str, Evaluation]:
-        self.trainer.receive(scored.tensors)
-        self.trainer.restore_personal(self.personal[scored.round])
-        return {name: self._evaluate(name, scored.round) for name in self.everyone}
-
-    def _evaluate(self, name: str, number: int) -> Evaluation:
-        classes = self.everyone[name].manifest.classes
-        gallery = Gallery(self.out / FOLDER / name, name, classes, number) if self.pictures else None
-        validation, test = self._scores(name, "validation"), self._scores(name, "test", gallery)
-        if gallery:
-            gallery.write()
-        return evaluation(validation, test, self.experiment.classes)
-
-    def _better(self, best: Candidate | None, candidate: Candidate) -> Candidate:
-        if not improves(candidate, best, self.best_by):
-            return best
-        self._keep(BEST, candidate)
-        return candidate
-
-    def _keep(self, kind: str, kept: Candidate) -> None:
-        notes = {"round": kept.round, "validation_dice": kept.dice, "start": self.start_digest}
-        payload.write(self.out / PAYLOAD_FILES[kind], kept.tensors, self.experiment, notes)
-
-    def _log(self, number: int, validation: dict[str, list[float | None]], result: LocalResult, seconds: float) -> None:
-        site = SiteRecord(
-            slices=self.pool.training_slices,
-            loss=result.loss,
-            steps=result.steps,
-            seconds=result.seconds,
-            validation=[mean_of_known(column) for column in zip(*validation.values(), strict=True)],
-            demo=self.demo,
-            norm=None,
-            change=None,
-            counted_slices=self.pool.training_slices,
-            bytes_down=0,
-            bytes_up=0,
-        )
-        record = RoundRecord(
-            run="",
-            round=number,
-            validation=mean_of_sites(validation.values()),
-            loss=result.loss,
-            svd_energy_kept=None,
-            layers={},
-            seconds=seconds,
-            server_seconds=0.0,
-            sites={", ".join(self.own): site},
-            refused={},
-            missing=[],
-            late=[],
-        )
-        round_log.append(self.out, record)
-        self.say(round_log.round_line(record, self.experiment.rounds))
+    Raises:
+        FlapSamError: the folder holds another run.
+    """
+    if not any((out / made).exists() for made in MADE):
+        return None
+    if (out / TEST_DICE).exists() or not (out / RUN_RECORD).exists():
+        raise FlapSamError(f"{out} holds a run already; choose another folder.")
+    record = run_record.read(out)
+    if (record.setting, *record.attempts[0].sites) != (setting, name):
+        raise FlapSamError(f"{out} holds another run already; choose another folder.")
+    if RunStore(state, record.run).standing():
+        return record.run
+    with writing(out):  # it had not closed a round
+        for made in MADE:
+            (out / made).unlink(missing_ok=True)
+    return None

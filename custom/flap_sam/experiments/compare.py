@@ -12,27 +12,28 @@ from pathlib import Path
 import torch
 from rich.progress import TextColumn
 
-from flap_sam import lock
-from flap_sam.bar import bar
+from flap_sam.config.experiment import DEFAULTS, unread
+from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import DEFAULTS, unread
 from flap_sam.experiments.alone import assignments, train
-from flap_sam.experiments.job import Job
 from flap_sam.experiments.plan import Cell, Plan, check_settings
 from flap_sam.experiments.simulate import finish
-from flap_sam.federation import payload
-from flap_sam.federation.conduct import Conduct
-from flap_sam.files import sha256
-from flap_sam.lock import locked
-from flap_sam.own_folder import fresh
-from flap_sam.reporting import cell as finished
-from flap_sam.reporting import comparison, comparison_page
-from flap_sam.reporting.cell import CellNote, Data, FinishedCell, Key
-from flap_sam.reporting.results import FINAL, PAYLOAD_FILES
-from flap_sam.reporting.run_record import FEDERATED, LOCAL
-from flap_sam.reporting.text import count
+from flap_sam.foundation import lock
+from flap_sam.foundation.files import sha256
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.own_folder import fresh
+from flap_sam.foundation.progress_bar import bar
+from flap_sam.foundation.text import count
+from flap_sam.records import cell as cell_record
+from flap_sam.records.cell import CellNote, Data, FinishedCell, Key
+from flap_sam.records.results import FINAL, PAYLOAD_FILES
+from flap_sam.records.run_record import FEDERATED, LOCAL
 from flap_sam.sam.weights import Weights, weights_for
-from flap_sam.site import Site
+from flap_sam.wire import payload
+
+Publish = Callable[[list[FinishedCell], list[FinishedCell]], None]
 
 UNFIT = re.compile(r"[^\w=.,-]")  # for the name of a folder
 
@@ -41,18 +42,18 @@ class Comparison:
     """A plan of a job's experiments on the configured data, and the folder of its cells.
 
     Args:
-        page: where to keep the page of the finished cells (see `comparison_page`), if anywhere. Cells that it holds
-            already are not run again, wherever they were run.
+        published: a file of finished cells (see `records.cell`), if there is one. Those that it holds already are not
+            run again, wherever they were run.
+        publish: is given the cells of the folder, and of all that are finished those that the plan asks for, before
+            the first and after every cell.
 
     Raises:
-        FlapSamError: there is no data, no cell reads a setting that is fixed, `out` or the page holds cells of other
-            data, another start or another conduct, the page holds some of another plan, or its name is not that of one.
+        FlapSamError: there is no data, no cell reads a setting that is fixed, `out` or `published` holds cells of
+            other data, another start or another run policy, or `published` some of another plan.
     """
 
-    def __init__(self, job: Job, out: Path, plan: Plan, page: Path | None = None) -> None:
-        if page and page.suffix != ".md":
-            raise FlapSamError(f"The page {page} would be Markdown; let its name end with .md.")
-        self.job, self.out, self.plan, self.page = job, out, plan, page
+    def __init__(self, job: Job, out: Path, plan: Plan, published: Path | None, publish: Publish) -> None:
+        self.job, self.out, self.plan, self._publish = job, out, plan, publish
         stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
@@ -65,13 +66,11 @@ class Comparison:
         self._check_fixed()
         self.weights = weights_for("auto", Site.read(None).checkpoint)
         self.start = _start(self.weights)
-        self._check(comparison.read(out), out, "--out")
-        self.published = self._published(page) if page else {}
+        self._check(cell_record.read_all(out), out, "--out")
+        self.published = self._read_published(published) if published and published.exists() else {}
 
     def run(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
         """Run the cells that are not there yet; the sentences of those that failed.
-
-        Tables and page are written anew after every cell.
 
         Args:
             settings: in which cells are run; threads: see `simulate`.
@@ -104,22 +103,18 @@ class Comparison:
         return failures
 
     def record(self) -> None:
-        """Write the tables of all cells in the folder, and the page of those that the plan asks for."""
-        own = comparison.read(self.out)
-        comparison.write(self.out, own)
+        """Publish the cells of the folder, and those of all that the plan asks for, each named as the plan names it."""
+        own = cell_record.read_all(self.out)
         there = self.published | _by_key(own)
-        found = [replace(there[key], changes=cell.changes) for key, cell in self.cells.items() if key in there]
-        if self.page and found:
-            comparison_page.write(self.page, found, self.plan.seeds, len(self.cells))
+        asked = [replace(there[key], changes=cell.changes) for key, cell in self.cells.items() if key in there]
+        self._publish(own, asked)
 
     def there(self) -> dict[Key, FinishedCell]:
-        """The finished cells of the page and of the folder."""
-        return self.published | _by_key(comparison.read(self.out))
+        """The finished cells, published ones and those of the folder."""
+        return self.published | _by_key(cell_record.read_all(self.out))
 
-    def _published(self, page: Path) -> dict[Key, FinishedCell]:
-        """The cells that the page holds already."""
-        lines = comparison_page.lines_of(page)
-        cells = _by_key(finished.read_lines(lines) if lines.exists() else [])
+    def _read_published(self, lines: Path) -> dict[Key, FinishedCell]:
+        cells = _by_key(cell_record.read_lines(lines))
         self._check(cells.values(), lines, "--page")
         if strangers := cells.keys() - self.cells.keys():
             number = count(len(strangers), "cell")
@@ -136,11 +131,11 @@ class Comparison:
                 raise FlapSamError(
                     f"{place} holds cells that did not start from {self.weights}; choose another {option}."
                 )
-            if found.setting == FEDERATED and (other := self._conducted_otherwise(found)):
-                raise FlapSamError(f"{place} holds cells of another conduct ({other}); choose another {option}.")
+            if found.setting == FEDERATED and (other := self._other_policy(found)):
+                raise FlapSamError(f"{place} holds cells of another run policy ({other}); choose another {option}.")
 
-    def _conducted_otherwise(self, found: FinishedCell) -> str:
-        before, now = vars(Conduct()) | dict(found.run.stints[0].conduct), vars(self.job.conduct)
+    def _other_policy(self, found: FinishedCell) -> str:
+        before, now = vars(RunPolicy()) | dict(found.run.attempts[0].policy), vars(self.job.policy)
         return ", ".join(f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
 
     def _key(self, cell: Cell) -> Key:
@@ -182,10 +177,13 @@ class Comparison:
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]
         folder = self.out / f"{UNFIT.sub('-', cell.name)}_{unique}"
         fresh(folder)
-        if cell.setting == FEDERATED:
-            _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
-        else:
-            _train(self.job, cell, changes, folder)
+        try:
+            if cell.setting == FEDERATED:
+                _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
+            else:
+                train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
+        except (torch.OutOfMemoryError, MemoryError, OSError) as error:  # what the machine refuses, to this cell alone
+            raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
         seconds = time.perf_counter() - start
         note = CellNote(
             job=self.job.folder.resolve().name,
@@ -217,14 +215,6 @@ def _start(weights: Weights) -> str:
         return sha256(weights.file)
     except OSError as error:
         raise FlapSamError(f"Checkpoint {weights.file} cannot be read ({error}); see FLAP_SAM_CHECKPOINT.") from error
-
-
-def _train(job: Job, cell: Cell, changes: dict, folder: Path) -> None:
-    """Run without a federation; what the machine refuses, memory or disk, is this cell's failure alone."""
-    try:
-        train(job, cell.setting, cell.site, changes, folder, lambda _: None)
-    except (torch.OutOfMemoryError, MemoryError, OSError) as error:
-        raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _federate(job: Path, folder: Path, sites: int, threads: int | None) -> None:

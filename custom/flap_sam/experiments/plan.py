@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flap_sam.errors import FlapSamError
-from flap_sam.reporting.run_record import LOCAL, SETTINGS
+from flap_sam.records.run_record import LOCAL, SETTINGS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.plan import Grid, Plan
-from flap_sam.reporting.run_record import CENTRALIZED, FEDERATED, LOCAL
+from flap_sam.records.run_record import CENTRALIZED, FEDERATED, LOCAL
 
 OURS = "flap_sam"
 OTHERS = ("loradecft", "pdecft", "loraft", "decft", "attnft", "fullft")

@@ -9,19 +9,27 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from flap_sam.children import child
+from flap_sam.config.job import Job
+from flap_sam.config.site import ENVIRONMENT, Site, absolute_paths
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
-from flap_sam.experiments.job import Job
 from flap_sam.federation import environment
-from flap_sam.reporting.results import results_below
-from flap_sam.site import Site, absolute_paths
+from flap_sam.foundation.children import child
+from flap_sam.records.results import results_below
 
 OMP = "OMP_NUM_THREADS"
 
 
-def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, threads: int | None = None) -> Path:
+def simulate(
+    job: Job,
+    changes: Mapping[str, object],
+    work: Path,
+    sites: int,
+    threads: int | None = None,
+    resume: str | None = None,
+    start: Path | None = None,
+) -> Path:
     """Run a job's federation on this machine; the console shows it.
 
     Where `OMP_NUM_THREADS` is not set, the sites that work at a time share the processors evenly.
@@ -31,6 +39,7 @@ def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, th
         work: the job gets a folder of its name there.
         threads: sites that work at a time, each in a process that stays; fewer than all take turns, in a new process
             for every task. By default all.
+        resume, start: in place of those in the job's policy, where they are given; `start` by its path.
 
     Returns:
         The results folder.
@@ -42,11 +51,15 @@ def simulate(job: Job, changes: Mapping[str, object], work: Path, sites: int, th
     if threads > sites:
         raise FlapSamError(f"{threads} threads are more than the {sites} sites; leave --threads out, or lower it.")
     os.environ.update(absolute_paths(os.environ))
+    policy = {"resume": resume} if resume else {}
+    if start:
+        policy["start"] = start.name
+        os.environ[ENVIRONMENT["payloads"]] = str(start.absolute().parent)
     _check_sites(job, sites)
     os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     with tempfile.TemporaryDirectory() as folder:
-        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes))
-        workspace = environment.simulate(copy, work, sites, threads)
+        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes), policy)
+        workspace = environment.simulate(copy, work, sites, threads, [Path(folder)])
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
     return found[0]

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 import flap_sam
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.intensity import Intensity
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import WINDOW_SLICES, Experiment
 from flap_sam.export import monai_parts
 from flap_sam.export.provenance import closing
-from flap_sam.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
 

@@ -6,14 +6,14 @@ from functools import singledispatch
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.inference.model import Model
 from flap_sam.lowrank.factors import Factors
 from flap_sam.sam.adapters import DoRA, LoRA, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.network import FlapSam
 
 
@@ -79,7 +79,7 @@ def _changed_weights(name: str, attention: AdaptedAttention) -> dict[str, Tensor
 
 def check_slices_apart(experiment: Experiment, form: str) -> None:
     """Raises a FlapSamError where 3D adapters let slices mix: no change of a weight does what they do."""
-    if METHODS[experiment.method].mixes_slices:
+    if METHOD_TABLE[experiment.method].mixes_slices:
         raise FlapSamError(
             f"The payload's method {experiment.method} has 3D adapters between SAM's layers, which {form} has no place "
             "for; export it as monai or onnx."

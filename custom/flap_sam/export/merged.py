@@ -8,7 +8,7 @@ from safetensors.torch import save
 
 from flap_sam.errors import FlapSamError
 from flap_sam.export.effective import check_slices_apart, merged
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.inference.model import Model
 
 FORMAT = "flap-sam merged 1"

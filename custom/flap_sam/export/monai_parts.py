@@ -12,10 +12,10 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.geometry import pad_in_plane, to_original
 from flap_sam.data.intensity import Intensity, encode
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 from flap_sam.inference.scans import Scan, scans_at
 from flap_sam.inference.segment import MASK, write_nifti
 from flap_sam.sam.checkpoint import network_for

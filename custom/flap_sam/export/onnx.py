@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import WINDOW_SLICES
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import WINDOW_SLICES
 from flap_sam.export.effective import merged
-from flap_sam.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.model import Model
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.network import FlapSam
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
@@ -63,7 +63,7 @@ def write(model: Model, provenance: Mapping[str, str], folder: Path) -> float:
             cannot be written.
     """
     _check_packages()
-    mixes = METHODS[model.experiment.method].mixes_slices
+    mixes = METHOD_TABLE[model.experiment.method].mixes_slices
     network = model.network if mixes else merged(model)
     slices, size = WINDOW_SLICES if mixes else 1, model.experiment.image_size
     generator = torch.Generator().manual_seed(model.experiment.seed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flap_sam.errors import FlapSamError
 from flap_sam.export.effective import adapted, check_slices_apart, factors, plain
 from flap_sam.export.provenance import closing
-from flap_sam.files import new_folder
+from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.lowrank.factors import Factors
 from flap_sam.sam import checkpoint
@@ -23,7 +23,7 @@ ADAPTER, CONFIG, BASE, CARD = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 START = {
     "checkpoint": 'torch.load("sam_vit_b_01ec64.pth", weights_only=True)  # the checkpoint of the sites',
-    "box": "safetensors.torch.load_file(flap_sam.sam.pretrained.FILE)  # the small SAM in flap-sam's box",
+    "bundled": "safetensors.torch.load_file(flap_sam.sam.pretrained.FILE)  # flap-sam's bundled small SAM",
     "random": "{}  # the sites started from random weights",
 }
 

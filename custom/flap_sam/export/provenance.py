@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 from flap_sam.inference.model import Model
 
 

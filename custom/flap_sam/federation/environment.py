@@ -19,15 +19,16 @@ from nvflare.job_config.api import FedJob
 from nvflare.job_config.fed_job_config import FedJobConfig
 from nvflare.recipe import SimEnv
 
-from flap_sam.children import child
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.console import quiet_config
-from flap_sam.lock import locked
-from flap_sam.own_folder import MARK, mark_own, require_own
-from flap_sam.reporting.results import results_below
+from flap_sam.foundation.children import child
+from flap_sam.foundation.files import writing
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.own_folder import MARK, mark_own, require_own
+from flap_sam.records.results import results_below
 
 KEPT_BY_FLARE = ("local", "startup")
-SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
+SIMULATOR = "flap_sam.federation.simulator"
 WORKSPACE_MARK = Path("local") / MARK
 BREAKING = re.compile(r"""[\s'"\\#]""")
 REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
@@ -38,18 +39,19 @@ class FolderJob(FedJob):
 
     Args:
         held: descriptors of locks, which are held until the simulator has ended.
+        clears: temporary folders of this process, which are removed then where it has been killed.
     """
 
-    def __init__(self, folder: Path, held: Sequence[int] = ()) -> None:
+    def __init__(self, folder: Path, held: Sequence[int] = (), clears: Sequence[Path] = ()) -> None:
         super().__init__(name=folder.name)
-        self.job = _Folder(folder, held)
+        self.job = _Folder(folder, held, clears)
         self.clients = [ALL_SITES]
 
 
 class _Folder(FedJobConfig):
-    def __init__(self, folder: Path, held: Sequence[int]) -> None:
+    def __init__(self, folder: Path, held: Sequence[int], clears: Sequence[Path]) -> None:
         super().__init__(job_name=folder.name, min_clients=1)
-        self._folder, self._held = folder, held
+        self._folder, self._held, self._clears = folder, held, clears
 
     def generate_job_config(self, job_root: str) -> None:
         shutil.copytree(self._folder, Path(job_root) / self.job_name)
@@ -62,12 +64,15 @@ class _Folder(FedJobConfig):
             self.generate_job_config(root)
             words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
             words += ["-n", str(n_clients), "-t", str(threads), "-l", log_config]
-            with child(words, pass_fds=self._held) as run:
+            with child(words, [*self._clears, Path(root)], pass_fds=self._held) as run:
                 return run.wait()
 
 
-def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
+def simulate(job: Path, workspaces: Path, sites: int, threads: int, clears: Sequence[Path] = ()) -> Path:
     """Run a job with so many sites, some of them at a time.
+
+    Args:
+        clears: temporary folders of this process, which are removed where it is killed; the job's, say.
 
     Returns:
         The workspace: the folder of the job's name in `workspaces`. FLARE empties it first but for its `local` and
@@ -79,7 +84,8 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
     """
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "log_config.json"
-        logs.write_text(json.dumps(quiet_config()))
+        with writing(logs):
+            logs.write_text(json.dumps(quiet_config()))
         environment = SimEnv(
             num_clients=sites, num_threads=threads, log_config=str(logs), workspace_root=str(workspaces.absolute())
         )
@@ -93,12 +99,13 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int) -> Path:
             )
         with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)) as held:
             try:
-                made = FolderJob(job, [held])
+                made = FolderJob(job, [held], [*clears, Path(folder)])
             except ValueError as error:
                 raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
             _claim(workspace)
             try:
-                environment.deploy(made)
+                with writing(workspace):
+                    environment.deploy(made)
             except RuntimeError as error:
                 raise FlapSamError(f"The simulation failed: {_reason(workspace) or error}") from error
     return workspace

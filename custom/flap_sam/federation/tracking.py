@@ -7,8 +7,8 @@ from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.widgets.streaming import create_analytic_dxo, send_analytic_dxo
 
-from flap_sam.means import mean_of_known
-from flap_sam.reporting.round_log import RoundRecord
+from flap_sam.foundation.means import mean_of_known
+from flap_sam.records.round_log import RoundRecord
 
 
 def track(component: FLComponent, fl_ctx: FLContext, record: RoundRecord) -> None:

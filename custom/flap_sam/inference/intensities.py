@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.intensity import Intensity, SiteIntensity, VolumeIntensity
 from flap_sam.data.sources.kits19 import FED_KITS19, PUBLISHED
 from flap_sam.data.store import MANIFEST, SiteStore, sites
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.federation import payload
-from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.sam.checkpoint import network_for, start_digest, start_digest_with_rounds
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.weights import Weights, weights_for
+from flap_sam.wire import payload
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Model:
         found = payload.read(path)
         weights = weights_for(found.experiment.backbone, checkpoint)
         network, experiment, _ = network_for(found.experiment, weights.file, weights.pin)
-        _check_start(path, weights, found, start_digest(network, experiment))
+        _check_start(path, weights, found, network, experiment)
         with torch.no_grad():
             parameters = dict(network.named_parameters())
             for name, tensor in found.tensors.items():
@@ -53,14 +53,16 @@ class Model:
         return cls(network.eval(), experiment, found.notes, weights)
 
 
-def _check_start(path: Path, weights: Weights, found: payload.Payload, start: str) -> None:
-    wanted = found.notes.get("start")
-    if wanted == start:
+def _check_start(
+    path: Path, weights: Weights, found: payload.Payload, network: FlapSam, experiment: Experiment
+) -> None:
+    wanted, start = found.notes.get("start"), start_digest(network, experiment)
+    if wanted == start or wanted == start_digest_with_rounds(network, experiment):
         return
     if not isinstance(wanted, str):
         raise FlapSamError(f"Payload {path} does not say what it was trained from; train it with this version.")
     raise FlapSamError(
         f"Payload {path} was trained from a network of sha256 {wanted[:64]}; from {weights} it is {start}: set "
         "--checkpoint to the SAM weights that its sites used, or to `random` if they drew theirs, or leave it and "
-        "FLAP_SAM_CHECKPOINT out if they used the box's small SAM."
+        "FLAP_SAM_CHECKPOINT out if they used the bundled small SAM."
     )

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flap_sam.data.picture import FONT_SIZE, INK, PAPER, draw_legend, overlay
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.inference.segment import Segmented
 
 SLICES = 8

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from rich.progress import TextColumn
 
-from flap_sam.bar import bar
 from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.files import UnwritableError
+from flap_sam.foundation.progress_bar import bar
+from flap_sam.inference.finished import ScanNote, ScanOutcome
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
 from flap_sam.inference.segment import Segmenter, outputs, write
@@ -36,23 +38,42 @@ class Prediction:
 def predict(segmenter: Segmenter, scans: Sequence[Scan], folder: Path) -> Iterator[Prediction]:
     """Segment scans; one that cannot be read does not keep the others.
 
+    What a run like this one had finished before it was interrupted is taken over (see `finished`).
+
     Raises:
-        FlapSamError: a file that would be made is there already; nothing is read then.
+        FlapSamError: a file that would be made is there already, and no such run has made it, nothing is read then; or
+            a file cannot be written.
     """
-    for scan in scans:
-        _check_new(_files(segmenter, scan, folder))
+    by = segmenter.digest()
+    notes = [ScanNote(folder, scan, by) for scan in scans]
+    for scan, note in zip(scans, notes, strict=True):
+        if not note.is_ours():
+            _check_new(_files(segmenter, scan, folder))
+    failed = False
     with bar(TextColumn("{task.percentage:>3.0f} %")) as progress:
         task = progress.add_task("", total=len(scans))
-        for number, scan in enumerate(scans):
+        for number, (scan, note) in enumerate(zip(scans, notes, strict=True)):
             progress.update(task, description=scan.name)
             try:
-                yield _predict_one(segmenter, scan, folder, lambda share: progress.advance(task, share))
+                found = note.outcome() or _predict_one(
+                    segmenter, scan, folder, note, lambda share: progress.advance(task, share)
+                )
+                yield Prediction(scan.name, found.volumes, notes=found.notes)
+            except UnwritableError:
+                raise
             except FlapSamError as problem:
+                failed = True
                 yield Prediction(scan.name, None, str(problem))
             progress.update(task, completed=number + 1)
+    if not failed:
+        for note in notes:
+            note.remove()
 
 
-def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callable[[float], None]) -> Prediction:
+def _predict_one(
+    segmenter: Segmenter, scan: Scan, folder: Path, note: ScanNote, advance: Callable[[float], None]
+) -> ScanOutcome:
+    note.write(None)
     volume = scan.read()
     found = segmenter.segment(volume, advance)
     *maps, picture = _files(segmenter, scan, folder)
@@ -61,7 +82,9 @@ def _predict_one(segmenter: Segmenter, scan: Scan, folder: Path, advance: Callab
     draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
     millilitres = voxel_millilitres(volume.affine)
     counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
-    return Prediction(scan.name, tuple((counts * millilitres).tolist()), notes=volume.notes)
+    outcome = ScanOutcome(volumes=tuple((counts * millilitres).tolist()), notes=volume.notes)
+    note.write(outcome)
+    return outcome
 
 
 def _files(segmenter: Segmenter, scan: Scan, folder: Path) -> list[Path]:

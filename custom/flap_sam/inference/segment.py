@@ -9,11 +9,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from flap_sam import __version__
 from flap_sam.data.geometry import Volume, pad_in_plane, to_original
 from flap_sam.data.intensity import encode
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.inference.intensities import Conventions
 from flap_sam.inference.model import Model
+from flap_sam.sam.checkpoint import digest_of
 from flap_sam.training.predict import labels_of, volume_logits
 
 MASK = "_mask.nii.gz"
@@ -55,6 +57,12 @@ class Segmenter:
         self.network, self.experiment = model.network.to(device), model.experiment
         self.conventions, self.keeps_probabilities = conventions, keeps_probabilities
         self._device, self._precision = device, precision
+
+    def digest(self) -> str:
+        """Of the network and of all that decides what it makes of a scan."""
+        used = self.conventions
+        how = (used.intensity, used.classes, used.minimum_side, self.keeps_probabilities, self._precision, __version__)
+        return digest_of(self.network, self.experiment.digest(), repr(how))
 
     def segment(self, volume: Volume, advance: Callable[[float], None] = lambda _: None) -> Segmented:
         """The classes of a volume's voxels.

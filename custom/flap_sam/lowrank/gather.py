@@ -10,11 +10,11 @@ from torch import Tensor
 from flap_sam.lowrank import robust
 from flap_sam.lowrank.aggregate import DenseSum, RunningAverage, RunningSum
 from flap_sam.lowrank.factors import Factors
-from flap_sam.lowrank.strategies import Group, Strategy, Total
+from flap_sam.lowrank.strategies import LayerGroup, Strategy, Total
 
 
 @dataclass(frozen=True)
-class Update:
+class SiteUpdate:
     """One site's checked tensors, float32, and its weight, the number of training slices."""
 
     site: str
@@ -49,12 +49,12 @@ class Gatherer(ABC):
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
 
-    def plain(self, update: Update) -> dict[str, Tensor]:
+    def plain(self, update: SiteUpdate) -> dict[str, Tensor]:
         """The tensors of an update that belong to no group."""
         return self.strategy.plain(update.tensors)
 
     @abstractmethod
-    def fold(self, updates: Sequence[Update]) -> None:
+    def fold(self, updates: Sequence[SiteUpdate]) -> None:
         """Count updates in."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class WeightedMean(Gatherer):
         self._sums = {group.name: RunningSum() for group in strategy.groups}
         self._means: dict[str, RunningAverage] = {}
 
-    def fold(self, updates: Sequence[Update]) -> None:
+    def fold(self, updates: Sequence[SiteUpdate]) -> None:
         weights = [update.weight for update in updates]
         for group in self.strategy.groups:
             self._sums[group.name].add([self.strategy.factors(group, u.tensors) for u in updates], weights)
@@ -99,9 +99,9 @@ class Held(Gatherer):
     def __init__(self, strategy: Strategy, hostile_share: float) -> None:
         super().__init__(strategy)
         self._share = hostile_share
-        self._updates: list[Update] = []
+        self._updates: list[SiteUpdate] = []
 
-    def fold(self, updates: Sequence[Update]) -> None:
+    def fold(self, updates: Sequence[SiteUpdate]) -> None:
         self._updates += updates
 
     @property
@@ -127,7 +127,7 @@ class Held(Gatherer):
             gram = gram + moved @ moved.mT
         return gram
 
-    def _change_gram(self, group: Group, received: Mapping[str, Tensor]) -> Tensor:
+    def _change_gram(self, group: LayerGroup, received: Mapping[str, Tensor]) -> Tensor:
         """<D_i - P, D_j - P> from <., .> over the changes D_k and the change P that the round started from."""
         changes = [self.strategy.factors(group, update.tensors) for update in self._updates]
         if not received:
@@ -191,7 +191,7 @@ class Coordinatewise(Held):
         names = self.plain(self._updates[0])
         return Totals(changes, {name: self._middle(self.stacked(name), self.hostile) for name in names})
 
-    def _layers(self, group: Group) -> Tensor:
+    def _layers(self, group: LayerGroup) -> Tensor:
         """Layer by layer: the dense changes of all sites fit in memory for one layer, not for all."""
         factors = [self.strategy.factors(group, update.tensors) for update in self._updates]
         layers = []

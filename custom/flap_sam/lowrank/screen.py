@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flap_sam.lowrank import robust
 from flap_sam.lowrank.factors import Factors, leading
-from flap_sam.lowrank.gather import Update
-from flap_sam.lowrank.strategies import Group, Strategy
+from flap_sam.lowrank.gather import SiteUpdate
+from flap_sam.lowrank.strategies import LayerGroup, Strategy
 
 FEWEST_SITES = 3
 LARGEST_RATIO = 2.0**16  # of factors to their product; see `Norms`
@@ -69,7 +69,7 @@ class Screen:
         self.norms: dict[str, Norms] = {}
         self.refused: dict[str, str] = {}
 
-    def judge(self, block: Sequence[Update]) -> list[Update]:
+    def judge(self, block: Sequence[SiteUpdate]) -> list[SiteUpdate]:
         """The updates of a block that count."""
         if not self._start and block:
             self._start = self._middle(block)
@@ -106,7 +106,7 @@ class Screen:
                 )
         return None
 
-    def _measured(self, update: Update) -> Norms:
+    def _measured(self, update: SiteUpdate) -> Norms:
         adapters = others = change = factors = 0.0
         for group in self._strategy.groups:
             sent = self._strategy.factors(group, update.tensors)
@@ -119,13 +119,13 @@ class Screen:
             change += (tensor.double() - self._start[name]).square().sum().item()
         return Norms(sqrt(max(adapters, 0)), sqrt(others), sqrt(max(change, 0)), factors)
 
-    def _before(self, update: Update, group: Group) -> list[Factors]:
+    def _before(self, update: SiteUpdate, group: LayerGroup) -> list[Factors]:
         """The group's adapters as the site received them, with its own rank; none in a first round."""
         names = self._strategy.tensor_names(group) if self._received else []
         shapes = {name: update.tensors[name].shape for name in names}
         received = {name: leading(self._received[name], shape) for name, shape in shapes.items()}
         return [self._strategy.factors(group, received)] if received else []
 
-    def _middle(self, block: Sequence[Update]) -> Tensors:
+    def _middle(self, block: Sequence[SiteUpdate]) -> Tensors:
         names = self._strategy.plain(block[0].tensors)
         return {name: robust.median(torch.stack([update.tensors[name] for update in block])) for name in names}

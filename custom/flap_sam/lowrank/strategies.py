@@ -17,7 +17,7 @@ Total = StackedSum | DenseSum
 
 
 @dataclass(frozen=True)
-class Group:
+class LayerGroup:
     """Layers of one shape, handled in one batch; the paths of their adapters."""
 
     layers: tuple[str, ...]
@@ -44,15 +44,15 @@ class Strategy(ABC):
         rank, scale: of the payload's adapters.
     """
 
-    def __init__(self, groups: Sequence[Group], rank: int, scale: float) -> None:
+    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float) -> None:
         self.groups = tuple(groups)
         self.rank, self.scale = rank, scale
 
-    def factors(self, group: Group, payload: Tensors) -> Factors:
+    def factors(self, group: LayerGroup, payload: Tensors) -> Factors:
         """The change that a payload makes to the group's layers."""
         return stack([Factors(payload[f"{path}.A"], payload[f"{path}.B"], self.scale) for path in group.layers])
 
-    def tensor_names(self, group: Group) -> list[str]:
+    def tensor_names(self, group: LayerGroup) -> list[str]:
         """The tensors of a site's payload that the group stands for."""
         return [f"{path}.{factor}" for path in group.layers for factor in "AB"]
 
@@ -62,7 +62,7 @@ class Strategy(ABC):
         return {name: tensor for name, tensor in payload.items() if name not in grouped}
 
     @abstractmethod
-    def merge(self, group: Group, total: Total) -> Merged:
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
         """The group's next tensors, from the weighted sum of the sites' changes."""
 
     def state(self) -> dict[str, Tensor]:
@@ -82,11 +82,11 @@ class Svd(Strategy):
         split, energy: see `refactorise`.
     """
 
-    def __init__(self, groups: Sequence[Group], rank: int, scale: float, split: str, energy: float) -> None:
+    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str, energy: float) -> None:
         super().__init__(groups, rank, scale)
         self.split, self.energy = split, energy
 
-    def merge(self, group: Group, total: Total) -> Merged:
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
         result = refactorise(total, self.rank, self.scale, self.split, self.energy)
         tensors = {}
         for i, path in enumerate(group.layers):
@@ -100,11 +100,11 @@ class Residual(Svd):
     Error feedback (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) applied to the paper's equation 3.
     """
 
-    def __init__(self, groups: Sequence[Group], rank: int, scale: float, split: str, energy: float) -> None:
+    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str, energy: float) -> None:
         super().__init__(groups, rank, scale, split, energy)
         self._dropped: dict[str, Tensor] = {}
 
-    def merge(self, group: Group, total: Total) -> Merged:
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
         whole = total.dense()
         if group.name in self._dropped:
             whole = whole + self._dropped[group.name]
@@ -119,7 +119,7 @@ class Residual(Svd):
         self._dropped = dict(state)
 
 
-class Apart(Strategy):
+class FactorAverage(Strategy):
     """A = sum_k w_k A_k, B = sum_k w_k B_k: every tensor for itself, no layer's change is federated as such.
 
     `factor-average` is FedAvg (McMahan et al., arXiv 1602.05629) on the factors; its B A is not the average of the
@@ -130,7 +130,7 @@ class Apart(Strategy):
     def __init__(self, rank: int, scale: float) -> None:
         super().__init__((), rank, scale)
 
-    def merge(self, group: Group, total: Total) -> Merged:
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
         raise ValueError("no layer's change is federated as such")
 
 
@@ -141,23 +141,23 @@ class SharedTucker(Strategy):
         shared: path of the module that holds U and V; the group's layers are the projections with a core.
     """
 
-    def __init__(self, group: Group, shared: str, rank: int, scale: float) -> None:
+    def __init__(self, group: LayerGroup, shared: str, rank: int, scale: float) -> None:
         super().__init__((group,), rank, scale)
         self._u, self._v = f"{shared}.U", f"{shared}.V"
 
-    def factors(self, group: Group, payload: Tensors) -> Factors:
+    def factors(self, group: LayerGroup, payload: Tensors) -> Factors:
         cores = torch.stack([payload[f"{path}.core"] for path in group.layers])
         return change_factors(payload[self._u], payload[self._v], cores, self.scale)
 
-    def tensor_names(self, group: Group) -> list[str]:
+    def tensor_names(self, group: LayerGroup) -> list[str]:
         return [self._u, self._v, *(f"{path}.core" for path in group.layers)]
 
-    def merge(self, group: Group, total: Total) -> Merged:
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
         result = tucker2(total.dense(), self.rank, self.scale)
         tensors = {f"{path}.core": result.cores[i] for i, path in enumerate(group.layers)}
         kept = dict.fromkeys(group.layers, result.kept.item())
         return Merged({self._u: result.U, self._v: result.V, **tensors}, kept, _by_layer(group, result.residual))
 
 
-def _by_layer(group: Group, values: Tensor) -> dict[str, float]:
+def _by_layer(group: LayerGroup, values: Tensor) -> dict[str, float]:
     return dict(zip(group.layers, values.tolist(), strict=True))

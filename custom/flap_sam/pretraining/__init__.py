@@ -1,1 +1,1 @@
-"""The small SAM in the box: pretrained promptably, as SAM was, on pictures of drawn shapes."""
+"""The bundled small SAM: pretrained promptably, as SAM was, on pictures of drawn shapes."""

@@ -8,7 +8,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.pretraining.prompts import Prompts
 from flap_sam.sam.build import BACKBONES, PATCH, build
 from flap_sam.sam.decoder import two_way_transformer

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flap_sam.errors import FlapSamError
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.pretraining.loss import answer_loss
 from flap_sam.pretraining.network import SHRINK, PromptableSam, enlarged
 from flap_sam.pretraining.prompts import Prompts, boxes_for, correction, points_for

@@ -23,7 +23,7 @@ class LoRA(nn.Module):
         freeze_a: A stays as drawn, only B trains.
     """
 
-    rooms = {"A": "lora", "B": "lora"}
+    parameter_groups = {"A": "lora", "B": "lora"}
 
     def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class LoRA(nn.Module):
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
         if freeze_a:
-            self.rooms = {**self.rooms, "A": "lora_frozen"}
+            self.parameter_groups = {**self.parameter_groups, "A": "lora_frozen"}
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
         """Start of the parameter `name`: A ~ N(0, 1 / d_in), B 0."""
@@ -60,7 +60,7 @@ class DoRA(LoRA):
 
     def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
         super().__init__(d_in, d_out, rank, alpha, freeze_a)
-        self.rooms = {**self.rooms, "magnitude": "magnitude"}
+        self.parameter_groups = {**self.parameter_groups, "magnitude": "magnitude"}
         self.magnitude = nn.Parameter(torch.empty(d_out))
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
@@ -78,10 +78,10 @@ class DoRA(LoRA):
         return y + (ratio - 1) * (y - bias) + ratio * self.change(x)
 
 
-class Gate(nn.Module):
+class MixtureWeights(nn.Module):
     """Weights of a mixture of n experts: softmax(sigmoid(g)), g [n]. Personal: it never leaves the site."""
 
-    rooms = {"logits": "gate"}
+    parameter_groups = {"logits": "gate"}
 
     def __init__(self, experts: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class MoLE(nn.Module):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, rank: int, alpha: float, gate: Gate, experts: int, freeze_a: bool = False
+        self, d_in: int, d_out: int, rank: int, alpha: float, gate: MixtureWeights, experts: int, freeze_a: bool = False
     ) -> None:
         super().__init__()
         self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, freeze_a) for _ in range(experts))

@@ -1,4 +1,4 @@
-"""SAM's two attention layers, with room for adapters on query and value, over torch's fused attention."""
+"""SAM's two attention layers, with group for adapters on query and value, over torch's fused attention."""
 
 from functools import partial
 
@@ -61,7 +61,7 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         remakes: q', k' and v' are made again; off where the whole block is computed again anyway.
     """
 
-    rooms = dict.fromkeys(("qkv", "proj", "rel_pos_h", "rel_pos_w"), "encoder_attention")
+    parameter_groups = dict.fromkeys(("qkv", "proj", "rel_pos_h", "rel_pos_w"), "encoder_attention")
 
     def __init__(self, dim: int, num_heads: int, input_size: tuple[int, int], windowed: bool = False) -> None:
         super().__init__(dim, num_heads, use_rel_pos=True, input_size=input_size)
@@ -149,7 +149,7 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
 class DecoderAttention(transformer.Attention, AdaptedAttention):
     """Attention of the two-way transformer, between prompt tokens and image tokens."""
 
-    rooms = dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), "decoder_attention")
+    parameter_groups = dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), "decoder_attention")
 
     def __init__(self, embedding_dim: int, num_heads: int, downsample_rate: int = 1) -> None:
         super().__init__(embedding_dim, num_heads, downsample_rate)

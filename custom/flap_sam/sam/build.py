@@ -6,13 +6,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from flap_sam.experiment import WINDOW_SLICES, Experiment
-from flap_sam.sam.adapters import DoRA, Gate, LoRA, MoLE
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
+from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.decoder import MaskDecoder16x, two_way_transformer
 from flap_sam.sam.encoder import EncoderBlock, ImageEncoder
 from flap_sam.sam.fact import FacT, SharedFactors, SliceMixingBlock
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.network import FlapSam, GridPrompt
 
 PATCH = 16
@@ -66,7 +66,7 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
         backbone: sizes in place of the named ones.
     """
     backbone = backbone or BACKBONES[experiment.backbone]
-    method = METHODS[experiment.method]
+    method = METHOD_TABLE[experiment.method]
     image_size = experiment.image_size or backbone.image_size
     with torch.device("meta"):
         network = FlapSam(
@@ -113,7 +113,7 @@ def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
         shape = (*attention.widths(), experiment.rank, experiment.alpha)
         freeze_a = experiment.strategy == "freeze-a"
         if experiment.adapter == "mole":
-            gate = Gate(experiment.experts)
+            gate = MixtureWeights(experiment.experts)
             pair = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
             attention.attach(*pair, gate)
         else:

@@ -13,19 +13,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
 from flap_sam.sam.attention import AdaptedAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import ADAPTERS, rooms_of
+from flap_sam.sam.methods import ADAPTER_GROUPS, UNUSED, groups_of_parameters, parameter_table
 from flap_sam.sam.network import FlapSam
 from flap_sam.sam.pin import pinned
 
 WIDTH_TENSOR = "image_encoder.patch_embed.proj.bias"
 NEVER_LOADED = frozenset({"mask_tokens", "hyp", "decoder_unused"})
-MAY_BE_ABSENT = NEVER_LOADED | ADAPTERS | {"up"}
+MAY_BE_ABSENT = NEVER_LOADED | ADAPTER_GROUPS | {"up"}
 
 
 @dataclass
@@ -107,18 +107,18 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
         FlapSamError: a tensor that must come from the checkpoint is missing or has another shape.
     """
     report = LoadReport()
-    rooms = dict(rooms_of(network))
+    groups = dict(groups_of_parameters(network))
     positions = _resizable(network)
     filled = {}
     for name, expected in network.state_dict().items():
-        room, found = rooms.get(name), state.get(name)
+        group, found = groups.get(name), state.get(name)
         if found is not None and name in positions and found.shape != expected.shape:
             filled[name] = _resize(name, found, expected.shape)
             report.resized.append(name)
-        elif found is not None and found.shape == expected.shape and room not in NEVER_LOADED:
+        elif found is not None and found.shape == expected.shape and group not in NEVER_LOADED:
             filled[name] = found.to(torch.float32)
             report.loaded.append(name)
-        elif not state or room in MAY_BE_ABSENT:
+        elif not state or group in MAY_BE_ABSENT:
             filled[name] = initial(network, name, seed)
             report.started_anew.append(name)
         else:
@@ -135,10 +135,28 @@ def fill(network: FlapSam, state: Mapping[str, Tensor], seed: int) -> LoadReport
 def start_digest(network: FlapSam, experiment: Experiment) -> str:
     """What a network starts from: SHA-256 over the resolved experiment and every tensor but the adapters' A and B.
 
-    These come from the experiment's seed, and a site's rank may be its own.
+    These come from the experiment's seed, and a site's rank may be its own. The number of rounds is left out: a run
+    may go on to more of them.
     """
-    drawn = {name for pair in low_rank_pairs(network) for name in pair}
-    return digest_of(network, experiment.digest(), without=drawn)
+    return digest_of(network, experiment.digest_but_rounds(), without=_drawn(network))
+
+
+def start_digest_with_rounds(network: FlapSam, experiment: Experiment) -> str:
+    """The same over the number of rounds too, as payloads of earlier versions note it."""
+    return digest_of(network, experiment.digest(), without=_drawn(network))
+
+
+def frozen_digest(network: FlapSam, experiment: Experiment) -> str:
+    """What a payload is trained on: SHA-256 over the tensors that never change in a run and that a step reads.
+
+    Experiments that differ in how they train have the same, where they freeze the same weights.
+    """
+    stated = parameter_table(network, experiment.method)
+    return digest_of(network, without={t.name for t in stated if t.trained or t.group in UNUSED})
+
+
+def _drawn(network: FlapSam) -> set[str]:
+    return {name for pair in low_rank_pairs(network) for name in pair}
 
 
 def digest_of(network: nn.Module, *settings: str, without: Collection[str] = ()) -> str:

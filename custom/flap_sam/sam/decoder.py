@@ -25,7 +25,7 @@ class MaskDecoder16x(MaskDecoder):
     HYP (`output_hypernetworks_mlps`) turns each mask token into the weights of a 1x1 convolution over that.
     """
 
-    rooms = {
+    parameter_groups = {
         "transformer": "decoder",
         "iou_token": "decoder",
         "mask_tokens": "mask_tokens",

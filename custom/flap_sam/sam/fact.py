@@ -16,7 +16,7 @@ CORE_DROPOUT = 0.1
 class SharedFactors(nn.Module):
     """The factors U [r, d] and V [d, r] that all encoder layers share."""
 
-    rooms = {"U": "fact", "V": "fact"}
+    parameter_groups = {"U": "fact", "V": "fact"}
 
     def __init__(self, width: int, rank: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class FacT(nn.Module):
         shared: U and V of all layers; the core S [r, r] is this projection's own.
     """
 
-    rooms = {"core": "fact"}
+    parameter_groups = {"core": "fact"}
 
     def __init__(self, shared: SharedFactors, alpha: float) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class SliceAdapter(nn.Module):
 class SliceMixingBlock(EncoderBlock):
     """SAM's encoder block with a 3D adapter before the attention and one before the MLP."""
 
-    rooms = {"attention_slices": "slice_adapter", "mlp_slices": "slice_adapter"}
+    parameter_groups = {"attention_slices": "slice_adapter", "mlp_slices": "slice_adapter"}
 
     def __init__(self, *, width: int, slices: int, **settings: object) -> None:
         super().__init__(dim=width, **settings)

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import statement
+from flap_sam.sam.methods import parameter_table
 
 BYTES_A_NUMBER = 4
 
@@ -25,13 +25,13 @@ class Count:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Counts by room of the network, in the network's order."""
+    """Counts by group of the network, in the network's order."""
 
-    rooms: dict[str, Count]
+    groups: dict[str, Count]
 
     @property
     def whole(self) -> Count:
-        return sum(self.rooms.values(), Count(0, 0, 0))
+        return sum(self.groups.values(), Count(0, 0, 0))
 
     @property
     def megabytes(self) -> float:
@@ -42,12 +42,12 @@ class Inventory:
 @cache
 def inventory(experiment: Experiment) -> Inventory:
     """Count a resolved experiment's parameters."""
-    rooms: dict[str, Count] = {}
-    for tensor in statement(build(experiment), experiment.method):
+    groups: dict[str, Count] = {}
+    for tensor in parameter_table(build(experiment), experiment.method):
         size = math.prod(tensor.shape)
         count = Count(size * tensor.trained, size, size * tensor.sent)
-        rooms[tensor.room] = rooms.get(tensor.room, Count(0, 0, 0)) + count
-    return Inventory(rooms)
+        groups[tensor.group] = groups.get(tensor.group, Count(0, 0, 0)) + count
+    return Inventory(groups)
 
 
 def full_fine_tuning(experiment: Experiment) -> Inventory:

@@ -1,4 +1,4 @@
-"""Fine-tuning methods: which rooms of the network train, and which of those leave the site."""
+"""Fine-tuning methods: which groups of the network train, and which of those leave the site."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ EVERYTHING = DECODER | PROMPT | ATTENTION | {"encoder"}
 
 UNUSED = frozenset({"decoder_unused", "prompt_unused"})
 PERSONAL = frozenset({"gate"})
-ADAPTERS = LOW_RANK | FACT | {"lora_frozen"}
+ADAPTER_GROUPS = LOW_RANK | FACT | {"lora_frozen"}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the paper's Table 1: the rooms that train; `lora` and `fact` say which adapters exist."""
+    """One row of the paper's Table 1: the groups that train; `lora` and `fact` say which adapters exist."""
 
-    rooms: frozenset[str]
+    groups: frozenset[str]
     lora: bool = False
     fact: bool = False
 
@@ -32,7 +32,7 @@ class Method:
         return self.fact
 
 
-METHODS = {
+METHOD_TABLE = {
     "fullft": Method(EVERYTHING),
     "attnft": Method(ATTENTION | HEADS),
     "decft": Method(DECODER),
@@ -45,11 +45,11 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class TensorStatement:
+class ParameterRow:
     """What happens to one parameter.
 
     Args:
-        room: where it lives.
+        group: where it lives.
         trained: counted as trainable, as the paper counts.
         used: a training step can change it; SAM's IoU head, say, is counted by the paper but never run.
         sent: it travels: it leaves the site, and the server sends back what it makes of it.
@@ -57,46 +57,46 @@ class TensorStatement:
 
     name: str
     shape: tuple[int, ...]
-    room: str
+    group: str
     trained: bool
     used: bool
     sent: bool
 
 
-def statement(network: nn.Module, method: str) -> list[TensorStatement]:
+def parameter_table(network: nn.Module, method: str) -> list[ParameterRow]:
     """Every parameter of the network, in its order, and what the method does with it."""
-    rooms = METHODS[method].rooms
+    groups = METHOD_TABLE[method].groups
     parameters = dict(network.named_parameters())
     return [
-        TensorStatement(
+        ParameterRow(
             name,
             tuple(parameters[name].shape),
-            room,
-            trained=room in rooms,
-            used=room in rooms - UNUSED,
-            sent=room in rooms - UNUSED - PERSONAL,
+            group,
+            trained=group in groups,
+            used=group in groups - UNUSED,
+            sent=group in groups - UNUSED - PERSONAL,
         )
-        for name, room in rooms_of(network)
+        for name, group in groups_of_parameters(network)
     ]
 
 
 def freezes_encoder(network: nn.Module, method: str) -> bool:
     """Whether the image encoder stays as it is in all rounds: nothing of it trains."""
-    return not any(t.trained for t in statement(network, method) if t.name.startswith("image_encoder."))
+    return not any(t.trained for t in parameter_table(network, method) if t.name.startswith("image_encoder."))
 
 
-def rooms_of(module: nn.Module, prefix: str = "", room: str | None = None) -> Iterator[tuple[str, str]]:
-    """Name and room of every parameter: the nearest `rooms` declaration above it that names the way to it."""
-    declared = getattr(module, "rooms", {})
+def groups_of_parameters(module: nn.Module, prefix: str = "", group: str | None = None) -> Iterator[tuple[str, str]]:
+    """Name and group of every parameter: the nearest `parameter_groups` above it that names the way to it."""
+    declared = getattr(module, "parameter_groups", {})
     for name, _ in module.named_parameters(recurse=False):
-        yield prefix + name, declared.get(name, room)
+        yield prefix + name, declared.get(name, group)
     for name, child in module.named_children():
-        yield from rooms_of(child, f"{prefix}{name}.", declared.get(name, room))
+        yield from groups_of_parameters(child, f"{prefix}{name}.", declared.get(name, group))
 
 
 def train_only(network: nn.Module, method: str) -> list[str]:
     """Freeze all that the method does not train; returns the names of what a step can change."""
-    trained = [tensor.name for tensor in statement(network, method) if tensor.used]
+    trained = [tensor.name for tensor in parameter_table(network, method) if tensor.used]
     wanted = set(trained)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in wanted)

@@ -19,7 +19,7 @@ class GridPrompt(PromptEncoder):
         super().__init__(width, (tokens, tokens), (image_size, image_size), mask_in_chans=16)
         self.grid = grid
         unused = ("not_a_point_embed", "point_embeddings") if grid == 0 else ()
-        self.rooms = dict.fromkeys((*unused, "mask_downscaling"), "prompt_unused")
+        self.parameter_groups = dict.fromkeys((*unused, "mask_downscaling"), "prompt_unused")
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Sparse [1, points, width] and dense [1, width, tokens, tokens] embeddings, the same for every slice."""
@@ -37,11 +37,11 @@ class GridPrompt(PromptEncoder):
 class FlapSam(nn.Module):
     """SAM for windows of neighbouring slices; its parts carry segment_anything's names.
 
-    In `rooms` here and in the layers below each declares which room of the network its children belong to;
-    `methods` says which rooms train. The nearest declaration counts.
+    In `parameter_groups` here and in the layers below each declares which group of the network its children belong to;
+    `methods` says which groups train. The nearest declaration counts.
     """
 
-    rooms = {"image_encoder": "encoder", "prompt_encoder": "prompt", "mask_decoder": "decoder"}
+    parameter_groups = {"image_encoder": "encoder", "prompt_encoder": "prompt", "mask_decoder": "decoder"}
 
     def __init__(self, image_encoder: ImageEncoder, prompt_encoder: GridPrompt, mask_decoder: MaskDecoder16x) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which weights a network starts from: a checkpoint of the site, the small SAM in the box, or random ones."""
+"""Which weights a network starts from: a checkpoint of the site, the bundled small SAM, or random ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Literal
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.sam import pretrained
 
-Origin = Literal["checkpoint", "box", "random"]
+Origin = Literal["checkpoint", "bundled", "random"]
 RANDOM = Path("random")  # in the place of a checkpoint
 CONFIGURE = "set FLAP_SAM_CHECKPOINT, --checkpoint, or checkpoint in flap_site.json, to SAM's weights"
 NAMES: dict[Origin, str] = {
     "checkpoint": "a SAM checkpoint",
-    "box": "the box's small SAM",
+    "bundled": "the bundled small SAM",
     "random": "random weights",
 }
 NOTICES: dict[Origin, str] = {  # what a run says of itself that starts from no checkpoint
-    "box": "No SAM checkpoint: the network starts from the small SAM in the box, which is good for trying the "
+    "bundled": "No SAM checkpoint: the network starts from the bundled small SAM, which is good for trying the "
     f"software, not for patients. To start from SAM itself, {CONFIGURE}.",
     "random": "No SAM checkpoint: the network starts from random weights, which is good for trying the software and "
     f"for nothing else. To start from SAM itself, {CONFIGURE}.",
@@ -45,19 +45,19 @@ def weights_for(backbone: str, checkpoint: Path | None, pin: str | None = None) 
 
     Args:
         backbone: the experiment's, which may be "auto".
-        checkpoint: a SAM checkpoint, or `random`; None, where nothing is configured, is the box's small SAM.
-        pin: SHA-256 that the site expects of the file; the box's own file is always held to one.
+        checkpoint: a SAM checkpoint, or `random`; None, where nothing is configured, is the bundled small SAM.
+        pin: SHA-256 that the site expects of the file; the bundled file is always held to one.
 
     Raises:
-        FlapSamError: nothing is configured and the box has no weights of the backbone, or its file is damaged.
+        FlapSamError: nothing is configured and no weights of the backbone are bundled, or its file is damaged.
     """
     if checkpoint == RANDOM:
         return Weights("random", None, pin)
     if checkpoint is not None:
         return Weights("checkpoint", checkpoint, pin)
     if backbone in ("auto", pretrained.BACKBONE):
-        return Weights("box", pretrained.checked(), pin or pretrained.SHA256)
+        return Weights("bundled", pretrained.checked(), pin or pretrained.SHA256)
     message = (
-        f"The experiment's backbone is {backbone}, of which the box has no weights; {CONFIGURE} for it, or to `random`."
+        f"The experiment's backbone is {backbone}, of which no weights are bundled; {CONFIGURE} for it, or to `random`."
     )
     raise FlapSamError(message, Reason.CHECKPOINT)

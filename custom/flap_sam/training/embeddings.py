@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.manifest import Case
 from flap_sam.data.store import SiteStore
 from flap_sam.data.views import Views
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import WINDOW_SLICES, Experiment
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 from flap_sam.sam.checkpoint import digest_of
 from flap_sam.sam.methods import freezes_encoder
 from flap_sam.sam.network import FlapSam

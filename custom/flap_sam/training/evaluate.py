@@ -7,16 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.geometry import Volume, diagonal, voxel_millilitres
 from flap_sam.data.manifest import Case
 from flap_sam.data.store import SiteStore
-from flap_sam.experiment import Experiment
-from flap_sam.means import mean_of_known, spread_of_known
-from flap_sam.table import write_table
-from flap_sam.training.embeddings import EmbeddingCache
-from flap_sam.training.pictures import Gallery
-from flap_sam.training.predict import predict_volume
-from flap_sam.training.scores import (
+from flap_sam.foundation.means import mean_of_known, spread_of_known
+from flap_sam.foundation.table import write_table
+from flap_sam.records.pictures import Gallery
+from flap_sam.records.scores import (
     FALSE_POSITIVE,
     MISSED,
     SEGMENTED,
@@ -25,6 +23,8 @@ from flap_sam.training.scores import (
     Evaluation,
     Overlap,
 )
+from flap_sam.training.embeddings import EmbeddingCache
+from flap_sam.training.predict import predict_volume
 from flap_sam.training.surfaces import surface_metrics
 
 COLUMNS = (

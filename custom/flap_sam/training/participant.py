@@ -10,26 +10,27 @@ from pathlib import Path
 
 from torch import Tensor
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_store
+from flap_sam.data.pool import PooledStore
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
-from flap_sam.sam.checkpoint import network_for, start_digest
+from flap_sam.records.pictures import Gallery
+from flap_sam.sam.checkpoint import frozen_digest, network_for, start_digest
 from flap_sam.sam.weights import weights_for
-from flap_sam.site import Site
-from flap_sam.training import quantise
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import CaseScore, score
-from flap_sam.training.form import in_canonical_form, summed_pairs
-from flap_sam.training.pictures import Gallery
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
 from flap_sam.training.team import ALONE, Team
-from flap_sam.training.together import Task, train_together
+from flap_sam.training.together import Share, train_together
 from flap_sam.training.trainer import LocalResult, Trainer
+from flap_sam.wire import encoding
+from flap_sam.wire.form import in_canonical_form, summed_pairs
 
 CARRY = "carry/"
 NUMBERED = re.compile(r"site-(\d+)")
@@ -37,10 +38,15 @@ NUMBERED = re.compile(r"site-(\d+)")
 
 @dataclass(frozen=True)
 class Assignment:
-    """The store a participant works on, and whether it is only the bundled demo."""
+    """The stores a participant trains on, one in a federation, and whether they are only the bundled demo."""
 
-    store: SiteStore
+    stores: tuple[SiteStore, ...]
     demo: bool
+
+    @property
+    def store(self) -> SiteStore:
+        """The first of them, which is like the others."""
+        return self.stores[0]
 
 
 def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
@@ -55,7 +61,8 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
         FlapSamError: no data is configured and there is no demo, or the store cannot be used.
     """
     if site.data is not None:
-        return Assignment(SiteStore.open(site.data, site.name or _name_in(sites(site.data), federation_name)), False)
+        own = SiteStore.open(site.data, site.name or _name_in(sites(site.data), federation_name))
+        return Assignment((own,), False)
     if demo is None:
         raise FlapSamError(
             "No data is configured; set FLAP_SAM_DATA to a store that `flap-sam prepare` made, or `data` in "
@@ -63,7 +70,7 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
             Reason.NO_DATA,
         )
     store, name = demo_store(demo, lambda known: site.name or _name_in(known, federation_name))
-    return Assignment(SiteStore.open(store, name), True)
+    return Assignment((SiteStore.open(store, name),), True)
 
 
 def _name_in(known: list[str], federation_name: str) -> str:
@@ -88,7 +95,7 @@ class Participant:
     Attributes:
         experiment: the job's, with backbone and image size resolved.
         weights: what its network started from.
-        start_digest: of the network before it took anything up (see `checkpoint.start_digest`).
+        start_digest, frozen_digest: of the network before it took anything up (see `sam.checkpoint`).
 
     Raises:
         FlapSamError: data, checkpoint or device cannot be used for this experiment.
@@ -105,7 +112,7 @@ class Participant:
                 Reason.CLASSES,
             )
         self.assignment = assignment
-        self.store = assignment.store
+        self.store = PooledStore(assignment.stores)
         self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         self._device = site.torch_device()
         self._precision = settle(site.precision, self._device)
@@ -114,19 +121,23 @@ class Participant:
         self.network = network.to(self._device)
         if site.compile:
             self.network.compile()
+        self._site = site
         encoder = FrozenEncoder.of(self.network, own, self._device, self._precision)
-        self._cache = EmbeddingCache.open(site.state_root, self.store, encoder) if encoder else None
+        self._encoder, self._caches = encoder, {}
         windows = Windows(self.store, own.image_size, own.normalisation, self._device)
-        windows, forward = training_data(self.network, own, windows, [self._cache])
+        windows, forward = training_data(
+            self.network, own, windows, [self._cache(store) for store in assignment.stores]
+        )
         self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
-        self._team, self._site, self._name = team, site, name
+        self._team, self._name = team, name
         self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
-        self._state = SiteState(site.state_root / run / name, own.digest())
+        self._state = SiteState(site.state_root / run / name, own.digest_but_rounds())
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
         self._carry: dict[str, Tensor] = {}
         self.start_digest = start_digest(self.network, self.experiment)
+        self.frozen_digest = frozen_digest(self.network, self.experiment)
 
     @property
     def slices(self) -> int:
@@ -135,17 +146,17 @@ class Participant:
 
     def claim_data(self) -> None:
         """Refuse data that another site of the run works on; see `SiteState.claim`."""
-        self._state.claim(self.store.folder)
+        self._state.claim(self.assignment.store.folder)
 
     def labels_digest(self) -> str:
         """SHA-256 over the names of the classes in their order; the names themselves stay here."""
-        return hashlib.sha256("\n".join(self.store.manifest.classes).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.assignment.store.manifest.classes).encode()).hexdigest()
 
     def has_trained(self, round_number: int) -> bool:
         """Whether this round, or a later one, is behind the participant."""
         return self._trained_round is not None and self._trained_round >= round_number
 
-    def stand_before(self, round_number: int) -> None:
+    def restore_before(self, round_number: int) -> None:
         """Stand where the site stood before a round, as it remembers it in its state."""
         if self._trained_round is None:
             if newest := self._state.training(round_number):
@@ -154,10 +165,10 @@ class Participant:
                 self._carry = {n.removeprefix(CARRY): t for n, t in state.items() if n.startswith(CARRY)}
             self._trainer.restore_personal(self._state.personal(round_number))
 
-    def stand_to_score(self, round_number: int) -> None:
-        """Take the personal tensors that belong to the payload a round starts from; training is over."""
+    def restore_to_score(self, round_number: int) -> None:
+        """Take the personal tensors that belong to the payload a round starts from; training is over for now."""
         self._trainer.restore_personal(self._state.personal(round_number))
-        self._state.forget_training()
+        self._state.close()
 
     def receive(self, wire: Mapping[str, Tensor]) -> None:
         """Take the tensors of a payload that has been checked."""
@@ -186,19 +197,18 @@ class Participant:
         result = self._trainer.train(round_number, stopped, progress)
         tensors = in_canonical_form(self._trainer.payload(), self._pairs)
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
-        wire, self._carry = quantise.up(tensors, self.experiment.payload_dtype, known, self._carry)
+        wire, self._carry = encoding.up(tensors, self.experiment.payload_dtype, known, self._carry)
         self._trained_round = round_number
         if self._team.rank == 0:
             training, personal = self._trainer.state()
             self._state.save(round_number, training | {CARRY + n: t for n, t in self._carry.items()}, personal)
         return wire, result
 
-    def _task_of(self, experiment: str, name: str, run: str, round_number: int) -> Task:
-        return Task(
+    def _task_of(self, experiment: str, name: str, run: str, round_number: int) -> Share:
+        return Share(
             experiment=experiment,
             site=self._site.model_dump(mode="json"),
-            store=str(self.store.folder.parent),
-            store_site=self.store.folder.name,
+            stores=[[str(store.folder.parent), store.folder.name] for store in self.assignment.stores],
             demo=self.assignment.demo,
             name=name,
             run=run,
@@ -206,14 +216,36 @@ class Participant:
             parent=os.getpid(),
         )
 
-    def score(self, split: str, gallery: Gallery | None = None) -> list[CaseScore]:
-        """Dice of the network as it stands on the cases of a split."""
-        return score(
-            self.network, self.store, split, self.experiment, self._device, self._precision, self._cache, gallery
-        )
+    def score(self, split: str, gallery: Gallery | None = None, of: SiteStore | None = None) -> list[CaseScore]:
+        """Dice of the network as it stands on the cases of a split.
 
-    def gallery(self, folder: Path, round_number: int) -> Gallery | None:
-        """For pictures of the test cases, in a folder of the site; None where it shows none."""
+        Args:
+            of: a store to score in place of those that the participant trains on.
+        """
+        scores = []
+        for store in [of] if of else self.assignment.stores:
+            scores += score(
+                self.network,
+                store,
+                split,
+                self.experiment,
+                self._device,
+                self._precision,
+                self._cache(store),
+                gallery,
+            )
+        return scores
+
+    def gallery(self, folder: Path, round_number: int, of: SiteStore | None = None) -> Gallery | None:
+        """For pictures of the test cases, of the participant's store or another; None where it shows none."""
         if not self._site.shows_pictures(self.assignment.demo):
             return None
-        return Gallery(folder, self._name, self.store.manifest.classes, round_number)
+        name = of.manifest.site if of else self._name
+        return Gallery(folder, name, self.assignment.store.manifest.classes, round_number)
+
+    def _cache(self, store: SiteStore) -> EmbeddingCache | None:
+        """Of the store's embeddings, where the image encoder never changes and there is room."""
+        if store.folder not in self._caches:
+            found = EmbeddingCache.open(self._site.state_root, store, self._encoder) if self._encoder else None
+            self._caches[store.folder] = found
+        return self._caches[store.folder]

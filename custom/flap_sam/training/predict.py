@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.views import Views
 from flap_sam.data.windows import volume_windows
-from flap_sam.experiment import WINDOW_SLICES, Experiment
-from flap_sam.sam.methods import METHODS
+from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.training.precision import autocast
 
 PIXELS_TOGETHER = 2**20  # of the network's grid: 20 slices at 224 px; their activations are about 200 MB in vit_b
@@ -68,7 +68,7 @@ def volume_logits(
         float32 [k, classes + 1, rows, columns] on the device, the next k slices.
     """
     network.eval()
-    if METHODS[experiment.method].mixes_slices:
+    if METHOD_TABLE[experiment.method].mixes_slices:
         found = _side_by_side(network, image, experiment, device, precision)
     else:
         found = _by_view(network, image, experiment, device, precision, embeddings)

@@ -1,6 +1,6 @@
 """The learning rate over a site's steps (the paper's section 3.2)."""
 
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 
 
 def learning_rate(experiment: Experiment, step: int, steps_an_epoch: int) -> float:

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from flap_sam import lock
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import remove_if_empty, replacing
-from flap_sam.lock import locked
+from flap_sam.foundation import lock
+from flap_sam.foundation.files import UnwritableError, remove_if_empty, replacing
+from flap_sam.foundation.lock import locked
+from flap_sam.foundation.names import is_run_name
 
 KEPT = 2
 PATIENCE = 60.0
@@ -24,7 +26,7 @@ class SiteState:
 
     Args:
         folder: of this site and run.
-        experiment: digest of the experiment, kept with every state.
+        experiment: digest of the experiment but for its rounds, kept with every state.
     """
 
     def __init__(self, folder: Path, experiment: str) -> None:
@@ -38,11 +40,8 @@ class SiteState:
             FlapSamError: another site of the run, on this machine, works on the same, or the note cannot be written.
         """
         own = str(data.resolve())
-        try:
-            with replacing(self.folder / DATA, private=True) as stream:
-                stream.write(own.encode())
-        except FlapSamError as error:
-            raise FlapSamError(str(error), Reason.STATE) from error
+        with self._kept(DATA) as stream:
+            stream.write(own.encode())
         others = [note for note in self.folder.parent.glob(f"*/{DATA}") if note.parent != self.folder]
         if shared := [note for note in others if _text(note) == own]:
             self._forget_claim()
@@ -85,23 +84,40 @@ class SiteState:
         newest = self._newest(PERSONAL, before)
         return newest[1] if newest else {}
 
-    def forget_training(self) -> None:
-        """Remove the training states of a run whose training is over, and the note of its data."""
-        for path in self._files(TRAINING):
+    def close(self) -> None:
+        """Keep of a run whose training is over the newest training state, for it may go on to more rounds.
+
+        It stays until another run of this site is over: which runs are is told by their note of the data, which is
+        removed here.
+        """
+        for path in self._files(TRAINING)[:-1]:
             path.unlink()
         self._forget_claim()
+        for folder in self.folder.parent.parent.glob(f"*/{self.folder.name}"):
+            is_over = is_run_name(folder.parent.name) and not (folder / DATA).exists()
+            if is_over and folder != self.folder:
+                _forget_training(folder)
 
     def _forget_claim(self) -> None:
         (self.folder / DATA).unlink(missing_ok=True)
         remove_if_empty(self.folder, self.folder.parent)
 
     def _files(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}_*.safetensors"))
+        return _files(self.folder, kind)
 
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        with replacing(self.folder / f"{kind}_{number:05}.safetensors", private=True) as stream:
+        with self._kept(f"{kind}_{number:05}.safetensors") as stream:
             stream.write(save(contiguous, metadata={"experiment": self._experiment}))
+
+    @contextmanager
+    def _kept(self, name: str) -> Iterator[BinaryIO]:
+        """A file of the state, for writing."""
+        try:
+            with replacing(self.folder / name, private=True) as stream:
+                yield stream
+        except UnwritableError as error:
+            raise FlapSamError(str(error), Reason.STATE) from error
 
     def _newest(self, kind: str, before: int) -> tuple[int, dict[str, Tensor]] | None:
         numbers = {int(path.stem.rpartition("_")[2]): path for path in self._files(kind)}
@@ -118,6 +134,16 @@ class SiteState:
         if experiment != self._experiment:
             raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
         return max(earlier), tensors
+
+
+def _files(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"{kind}_*.safetensors"))
+
+
+def _forget_training(folder: Path) -> None:
+    for path in _files(folder, TRAINING):
+        path.unlink(missing_ok=True)
+    remove_if_empty(folder, folder.parent)
 
 
 def _text(note: Path) -> str | None:

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import torch
 
-from flap_sam.training.scores import ByClass
+from flap_sam.records.scores import ByClass
 
 PERCENTILE = 95
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from flap_sam.children import child
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.children import child
+from flap_sam.foundation.files import replacing
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
 
@@ -31,21 +32,20 @@ LAST_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
-class Task:
+class Share:
     """All that a process needs to take part in a round.
 
     Args:
         experiment: the job's, as JSON.
         site: settings of the site, as `flap_site.json` has them.
-        store, store_site, demo: the data to work on.
+        stores: the data to work on, each its folder and the site in it; demo: they are only the demo.
         name: of the site in the federation; run, round: which to train.
         parent: the process that waits; without it the others stop.
     """
 
     experiment: str
     site: dict[str, str | int | bool | None]
-    store: str
-    store_site: str
+    stores: list[list[str]]
     demo: bool
     name: str
     run: str
@@ -53,12 +53,12 @@ class Task:
     parent: int
 
     @classmethod
-    def read(cls, folder: Path) -> "Task":
+    def read(cls, folder: Path) -> "Share":
         return cls(**json.loads((folder / TASK).read_text()))
 
 
 def train_together(
-    task: Task,
+    task: Share,
     received: Mapping[str, Tensor],
     processes: int,
     stopped: Callable[[], bool],
@@ -75,8 +75,10 @@ def train_together(
     """
     with tempfile.TemporaryDirectory(prefix="flap-sam-") as name:
         folder = Path(name)
-        (folder / TASK).write_text(json.dumps(asdict(task)))
-        save_file({n: t.cpu().contiguous() for n, t in received.items()}, folder / RECEIVED)
+        with replacing(folder / TASK) as stream:
+            stream.write(json.dumps(asdict(task)).encode())
+        with replacing(folder / RECEIVED) as stream:
+            stream.write(save({n: t.cpu().contiguous() for n, t in received.items()}))
         _run(folder, processes, stopped, say, held)
         return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
 
@@ -85,7 +87,7 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, he
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     with (folder / "log").open("wb") as log:
         words = [*command, "-m", "flap_sam.training.worker", str(folder)]
-        with child(words, env=os.environ | LOOPBACK, stdout=log, stderr=log, pass_fds=held) as team:
+        with child(words, [folder], env=os.environ | LOOPBACK, stdout=log, stderr=log, pass_fds=held) as team:
             while team.poll() is None:
                 if stopped():
                     raise FlapSamError("The round was stopped.", Reason.ABORTED)

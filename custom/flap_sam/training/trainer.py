@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config.experiment import Experiment
 from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.experiment import Experiment
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
-from flap_sam.sam.methods import PERSONAL, statement, train_only
+from flap_sam.sam.methods import PERSONAL, parameter_table, train_only
 from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.precision import autocast
 from flap_sam.training.prefetch import made_ahead
@@ -73,9 +73,9 @@ class Trainer:
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
-        tensors = statement(network, experiment.method)
+        tensors = parameter_table(network, experiment.method)
         self._sent = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.sent}
-        self._personal = {tensor.name for tensor in tensors if tensor.room in PERSONAL}
+        self._personal = {tensor.name for tensor in tensors if tensor.group in PERSONAL}
         self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._sent.keys()]
         self._optimizer = torch.optim.AdamW(
             self._trained.values(),

@@ -8,39 +8,39 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
-from flap_sam.experiment import Experiment
-from flap_sam.files import replacing
-from flap_sam.site import Site
+from flap_sam.foundation.files import replacing
 from flap_sam.training.participant import Assignment, Participant
 from flap_sam.training.progress import silent
 from flap_sam.training.team import Team
-from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Task
+from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Share
 
 
 def main(folder: Path) -> None:
     """Take part; the first process leaves what the round came to in the folder."""
-    task = Task.read(folder)
+    task = Share.read(folder)
     site = _own_device(Site.from_plain(task.site))
     torch.distributed.init_process_group("nccl" if site.torch_device().type == "cuda" else "gloo")
     team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    assignment = Assignment(SiteStore.open(Path(task.store), task.store_site), task.demo)
+    assignment = Assignment(tuple(SiteStore.open(Path(folder), name) for folder, name in task.stores), task.demo)
     experiment = Experiment.from_json(task.experiment)
     participant = Participant(experiment, site, assignment, task.name, task.run, team)
-    participant.stand_before(task.round)
+    participant.restore_before(task.round)
     if received := load_file(folder / RECEIVED):
         participant.receive(received)
     tensors, result = participant.train(
         task.round,
         stopped=lambda: os.getppid() == 1 or not _lives(task.parent),
-        say=partial(_write, folder / PROGRESS) if team.rank == 0 else silent,
+        say=partial(_say, folder / PROGRESS) if team.rank == 0 else silent,
     )
     if team.rank == 0:
-        save_file(tensors, folder / SENT)
-        (folder / RESULT).write_text(json.dumps(asdict(result)))
+        _write(folder / SENT, save(tensors))
+        _write(folder / RESULT, json.dumps(asdict(result)).encode())
     torch.distributed.destroy_process_group()
 
 
@@ -51,9 +51,13 @@ def _own_device(site: Site) -> Site:
     return site.changed(processes=1)
 
 
-def _write(path: Path, text: str) -> None:
+def _say(path: Path, text: str) -> None:
+    _write(path, text.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     with replacing(path) as stream:
-        stream.write(text.encode())
+        stream.write(content)
 
 
 def _lives(process: int) -> bool:
@@ -65,5 +69,5 @@ if __name__ == "__main__":
     try:
         main(where)
     except FlapSamError as error:
-        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}))
+        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}).encode())
         sys.exit(1)

@@ -7,7 +7,7 @@ import time
 
 from flap_sam.federation.controller import FlapSamController
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import TASK_TRAIN
+from flap_sam.wire.messages import TASK_TRAIN
 from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.f3.cellnet.core_cell import TargetMessage
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey

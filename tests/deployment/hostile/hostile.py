@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 import torch
-from flap_sam.experiment import Experiment
+from flap_sam.config.experiment import Experiment
 from flap_sam.federation.controller import FlapSamController
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import EXPERIMENT, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.wire.messages import EXPERIMENT, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.event_type import EventType
 from nvflare.app_common.abstract.fl_model import FLModel
 

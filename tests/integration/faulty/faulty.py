@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from flap_sam.federation.executor import FlapSamExecutor
-from flap_sam.federation.messages import REPORT, TASK_TRAIN
+from flap_sam.wire.messages import REPORT, TASK_TRAIN
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.app_common.abstract.fl_model import FLModel

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flap_sam.data.readers.dicom_dataset import has_preamble, is_dicom, read_dataset
 from flap_sam.data.readers.kinds import is_hidden, listed
 from flap_sam.errors import FlapSamError
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from flap_sam.data.sources import anatomy
 from flap_sam.data.sources.kits19 import FED_KITS19, case_files, case_id
 from flap_sam.errors import FlapSamError
-from flap_sam.files import replacing
+from flap_sam.foundation.files import replacing
 
 TRAIN_SLICES = {"A": 677, "B": 4093, "C": 3403, "D": 2144, "E": 1047, "F": 10938}  # of Fed-KiTS19
 

@@ -12,7 +12,7 @@ from flap_sam.data.readers.kinds import Listing, listed
 from flap_sam.data.sources.label_values import label_values
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
-from flap_sam.names import is_name
+from flap_sam.foundation.names import is_name
 
 
 @dataclass(frozen=True)

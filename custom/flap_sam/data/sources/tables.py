@@ -5,10 +5,10 @@ import csv
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError
-from flap_sam.names import is_name
+from flap_sam.foundation.names import is_name
 
 COLUMNS = ("case", "site", "split")
-SPLITS = ("train", "test")
+TABLE_SPLITS = ("train", "test")
 DELIMITERS = (",", ";", "\t")
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 TOLD = "sep="  # with which Excel names its delimiter, in a line before the table
@@ -93,4 +93,4 @@ def _value(row: list[str], place: int) -> str:
 
 def _is_right(values: dict[str, str], case: str) -> bool:
     names = (values[case], values.get("site", "any"))
-    return all(values.values()) and all(map(is_name, names)) and values["split"] in SPLITS
+    return all(values.values()) and all(map(is_name, names)) and values["split"] in TABLE_SPLITS

@@ -31,7 +31,7 @@ STREAM, FRAME, ACK, ERROR = "sm__STREAM", "sm__DATA", "sm__ACK", "sm__ERROR"
 
 
 @dataclass(frozen=True)
-class Row:
+class AllowedTopic:
     """One thing that a party may send to a process.
 
     Args:
@@ -63,32 +63,32 @@ class Order:
 
 REQUESTS = (
     # the server and this site's job processes bring administration; ORDERS says which
-    Row(Post.PARENT, Party.SERVER, ADMIN, "*"),
-    Row(Post.PARENT, Party.JOB, ADMIN, "*"),
+    AllowedTopic(Post.PARENT, Party.SERVER, ADMIN, "*"),
+    AllowedTopic(Post.PARENT, Party.JOB, ADMIN, "*"),
     # the parent process ends a job that the server or the hospital aborted
-    Row(Post.JOB, Party.PARENT, COMMAND, "abort"),
+    AllowedTopic(Post.JOB, Party.PARENT, COMMAND, "abort"),
     # a process that stops says so to those it is connected to; FLARE takes it for the connection it came on
-    Row(Post.PARENT, Party.SERVER, CELLNET, "bye"),
-    Row(Post.PARENT, Party.JOB, CELLNET, "bye"),
-    Row(Post.JOB, Party.SERVER, CELLNET, "bye"),
-    Row(Post.JOB, Party.PARENT, CELLNET, "bye"),
+    AllowedTopic(Post.PARENT, Party.SERVER, CELLNET, "bye"),
+    AllowedTopic(Post.PARENT, Party.JOB, CELLNET, "bye"),
+    AllowedTopic(Post.JOB, Party.SERVER, CELLNET, "bye"),
+    AllowedTopic(Post.JOB, Party.PARENT, CELLNET, "bye"),
     # receipts for frames that this site has sent: its requests for tasks, its results
-    Row(Post.JOB, Party.SERVER_JOB, STREAM, ACK),
-    Row(Post.JOB, Party.SERVER_JOB, STREAM, ERROR),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, STREAM, ACK),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, STREAM, ERROR),
 )
 
 STREAMS = (
     # answers to this site's requests for a task, with the task, and to its results
-    Row(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "server_command:get_task"),
-    Row(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "server_command:submit_update"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "server_command:get_task"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "server_command:submit_update"),
     # answers to what a job process asks beside them: first contact, heartbeat, whether its task still stands
-    Row(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "aux_communication:*"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "aux_communication:*"),
     # answers with pieces of a task's tensors, where a task is fetched piece by piece
-    Row(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "download_service__:*"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, RETURN_ONLY, "download_service__:*"),
     # the server fetches a result's tensors piece by piece: only those that the result has named, by secret references
-    Row(Post.JOB, Party.SERVER_JOB, DOWNLOAD, "download_service__download"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, DOWNLOAD, "download_service__download"),
     # the run has ended
-    Row(Post.JOB, Party.SERVER_JOB, AUX, "__end_run__"),
+    AllowedTopic(Post.JOB, Party.SERVER_JOB, AUX, "__end_run__"),
 )
 
 ORDERS = (

@@ -14,7 +14,7 @@ from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.keeper import Keeper, hang
-from flap_sam.federation.gate.places import Places
+from flap_sam.gate.places import Places
 
 KIT_FILE = Path("startup/fed_client.json")
 

@@ -19,7 +19,7 @@ from flap_sam.errors import FlapSamError
 from flap_sam.federation.door import rules
 from flap_sam.federation.door.allowed import ADMIN
 from flap_sam.federation.door.keeper import Keeper, hang
-from flap_sam.federation.gate.audit import FILE_NAME, AuditLog
+from flap_sam.gate.audit import FILE_NAME, AuditLog
 
 NEEDED = ("train.check_status", {"admin_command": "check_status", "require_authz": "true"})
 REFUSED = ("sys.shell", {})

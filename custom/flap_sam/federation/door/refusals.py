@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from flap_sam.federation.gate.flood import is_power_of_ten
-from flap_sam.federation.messages import clean_reason
+from flap_sam.gate.flood import is_power_of_ten
+from flap_sam.wire.messages import clean_reason
 
 HOUR = 3600.0
 MOST_KINDS = 50

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from flap_sam.federation.door.allowed import ADMIN, FRAME, ORDERS, REQUESTS, STREAM, STREAMS, Order, Party, Post, Row
+from flap_sam.federation.door.allowed import (
+    ADMIN,
+    FRAME,
+    ORDERS,
+    REQUESTS,
+    STREAM,
+    STREAMS,
+    AllowedTopic,
+    Order,
+    Party,
+    Post,
+)
 
 SERVER = "server"
 REQUEST, REPLY, RETURN = "req", "reply", "return"
@@ -206,7 +217,7 @@ def _listed(envelope: Envelope, post: Post, party: Party) -> None:
         raise Refused(f"{party} may not send this to a {post}")
 
 
-def _covers(row: Row, post: Post, party: Party, channel: str, topic: str) -> bool:
+def _covers(row: AllowedTopic, post: Post, party: Party, channel: str, topic: str) -> bool:
     return (row.to, row.party, row.channel) == (post, party, channel) and fnmatchcase(topic, row.topic)
 
 

@@ -1,9 +1,9 @@
-"""The small SAM in the box. README.md beside this file says what it is, how it was made and what it is not."""
+"""The bundled small SAM. README.md beside this file says what it is, how it was made and what it is not."""
 
 from pathlib import Path
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.files import sha256
+from flap_sam.foundation.files import sha256
 
 BACKBONE = "vit_tiny"
 FILE = Path(__file__).with_name(f"{BACKBONE}.safetensors")
@@ -18,7 +18,7 @@ def checked() -> Path:
     """
     if not FILE.is_file() or sha256(FILE) != SHA256:
         raise FlapSamError(
-            f"The box's small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
+            f"The bundled small SAM {FILE} is missing, or its sha256 is not {SHA256}; install the package again.",
             Reason.CHECKPOINT,
         )
     return FILE

@@ -1,0 +1,149 @@
+"""Commands that train: in a federation, without one, and over a grid."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flap_sam.commands.app import TRAIN, Changes, app
+from flap_sam.config.experiment import Experiment
+from flap_sam.errors import FlapSamError
+
+
+@app.command(rich_help_panel=TRAIN)
+def options() -> None:
+    """List every setting of a job and of a site: what it means, its default, what it may be."""
+    from flap_sam.commands.tables.options import markdown
+
+    typer.echo(markdown(), nl=False)
+
+
+@app.command(rich_help_panel=TRAIN)
+def params(
+    method: Annotated[str, typer.Option(help="fine-tuning method")] = "flap_sam",
+    adapter: Annotated[str, typer.Option(help="lora, dora or mole")] = "lora",
+    rank: Annotated[int, typer.Option(help="of the adapters")] = 32,
+    classes: Annotated[int, typer.Option(help="without background")] = 2,
+    image_size: Annotated[int | None, typer.Option(help="pixels a side; the backbone's own if left out")] = None,
+    backbone: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h or vit_tiny")] = "vit_b",
+    paper: Annotated[bool, typer.Option("--paper", help="the paper's whole table beside its own figures")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Count what a method trains and what travels in a round. Needs neither weights nor memory."""
+    from flap_sam.commands.tables import parameters
+
+    if paper:
+        typer.echo(parameters.paper_json() if as_json else parameters.paper_table())
+        return
+    if backbone == "auto":
+        raise FlapSamError("Nothing says which backbone auto is without a checkpoint; name one.")
+    experiment = Experiment(
+        method=method, adapter=adapter, rank=rank, classes=classes, image_size=image_size, backbone=backbone
+    )
+    typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
+
+
+@app.command(rich_help_panel=TRAIN)
+def simulate(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    work: Annotated[
+        Path, typer.Option(help="folder for workspaces; the job gets one of its name, without results of another run")
+    ],
+    sites: Annotated[int, typer.Option(min=1, help="how many; each takes the data of a site of the store")],
+    threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="a run's name, or latest: go on from its last round, perhaps to more rounds")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="a payload of another run, to start from")] = None,
+    changes: Changes = None,
+) -> None:
+    """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
+
+    Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
+    """
+    from flap_sam.config.job import Job, parsed
+    from flap_sam.experiments.simulate import simulate as run
+
+    run(Job.read(job), parsed(changes or []), work, sites, threads, resume, start)
+
+
+@app.command(rich_help_panel=TRAIN)
+def train(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    setting: Annotated[str, typer.Option(help="local: the data of one site; centralized: all data in one place")],
+    site: Annotated[str | None, typer.Option(help="whose data, under local: as the store names it, or site-2")] = None,
+    changes: Changes = None,
+) -> None:
+    """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
+    from flap_sam.config.job import Job, parsed
+    from flap_sam.experiments import alone
+    from flap_sam.records.results import closing_summary
+
+    if setting not in (alone.LOCAL, alone.CENTRALIZED):
+        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
+    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
+    typer.echo(closing_summary(out))
+
+
+@app.command(rich_help_panel=TRAIN)
+def compare(
+    job: Annotated[Path, typer.Argument(help="a folder of jobs/")] = Path("jobs/flap_sam_kits"),
+    out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")] = Path(
+        "runs/compare"
+    ),
+    preset: Annotated[str | None, typer.Option(help="small: the paper's comparison")] = None,
+    settings: Annotated[
+        str | None, typer.Option(help="some of local,federated,centralized; a preset's own, else federated")
+    ] = None,
+    vary: Annotated[list[str] | None, typer.Option(help="name=value,value ... of the experiment; repeatable")] = None,
+    seeds: Annotated[str | None, typer.Option(help="of everything random; a preset's own, else 1234")] = None,
+    changes: Changes = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="sites that work at a time; all if left out")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="a .md file: tables, figure, claims; what the .jsonl beside it holds is not run again"),
+    ] = None,
+) -> None:
+    """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds.
+
+    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
+    """
+    from flap_sam.commands.comparison import published
+    from flap_sam.config.job import Job, named, parsed, values_of
+    from flap_sam.experiments import presets
+    from flap_sam.experiments.plan import Grid, Plan
+    from flap_sam.records.run_record import FEDERATED, SETTINGS
+    from flap_sam.report import comparison
+
+    if preset and vary:
+        raise FlapSamError("A preset says itself what is varied; leave out --vary or --preset.")
+    chosen = settings.split(",") if settings else list(SETTINGS) if preset else [FEDERATED]
+    varied = {name: values_of(values) for name, values in named(vary or []).items()}
+    plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
+    plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
+    compared = published(Job.read(job), out, plan, page)
+    failures = compared.run(chosen, threads, typer.echo)
+    typer.echo(comparison.console([*compared.there().values()]))
+    for failure in failures:
+        typer.echo(failure, err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("pretrain-tiny", rich_help_panel=TRAIN)
+def pretrain_tiny(
+    out: Annotated[Path, typer.Option(help="the checkpoint to write, .safetensors")],
+    steps: Annotated[int, typer.Option(min=1, help="of 24 pictures each")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=65535, help="of the pictures and of the first weights")] = 1,
+) -> None:
+    """Pretrain the small SAM of `vit_tiny` on pictures of drawn shapes. Takes up again what was interrupted."""
+    from flap_sam.commands.tables.pretraining import overlap_table
+    from flap_sam.pretraining.examine import examine, held_out
+    from flap_sam.pretraining.network import PromptableSam
+    from flap_sam.pretraining.pretrain import pretrain
+
+    networks = {"random weights": PromptableSam(seed)}
+    networks[str(out)] = PromptableSam.load(pretrain(out, steps, seed, typer.echo))
+    found = {name: examine(network, held_out(network.side)) for name, network in networks.items()}
+    typer.echo(overlap_table("scenes that were not trained on", found))

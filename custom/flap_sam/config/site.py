@@ -1,0 +1,172 @@
+"""Where things lie at this site: data, checkpoint, device. The site's own; no server and no job can set it."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from flap_sam.errors import FlapSamError
+from flap_sam.foundation.names import is_name
+from flap_sam.foundation.strict import StrictModel, checked, loads
+
+if TYPE_CHECKING:
+    import torch
+
+FILE_NAME = "flap_site.json"
+ENVIRONMENT = {
+    "data": "FLAP_SAM_DATA",
+    "checkpoint": "FLAP_SAM_CHECKPOINT",
+    "device": "FLAP_SAM_DEVICE",
+    "state": "FLAP_SAM_STATE",
+    "payloads": "FLAP_SAM_PAYLOADS",
+}
+MOST_PROCESSES = 64
+NAME = "letters, digits, '.', '_', '-' and blanks"
+SHA256 = "64 hexadecimal digits"
+EXPECTED = {"name": NAME, "checkpoint_sha256": SHA256, "processes": f"1 to {MOST_PROCESSES}"}
+
+
+def _none_if_empty(found: object) -> object:
+    return None if found == "" else found
+
+
+def _path(found: object) -> object:
+    if not isinstance(found, str):
+        return found
+    try:
+        return Path(found).expanduser() if found else None
+    except RuntimeError as error:
+        raise ValueError("a folder whose ~ is known here") from error
+
+
+def _name(found: str | None) -> str | None:
+    if found is not None and not is_name(found):
+        raise ValueError(NAME)
+    return found
+
+
+def _sha256(found: str | None) -> str | None:
+    if found is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", found):
+        raise ValueError(SHA256)
+    return found
+
+
+TextOrNone = Annotated[str | None, BeforeValidator(_none_if_empty)]
+PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
+
+
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a site's paths that are relative, from where this process stands: others may stand elsewhere."""
+    given = {
+        name: environment.get(name)
+        for name in (ENVIRONMENT[key] for key in ("data", "checkpoint", "state", "payloads"))
+    }
+    paths = {name: Path(text).expanduser() for name, text in given.items() if text and text != "random"}
+    return {name: str(path.absolute()) for name, path in paths.items() if not path.is_absolute()}
+
+
+class Site(StrictModel):
+    """Settings of one site.
+
+    Args:
+        data: the store that `flap-sam prepare` made; None means that nothing is configured.
+        name: the site's folder in the store; None means the name it has in the federation.
+        checkpoint: SAM's weights, or `random` for weights drawn from the experiment's seed; None means the small SAM in
+            the bundled one, which is a `vit_tiny`: experiments that name another backbone are then refused.
+        checkpoint_sha256: what the hash of the weights' file must be, the bundled one's too; None means any.
+        device: a torch device; None means a GPU where there is one, else the CPU.
+        precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
+        memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
+            rounding, in a fraction of the memory and a quarter more time.
+        compile: let torch.compile fuse the network's operations; the first steps then take minutes.
+        state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
+            user's folder for state (XDG_STATE_HOME, or ~/.local/state).
+        payloads: folder of payloads that a job may name as its `start`; a server reads it, a site never. None means
+            that no job may.
+        processes: how many processes train together, one a GPU where `device` is None.
+        pictures: draw the best and the worst test cases into the site's run folder, which they never leave (see
+            `training.pictures`); on the demo they are drawn in any case.
+    """
+
+    data: PathOrNone = None
+    name: Annotated[TextOrNone, AfterValidator(_name)] = None
+    checkpoint: PathOrNone = None
+    checkpoint_sha256: Annotated[TextOrNone, AfterValidator(_sha256)] = None
+    device: TextOrNone = None
+    precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"
+    memory: Literal["normal", "low"] = "normal"
+    compile: bool = False
+    state: PathOrNone = None
+    payloads: PathOrNone = None
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
+    pictures: bool = False
+
+    @classmethod
+    def read(cls, local: Path | None) -> "Site":
+        """Settings from the environment, then from `flap_site.json` in the folder `local`.
+
+        Raises:
+            FlapSamError: the file is there and cannot be read, or a setting is unknown or not as it may be.
+        """
+        path = None if local is None else local / FILE_NAME
+        given = {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
+        try:
+            if path is None or not os.path.lexists(path):
+                return checked(cls, given)
+            settings = loads(path.read_bytes())
+            return checked(cls, settings | given if isinstance(settings, dict) else settings)
+        except (OSError, ValueError) as error:
+            variables = ", ".join(ENVIRONMENT[key] for key in given)
+            raise FlapSamError(
+                f"The site's settings in {path or 'the environment'}{f' under {variables}' if given and path else ''} "
+                f"cannot be used: {error}; correct them."
+            ) from error
+
+    @classmethod
+    def from_plain(cls, settings: Mapping[str, str | int | bool | None]) -> "Site":
+        """Settings as `flap_site.json` has them.
+
+        Raises:
+            FlapSamError: one is unknown, or not as it may be.
+        """
+        try:
+            return checked(cls, dict(settings))
+        except ValueError as error:
+            raise FlapSamError(f"The site's settings cannot be used: {error}; correct them.") from error
+
+    @field_validator("processes")
+    @classmethod
+    def _a_device_each(cls, processes: int, beside: ValidationInfo) -> int:
+        device = beside.data.get("device")
+        if processes > 1 and device not in (None, "cpu"):
+            raise ValueError(
+                f"1 beside the device {device!r}, which processes cannot share; leave `device` out, and each takes a "
+                "GPU of its own"
+            )
+        return processes
+
+    @property
+    def state_root(self) -> Path:
+        """The folder that holds a folder for every run."""
+        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return self.state or Path(home) / "flap-sam"
+
+    def shows_pictures(self, demo: bool) -> bool:
+        """Whether test cases are drawn: drawn volumes are no patients."""
+        return self.pictures or demo
+
+    def torch_device(self) -> "torch.device":
+        """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
+        import torch  # a hospital's parent process, whose door reads these settings, does without
+
+        wanted = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(wanted)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise FlapSamError(f"The site's device {wanted!r} cannot be used ({reason}); try cpu or cuda:0.") from error
+        return device

@@ -1,0 +1,126 @@
+"""`rounds.jsonl`, the round log: one line of JSON a round, written as the round closes."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flap_sam.errors import FlapSamError
+from flap_sam.foundation import typed
+from flap_sam.foundation.files import replacing
+from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.text import figure
+
+ROUND_LOG = "rounds.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRecord:
+    """One site in one round; see `federation.messages.TrainReport`.
+
+    Args:
+        loss, steps, seconds: None where the site withholds them.
+        norm: Frobenius norm of the site's B A over all layers; None where the method has no adapters.
+        change: Frobenius norm of what it changed in the round, B A and all other tensors; None without a federation.
+        counted_slices: that it counted for; fewer than its `slices` where its share of the weights was capped.
+        bytes_down, bytes_up: of the encoded messages.
+    """
+
+    slices: int
+    loss: float | None
+    steps: int | None
+    seconds: float | None
+    validation: list[float | None]
+    demo: bool
+    norm: float | None
+    change: float | None
+    counted_slices: int
+    bytes_down: int
+    bytes_up: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """What the truncation kept of a layer's averaged change, as share of the squared norm, and the norm it dropped."""
+
+    kept: float
+    residual: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """One round.
+
+    Args:
+        run: the run's name, the same over all jobs that continue it.
+        validation: mean Dice of the payload the round started from, over sites and classes.
+        svd_energy_kept: mean over the layers of the share the truncation kept.
+        layers: by the adapter's path.
+        seconds: of the whole round; server_seconds: of it, spent after the last answer.
+        sites: who was counted; refused: who was refused, and why; missing: who was asked and gave no usable
+            answer before the round closed; late: whose answer to an earlier round came since the last record.
+    """
+
+    run: str
+    round: int
+    validation: float | None
+    loss: float | None
+    svd_energy_kept: float | None
+    layers: dict[str, LayerRecord]
+    seconds: float
+    server_seconds: float
+    sites: dict[str, SiteRecord]
+    refused: dict[str, str]
+    missing: list[str]
+    late: list[str]
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            raise ValueError("no site was counted")
+
+
+def append(folder: Path, record: RoundRecord) -> None:
+    """Add a round to the log in a results folder; whoever is killed meanwhile leaves the log without it."""
+    path = folder / ROUND_LOG
+    before = path.read_bytes() if path.exists() else b""
+    with replacing(path) as log:
+        log.write(before + json.dumps(asdict(record)).encode() + b"\n")
+
+
+def read(folder: Path) -> list[RoundRecord]:
+    """The rounds in a results folder's log: one at least.
+
+    Raises:
+        FlapSamError: the log is missing, empty or damaged; names the line and the field.
+    """
+    path = folder / ROUND_LOG
+    try:
+        rounds = typed.read_lines(RoundRecord, path)
+    except OSError as error:
+        raise FlapSamError(f"Round log {path} cannot be read ({error}); point to the folder of a run.") from error
+    except ValueError as error:
+        raise FlapSamError(
+            f"Round log {path} is damaged: {error}; remove the line if the run was stopped while it wrote it, or run "
+            "it again."
+        ) from error
+    if not rounds:
+        raise FlapSamError(f"Round log {path} holds no round; wait until the first one has closed.")
+    return rounds
+
+
+def site_line(number: int, site: str, record: SiteRecord) -> str:
+    """A site's answer, for the console."""
+    return (
+        f"round {number:3}  {site:12}  {record.slices:5} slices  loss {figure(record.loss, 4)}  "
+        f"validation Dice of what it received {figure(mean_of_known(record.validation))}  "
+        f"{record.bytes_up / 1e6:.2f} MB up  {figure(record.seconds, 1)} s"
+    )
+
+
+def round_line(record: RoundRecord, rounds: int) -> str:
+    """A round, for the console."""
+    kept = "" if record.svd_energy_kept is None else f"  SVD kept {100 * record.svd_energy_kept:.2f} %"
+    absent = len(record.refused) + len(record.missing)
+    return (
+        f"round {record.round:3}  of {rounds}: loss {figure(record.loss, 4)}  validation Dice at its start "
+        f"{figure(record.validation)}{kept}  {record.seconds:.1f} s" + (f"  {absent} sites left out" if absent else "")
+    )

@@ -1,1 +1,0 @@
-"""From the files a run leaves to what a person reads."""

@@ -1,0 +1,1 @@
+"""The rounds of a run: what the server checks, adds up and remembers."""

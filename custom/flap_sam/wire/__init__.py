@@ -1,0 +1,1 @@
+"""What travels between server and sites: names, shapes and types of a payload, its encodings, and the messages."""

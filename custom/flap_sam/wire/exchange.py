@@ -1,0 +1,40 @@
+"""A task and the answer to it: all that the server and a site say to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the server asks of sites: to train a round from a payload, or to score it.
+
+    Args:
+        name: `messages.TASK_TRAIN` or `TASK_EVALUATE`.
+        experiment: the job's, as JSON; run: the run's name.
+        round: that starts from the payload; rounds: of the run.
+        payload: encoded as on the wire; empty in a first round that each site starts by itself.
+    """
+
+    name: str
+    experiment: str
+    run: str
+    round: int
+    rounds: int
+    payload: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a site answers; the server has not checked any of it yet.
+
+    Args:
+        round: of the task.
+        update: the site's tensors, encoded as on the wire; empty where it has scored.
+        report: a `TrainReport` or an `Evaluation` as plain values.
+    """
+
+    round: object
+    update: object
+    report: object

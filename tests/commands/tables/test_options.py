@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+from flap_sam.commands.tables.options import GROUPS, markdown, meanings, settings_of
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.config.site import ENVIRONMENT
+from flap_sam.errors import FlapSamError
+
+PAGE = Path(__file__).parents[3] / "docs/options.md"
+
+
+def test_the_page_is_what_the_code_gives():
+    assert PAGE.read_text() == markdown(), "docs/options.md is out of date; run `make docs`"
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.kind.__name__)
+def test_every_setting_has_a_meaning_and_no_meaning_lacks_its_setting(group):
+    names = [setting.name for setting in settings_of(group.kind)]
+    assert meanings(group.kind).keys() == set(names)
+    assert all(meanings(group.kind).values())
+    assert group.expected.keys() <= set(names)
+
+
+def test_a_row_holds_what_the_class_says():
+    rows = {line.split("`")[1]: line for line in markdown().splitlines() if line.startswith("| `")}
+    adapted = "`method` loraft, loradecft, flap_sam, masam"
+    cells = [cell.strip() for cell in rows["rank"].split("|")[1:-1]]
+    assert cells == ["`rank`", "whole number", "`32`", "1 to 1024", f"rank of the adapters. Read with {adapted}."]
+    assert '| text | `"svd"` | svd, factor-average, freeze-a, residual |' in rows["strategy"]
+    assert "| number, or null | `null` |" in rows["wait_after_min"]
+    assert '| text | `"float32"` | float32, tf32, bfloat16, auto |' in rows["precision"]
+    assert all(f"`{name}`, `{variable}`" in rows[name] for name, variable in ENVIRONMENT.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "value"),
+    [(Experiment, "rank", 0), (Experiment, "ranks", {"A": 99}), (RunPolicy, "patience", 0)],
+)
+def test_a_refusal_says_what_the_page_says(kind, setting, value):
+    expected = next(group.expected for group in GROUPS if group.kind is kind)
+    with pytest.raises(FlapSamError, match=f"expected {expected[setting]}"):
+        kind(**{setting: value})

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+from flap_sam.config.job import SERVER_CONFIG, Job, named, parsed, values_of
+from flap_sam.errors import FlapSamError
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@pytest.mark.parametrize("folder", sorted(JOBS.iterdir()), ids=lambda p: p.name)
+def test_every_job_of_the_project_says_what_it_trains(folder):
+    job = Job.read(folder)
+    assert job.experiment().to_json()
+    assert job.demo == ("phantom" if folder.name == "flap_sam_kits" else None)
+
+
+def test_a_copy_differs_in_what_was_changed(tmp_path):
+    job = Job.read(JOBS / "flap_sam_nifti")
+    copy = Job.read(job.copy(tmp_path / "copy", {"rank": 3, "ranks": {"site-1": 2}}))
+    assert copy.settings == job.settings | {"rank": 3, "ranks": {"site-1": 2}}
+    whole = json.loads((copy.folder / SERVER_CONFIG).read_text())
+    assert whole["run_policy"] == json.loads((job.folder / SERVER_CONFIG).read_text())["run_policy"]
+
+
+def test_nothing_is_copied_with_a_bad_setting(tmp_path):
+    with pytest.raises(FlapSamError, match="rank is 0"):
+        Job.read(JOBS / "flap_sam_nifti").copy(tmp_path / "copy", {"rank": 0})
+    assert not (tmp_path / "copy").exists()
+
+
+def test_what_is_no_job_is_named(tmp_path):
+    with pytest.raises(FlapSamError, match="point to a folder of jobs/"):
+        Job.read(tmp_path)
+
+
+def test_settings_from_words():
+    assert parsed(["rank=4", "method=pdecft", "image_size=null", 'ranks={"site-1": 2}']) == {
+        "rank": 4,
+        "method": "pdecft",
+        "image_size": None,
+        "ranks": {"site-1": 2},
+    }
+    assert values_of("1,svd,0.5") == [1, "svd", 0.5]
+    for text in ("rank", "=4"):
+        with pytest.raises(FlapSamError, match="expected name=value"):
+            named([text])
