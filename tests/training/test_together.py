@@ -85,7 +85,7 @@ def test_the_first_process_says_how_far_the_round_is(by_one_and_by_two):
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_the_sites_sentence(small, store, tmp_path):
     participant = join(replace(small, learning_rate=1e3, weight_decay=0.0), store, tmp_path, 2)
-    participant.store.folder.rename(store / "gone")
+    (store / "B").rename(store / "gone")
     with pytest.raises(FlapSamError, match="has no site 'B'") as told:
         participant.train(0)
     assert told.value.reason == Reason.STORE
