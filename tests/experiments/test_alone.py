@@ -58,7 +58,7 @@ METHODS_ALONE = [{"method": method} for method in METHODS if method != "masam"]
 @pytest.mark.parametrize("settings", [*ALONE, *METHODS_ALONE], ids=str)
 def test_a_site_alone_is_a_federation_of_one_to_the_bit(job, store, tmp_path, monkeypatch, settings):
     """Beside a server and a site that are driven by hand."""
-    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", RANDOM)
+    monkeypatch.setenv("FLAP_SAM_CHECKPOINT", str(RANDOM))
     settings |= unread(job.settings | QUICK | settings)  # back to their defaults
     out, rounds, _ = run(job, tmp_path, "local", "B", **settings)
     federation = Rounds(job.experiment(QUICK | settings), store, tmp_path / "state", ["site-2"])

@@ -48,7 +48,7 @@ def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
 def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, monkeypatch, own, threads, expected):
     seen = []
 
-    def run(job: Path, work: Path, sites: int, threads: int) -> Path:
+    def run(job: Path, work: Path, sites: int, threads: int, _: list[Path]) -> Path:
         seen.append((os.environ["OMP_NUM_THREADS"], job.name, sites, threads))
         results = work / "results"
         results.mkdir(parents=True)
@@ -95,6 +95,6 @@ def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monk
     ]
     assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
     for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):
-        with pytest.raises(FlapSamError, match="The policy's"):
+        with pytest.raises(FlapSamError, match="The run policy's"):
             simulate(job, QUICK, tmp_path / "d", 2, **words)
     assert len(seen) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import flap_sam
 import pytest
+from flap_sam.commands.comparison import published
 from flap_sam.config.job import Job
 from flap_sam.data import store as stores
 from flap_sam.errors import FlapSamError
@@ -78,7 +79,7 @@ def simulate(tmp_path: Path, job: Job, _) -> Iterator[Path]:
 
 
 def compare_cell(tmp_path: Path, job: Job, monkeypatch) -> Iterator[Path]:
-    comparison = compare.Comparison(job, tmp_path / "out", Plan([Grid(["centralized"], {})], [1], {}))
+    comparison = published(job, tmp_path / "out", Plan([Grid(["centralized"], {})], [1], {}))
     names: list[Path] = []
     monkeypatch.setattr(compare, "fresh", lambda folder: names.append(folder) or stop())
     with pytest.raises(KeyboardInterrupt):
@@ -185,7 +186,7 @@ def test_the_policies_of_a_simulation_may_be_anybodys(tmp_path, monkeypatch):
 def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
     monkeypatch.setenv("FLAP_SAM_DATA", str(store))
     job, out = Job.read(JOB), tmp_path / "out"
-    comparison = compare.Comparison(job, out, Plan([Grid(["centralized"], {})], [1], {}))
+    comparison = published(job, out, Plan([Grid(["centralized"], {})], [1], {}))
     with locked(out / NAME, "it"), locked(tmp_path / f".{JOB.name}.lock", "it"):
         for command in (
             lambda: alone.train(job, "centralized", None, {}, out, print),

@@ -78,7 +78,7 @@ def test_a_site_draws_its_cases_only_if_it_says_so_or_they_are_drawn_anyway(
     small, store, tmp_path, pictures, demo, shown
 ):
     site = Site(data=store, device="cpu", state=tmp_path, pictures=pictures)
-    participant = Participant(small, site, Assignment(SiteStore.open(store, "A"), demo), "site-1", "run")
+    participant = Participant(small, site, Assignment((SiteStore.open(store, "A"),), demo), "site-1", "run")
     assert (participant.gallery(tmp_path, 0) is not None) == shown
 
 

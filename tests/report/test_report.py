@@ -228,7 +228,7 @@ def test_the_demo_is_named_before_anything_else(tmp_path, demo):
 def test_a_start_that_is_not_sams_is_told(tmp_path, weights):
     found = page(tmp_path, weights=weights)
     assert ("random weights" in found.text) == (weights == "random")
-    assert ("small SAM in the box" in found.text) == (weights == "bundled")
+    assert ("bundled small SAM" in found.text) == (weights == "bundled")
     assert ("not for patients" in found.text) == (weights == "bundled")
 
 

@@ -20,7 +20,7 @@ def join(experiment, store, site, tmp_path, **settings) -> Participant:
 
 
 def test_a_simulated_site_takes_the_store_site_of_its_number(small, store, tmp_path):
-    assert join(small, store, "site-2", tmp_path).store.manifest.site == "B"
+    assert join(small, store, "site-2", tmp_path).assignment.store.manifest.site == "B"
     assert join(small, store, "B", tmp_path).slices == 7
 
 
@@ -96,7 +96,7 @@ def test_the_demo_is_drawn_once(tmp_path, monkeypatch):
     first = assign(Site(), "site-1", "phantom")
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert first.demo
-    assert first.store.manifest.site == "A"
+    assert first.assignment.store.manifest.site == "A"
     assert assign(Site(), "site-1", "phantom").demo
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 

@@ -73,7 +73,8 @@ class Run:
         self._aggregator = Aggregator()
         self._unread: dict[str, Answer] = {}
         self._asked_before = False
-        self._attendance = Attendance(sites.connected, job, policy, around.deployed, around.say)
+        named = job if around.setting == FEDERATED else job.changed(ranks={})  # ranks name the sites of a federation
+        self._attendance = Attendance(sites.connected, named, policy, around.deployed, around.say)
 
     def run(self) -> None:
         """Run it to its end.
