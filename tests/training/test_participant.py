@@ -96,7 +96,7 @@ def test_the_demo_is_drawn_once(tmp_path, monkeypatch):
     first = assign(Site(), "site-1", "phantom")
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert first.demo
-    assert first.assignment.store.manifest.site == "A"
+    assert first.store.manifest.site == "A"
     assert assign(Site(), "site-1", "phantom").demo
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
