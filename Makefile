@@ -35,7 +35,7 @@ docs: $(READY) ## the reference pages and the README's picture, which are made f
 	$(BIN)/python docs/scripts/picture.py
 
 site: $(READY) ## the documentation as a website, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sbom: $(READY) ## every package of the environment, with its version, as CycloneDX
 	$(BIN)/cyclonedx-py environment --output-reproducible -o sbom.cdx.json $(BIN)/python
@@ -43,7 +43,7 @@ sbom: $(READY) ## every package of the environment, with its version, as Cyclone
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
