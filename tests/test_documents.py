@@ -13,6 +13,8 @@ import typer
 from flap_sam.commands.main import app
 from flap_sam.config.experiment import Experiment
 
+from tests.test_rooms import FLOORS
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CARD = ROOT / "custom" / "flap_sam" / "sam" / "pretrained" / "README.md"
@@ -75,6 +77,15 @@ def command_of(words: list[str]) -> str:
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_contributing_has_the_floors_of_the_rooms():
+    rows = re.findall(r"^\| (\d*) ?\| `(\w+)(?:/|\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    floors: dict[str, set[str]] = {}
+    for floor, room in rows:
+        floors.setdefault(floor or next(reversed(floors)), set()).add(room)
+    assert [*floors] == [str(number) for number in reversed(range(len(FLOORS)))]
+    assert [*floors.values()] == [rooms - {"__init__"} for rooms in FLOORS]
 
 
 @every_guide

@@ -53,7 +53,7 @@ def words(kind: object) -> str:
     if origin is not None and issubclass(origin, Mapping):
         return f"{words(inside[1])}, by name"
     if origin is not None and issubclass(origin, Sequence):
-        return f"list of: {words(inside[0])}"
+        return f"list of ({words(inside[0])})"
     return PLAIN.get(kind) or (f"`{kind.__name__}`" if inspect.isclass(kind) else str(kind))
 
 

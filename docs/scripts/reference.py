@@ -148,12 +148,12 @@ def files_page() -> str:
             "run, and the hashes of the weights that it was trained from.",
             "",
             *section(f"`{round_log.ROUND_LOG}`, one line a round", round_log.RoundRecord),
-            *section("One site in a round", round_log.SiteRecord),
-            *section("One layer in a round", round_log.LayerRecord),
+            *section("`SiteRecord`: one site in a round", round_log.SiteRecord),
+            *section("`LayerRecord`: one layer in a round", round_log.LayerRecord),
             *section(f"`{run_record.RUN_RECORD}`", run_record.RunRecord),
-            *section("One job of a run", run_record.Attempt),
+            *section("`Attempt`: one job of a run", run_record.Attempt),
             *section(f"`{results.TEST_DICE}`", results.Scores),
-            *section("Scores of one payload at one site", scores.Evaluation),
+            *section("`Evaluation`: one payload at one site", scores.Evaluation),
             "## Files of a comparison",
             "",
             f"`flap-sam compare` writes `table.md` and `cells.jsonl`, and into the folder of each run a `{cell.CELL}` "
@@ -161,6 +161,7 @@ def files_page() -> str:
             "test Dice and traffic.",
             "",
             *section("A finished run of a comparison", cell.FinishedCell),
+            *section("`Data`: what was trained on", cell.Data),
         ]
     )
 
