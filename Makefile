@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-quick test-deployment bench results docs sbom lint format clean
+.PHONY: demo test test-quick test-deployment bench results docs site sbom lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
@@ -28,10 +28,14 @@ bench: $(READY) ## short forms of the benchmarks, each beside its baseline
 	$(BIN)/python benchmarks/data.py --turns 2
 
 results: $(READY) ## the paper's comparison in small: hours; goes on where it was stopped
-	$(BIN)/flap-sam compare --preset small --page docs/results.md
+	$(BIN)/flap-sam compare --preset small --page docs/explanation/results.md
 
-docs: $(READY) ## pages that are made from the code
-	$(BIN)/flap-sam options > docs/options.md
+docs: $(READY) ## the reference pages and the README's picture, which are made from the code
+	$(BIN)/python docs/scripts/reference.py
+	$(BIN)/python docs/scripts/picture.py
+
+site: $(READY) ## the documentation as a website, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sbom: $(READY) ## every package of the environment, with its version, as CycloneDX
 	$(BIN)/cyclonedx-py environment --output-reproducible -o sbom.cdx.json $(BIN)/python
@@ -39,13 +43,14 @@ sbom: $(READY) ## every package of the environment, with its version, as Cyclone
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) work/flap_sam_kits
+	rm -rf $(VENV) work/flap_sam_kits site
 
 $(READY): requirements.txt requirements-dev.txt requirements-onnx.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """What the final payloads of a comparison on the phantom reach on volumes that no site holds.
 
-    python benchmarks/fresh.py [runs/compare] [--seed 1] > docs/results_fresh.md
+    python benchmarks/fresh.py [runs/compare] [--seed 1] > docs/explanation/results_fresh.md
 
 The same scanners draw every case of the phantom anew, with another seed, and all of them are predicted: four times as
 many as there are test cases. A site's own gates of a mixture of experts are not in a payload; here every expert counts
