@@ -3,13 +3,22 @@
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 from flap_sam.commands.tables.options import settings_of
 from flap_sam.foundation.text import markdown_table
 
-PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", object: "any value", dict: "object"}
+PLAIN = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    object: "any value",
+    dict: "object",
+    Path: "path",
+}
 
 
 def section(title: str, kind: type, level: str = "##") -> list[str]:

@@ -230,7 +230,6 @@ def gate_page() -> str:
             "job and no server can change it.",
             "",
             table(agreement.Agreement),
-            "",
             *section("Differential privacy: `privacy`", agreement.Privacy),
         ]
     )
