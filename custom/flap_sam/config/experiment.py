@@ -73,7 +73,7 @@ class Experiment:
 
     The defaults are the paper's (arXiv 2407.21739, section 3.2).
 
-    What each setting may be stands in `EXPECTED`; `docs/options.md` is made of it and of these lines. A setting that
+    What each setting may be stands in `EXPECTED`; `docs/reference/options.md` is made of it and of these lines. A setting that
     the others leave unread must have its default (see `reads`): one experiment has one name.
 
     Args:

@@ -74,8 +74,8 @@ class Site(StrictModel):
     Args:
         data: the store that `flap-sam prepare` made; None means that nothing is configured.
         name: the site's folder in the store; None means the name it has in the federation.
-        checkpoint: SAM's weights, or `random` for weights drawn from the experiment's seed; None means the small SAM in
-            the bundled one, which is a `vit_tiny`: experiments that name another backbone are then refused.
+        checkpoint: SAM's weights, or `random` for weights drawn from the experiment's seed; None means the bundled
+            small SAM, which is a `vit_tiny`: experiments that name another backbone are then refused.
         checkpoint_sha256: what the hash of the weights' file must be, the bundled one's too; None means any.
         device: a torch device; None means a GPU where there is one, else the CPU.
         precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
@@ -88,7 +88,7 @@ class Site(StrictModel):
             that no job may.
         processes: how many processes train together, one a GPU where `device` is None.
         pictures: draw the best and the worst test cases into the site's run folder, which they never leave (see
-            `training.pictures`); on the demo they are drawn in any case.
+            `records.pictures`); on the demo they are drawn in any case.
     """
 
     data: PathOrNone = None

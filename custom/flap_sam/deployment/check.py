@@ -204,4 +204,6 @@ def _servers(client: dict) -> Iterator[CheckResult]:
             socket.create_connection((host, int(port)), SECONDS).close()
             yield CheckResult("server", True, f"{host}:{port} answers")
         except OSError as error:
-            yield CheckResult("server", False, f"{host}:{port}: {error}; see the runbook's firewall table")
+            yield CheckResult(
+                "server", False, f"{host}:{port}: {error}; see the firewall table in docs/howto/hospital/install.md"
+            )

@@ -83,7 +83,7 @@ class WeightedMean(Gatherer):
         return Totals(changes, {name: running.mean() for name, running in self._means.items()})
 
 
-class Held(Gatherer):
+class Buffered(Gatherer):
     """A rule that needs all updates of the round at once; its memory grows with the sites.
 
     What a site changed is measured from the payload that the round started from. Plain tensors of a first round
@@ -159,7 +159,7 @@ class Held(Gatherer):
         return [update.weight / whole for update in self._updates]
 
 
-class Clipped(Held):
+class Clipped(Buffered):
     """Every site's change is shortened to the median length (see `robust.clip_weights`)."""
 
     def close(self, received: Mapping[str, Tensor]) -> Totals:
@@ -167,7 +167,7 @@ class Clipped(Held):
         return self.mix(robust.clip_weights(norms, self.shares()), received)
 
 
-class Krum(Held):
+class Krum(Buffered):
     """The one site's update that lies nearest to the others' (see `robust.krum`)."""
 
     def close(self, received: Mapping[str, Tensor]) -> Totals:
@@ -175,7 +175,7 @@ class Krum(Held):
         return self.mix([float(k == chosen) for k in range(len(self._updates))], received)
 
 
-class Coordinatewise(Held):
+class Coordinatewise(Buffered):
     """A middle of the sites, number by number: every site counts alike, whatever its slices say.
 
     Args:

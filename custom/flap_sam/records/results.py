@@ -29,7 +29,7 @@ MEANINGS = (
     (PAYLOAD_FILES[BEST], "the payload with the best validation Dice"),
     (ROUND_LOG, "the round log"),
     (RUN_RECORD, "when and how it was run, by which versions, with which sites"),
-    (TEST_DICE, "the table above"),
+    (TEST_DICE, "test Dice by site, class and payload"),
 )
 
 

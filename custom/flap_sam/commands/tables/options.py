@@ -1,4 +1,4 @@
-"""Every setting of a job and of a site, from the classes that read them: `docs/options.md`."""
+"""Every setting of a job and of a site, from the classes that read them: `docs/reference/options.md`."""
 
 import inspect
 import json
