@@ -73,8 +73,8 @@ class Experiment:
 
     The defaults are the paper's (arXiv 2407.21739, section 3.2).
 
-    What each setting may be stands in `EXPECTED`; `docs/reference/options.md` is made of it and of these lines. A setting that
-    the others leave unread must have its default (see `reads`): one experiment has one name.
+    What each setting may be stands in `EXPECTED`; `docs/reference/options.md` is made of it and of these lines. A
+    setting that the others leave unread must have its default (see `reads`): one experiment has one name.
 
     Args:
         dataset: what the volumes are, in a word, for reports; of "kits19" `flap-sam predict` knows the intensities.
