@@ -24,6 +24,7 @@ RECIPE = Recipe(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the tests (`make test`), each takes whole files, and one takes all on running kits.
 

@@ -108,14 +108,7 @@ class FlapSamController(ModelController):
     def ask(self, task: Task, asked: Sequence[str], answers: Answers) -> None:
         """FLARE's own waiting counts every answer, a failed one too; here usable ones alone count."""
         self._answers = answers
-        model = FLModel(
-            params_type=ParamsType.FULL,
-            params=dict(task.payload),
-            current_round=task.round,
-            total_rounds=task.rounds,
-            meta={EXPERIMENT: task.experiment, RUN: task.run},
-        )
-        self.send_model(task_name=task.name, data=model, targets=list(asked), callback=self._on_result)
+        self.send_model(task_name=task.name, data=message_of(task), targets=list(asked), callback=self._on_result)
         while self.get_num_standing_tasks():
             if answers.is_over():
                 self.cancel_all_tasks()
@@ -142,6 +135,17 @@ class FlapSamController(ModelController):
         """An answer that came after its task was closed is named in the log and dropped."""
         self._late.append(client.name)
         say(f"{client.name} answered too late; its answer is dropped")
+
+
+def message_of(task: Task) -> FLModel:
+    """A task as FLARE carries it."""
+    return FLModel(
+        params_type=ParamsType.FULL,
+        params=dict(task.payload),
+        current_round=task.round,
+        total_rounds=task.rounds,
+        meta={EXPERIMENT: task.experiment, RUN: task.run},
+    )
 
 
 def _is_deployed(fl_ctx: FLContext) -> bool:

@@ -79,9 +79,9 @@ class BesiegingExecutor(FlapSamExecutor):
 class BesiegingController(FlapSamController):
     """Besieges the hospital before its round, in its own name and in the server's."""
 
-    def _round(self, current):
-        if current.round == ROUND:
+    def ask(self, task, asked, answers):
+        if task.name == TASK_TRAIN and task.round == ROUND:
             cell, job = self.engine.get_cell(), self.fl_ctx.get_job_id()
             besiege(cell, job)
             besiege_as("server", cell, job)
-        return super()._round(current)
+        super().ask(task, asked, answers)

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import torch
 from flap_sam.config.experiment import Experiment
-from flap_sam.federation.controller import FlapSamController
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.federation.controller import FlapSamController, message_of
 from flap_sam.federation.executor import FlapSamExecutor
+from flap_sam.records.results import RESULTS
+from flap_sam.rounds.answers import Answers
+from flap_sam.wire.exchange import Answer
 from flap_sam.wire.messages import EXPERIMENT, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
 from nvflare.apis.event_type import EventType
 from nvflare.app_common.abstract.fl_model import FLModel
@@ -75,20 +79,21 @@ class HostileExecutor(FlapSamExecutor):
 class HostileController(FlapSamController):
     """Before its rounds it asks the sites for what they never agreed to, and writes down what comes back."""
 
-    def _round(self, current):
-        if current.round == 1:
-            answers = {name: self._attack(task, message) for name, (task, message) in self._attacks(current).items()}
-            (Path(self._folder) / "answers.json").write_text(json.dumps(answers))
-        return super()._round(current)
+    def ask(self, task, asked, answers):
+        if task.name == TASK_TRAIN and task.round == 1:
+            found = {name: self._attack(kind, m, asked) for name, (kind, m) in self._attacks(task).items()}
+            run = Path(self.engine.get_workspace().get_run_dir(self.fl_ctx.get_job_id()))
+            (run / RESULTS / "answers.json").write_text(json.dumps(found))
+        super().ask(task, asked, answers)
 
-    def _attacks(self, current) -> dict[str, tuple[str, FLModel]]:
+    def _attacks(self, asked_for) -> dict[str, tuple[str, FLModel]]:
         def task(**changes) -> FLModel:
-            message = self._task(current)
+            message = message_of(asked_for)
             for name, value in changes.items():
                 setattr(message, name, value)
             return message
 
-        good = self._task(current)
+        good = message_of(asked_for)
         first = next(iter(good.params))
         other = Experiment.from_json(good.meta[EXPERIMENT]).changed(method="fullft").to_json()
         return {
@@ -104,15 +109,16 @@ class HostileController(FlapSamController):
             "empty": (TASK_EVALUATE, task(params={})),
         }
 
-    def _attack(self, task: str, message: FLModel) -> dict[str, str]:
+    def _attack(self, kind: str, message: FLModel, asked) -> dict[str, str]:
         """The sites' refusals; whatever else a site answers is a leak."""
         leaks: dict[str, str] = {}
-        self.counted, self.refused = set(), {}
 
-        def leaked(result: FLModel) -> None:
-            leaks[result.meta["client_name"]] = "LEAKED"
+        def leaked(site: str, _: Answer) -> bool:
+            leaks[site] = "LEAKED"
+            return True
 
-        self.send_model(task_name=task, data=message, targets=self._sites, callback=leaked)
+        self._answers = Answers(asked, RunPolicy(), 0, leaked, self.stopped, self.gone, print)
+        self.send_model(task_name=kind, data=message, targets=asked, callback=self._on_result)
         while self.get_num_standing_tasks():
             time.sleep(0.1)
-        return self.refused | leaks
+        return self._answers.refused | leaks
