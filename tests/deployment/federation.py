@@ -141,7 +141,7 @@ class Federation:
 
     def session(self, person: str = LEAD) -> Session:
         """The FLARE API of one person."""
-        return new_secure_session(person, str(self.kits / person))
+        return new_secure_session(person, str(self.kits / person), timeout=60.0)
 
     def connected(self) -> set[str]:
         session = self.session(ADMIN)

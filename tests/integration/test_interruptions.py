@@ -83,7 +83,8 @@ def results(out: Path) -> object:
     """The results of a run by what does not tell the time."""
     files = [payload.read(out / PAYLOAD_FILES[kind]) for kind in (FINAL, BEST)]
     numbers = [{name: tensor.numpy().tobytes() for name, tensor in file.tensors.items()} for file in files]
-    return sorted(contents(out)), numbers, [file.notes for file in files], (out / TEST_DICE).read_bytes()
+    notes = [file.notes | {"run": None} for file in files]  # its name tells when it began
+    return sorted(contents(out)), numbers, notes, (out / TEST_DICE).read_bytes()
 
 
 def cells(out: Path) -> object:
