@@ -165,6 +165,15 @@ def test_a_run_that_was_interrupted_goes_on(job, tmp_path, monkeypatch, after):
     assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in (tmp_path / "whole/local_A").iterdir())
 
 
+def test_what_an_interrupted_run_goes_on_from_outlives_another_run_of_the_site(job, tmp_path, monkeypatch):
+    _, whole, table = run(job, tmp_path / "whole", "local", "A", rounds=3)
+    interrupted(job, tmp_path, monkeypatch, after=1, rounds=3)
+    run(job, tmp_path / "other", "local", "A", seed=5)
+    _, rounds, again = run(job, tmp_path, "local", "A", rounds=3)
+    assert [r["loss"] for r in rounds] == [r["loss"] for r in whole]
+    assert again == table
+
+
 def test_an_interrupted_run_of_another_kind_is_left_alone(job, tmp_path, monkeypatch):
     out = interrupted(job, tmp_path, monkeypatch, after=1)
     before = {path.name: path.read_bytes() for path in out.iterdir()}

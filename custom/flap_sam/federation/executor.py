@@ -69,7 +69,6 @@ class FlapSamExecutor(Executor):
         if assignment.demo:
             self.log_info(fl_ctx, f"No data is configured here; the site works on the demo {assignment.store.folder}.")
         participant = Participant(experiment, site, assignment, name, run)
-        participant.claim_data()
         fates = participant.load_report
         self.log_info(
             fl_ctx,

@@ -92,6 +92,7 @@ class Member:
         done_before = self._participant is not None and self._participant.has_trained(task.round)
         if before != (experiment, run) or (task.name == TASK_TRAIN and done_before):
             self._participant = self._join(experiment, run)
+            self._participant.claim_data()
         if task.payload:
             expected = payload.types_down(self._participant.experiment)
             self._participant.receive(payload.check(task.payload, expected))
