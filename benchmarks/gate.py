@@ -28,10 +28,10 @@ from flap_sam.config.site import FILE_NAME as SITE_FILE
 from flap_sam.config.site import Site
 from flap_sam.federation.gate_component import Gate
 from flap_sam.gate.agreement import FILE_NAME
-from flap_sam.training.evaluate import mean_by_class
+from flap_sam.training.member import train_round
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire.form import in_canonical_form
-from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, TrainReport, to_meta
+from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, to_meta
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
@@ -100,7 +100,7 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
         task = _message(received, current, meta)
         fl_ctx.set_prop(FLContextKey.TASK_DATA, task, private=True, sticky=False)
         seconds["gate, in"].append(timed(lambda c=fl_ctx: gate.handle_event(EventType.AFTER_TASK_DATA_FILTER, c))[0])
-        cost, (sent, report) = timed(lambda n=current: _train(participant, n))
+        cost, (sent, report) = timed(lambda n=current: train_round(participant, n))
         seconds["training"].append(cost)
         seconds["canonical form"].append(timed(lambda t=sent: in_canonical_form(t, participant._pairs))[0])
         result = _message(sent, current, {REPORT: to_meta(report)})
@@ -117,25 +117,6 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
 def _message(tensors: dict, number: int, meta: dict) -> Shareable:
     return FLModelUtils.to_shareable(
         FLModel(params_type=ParamsType.FULL, params=dict(tensors), current_round=number, meta=meta)
-    )
-
-
-def _train(participant: Participant, number: int) -> tuple[dict, TrainReport]:
-    participant.restore_before(number)
-    scores = participant.score("validation")
-    tensors, result = participant.train(number)
-    return tensors, TrainReport(
-        experiment=participant.experiment.to_json(),
-        start_digest=participant.start_digest,
-        frozen_digest=participant.frozen_digest,
-        slices=participant.slices,
-        loss=result.loss,
-        steps=result.steps,
-        seconds=result.seconds,
-        validation=mean_by_class([s.dice for s in scores], participant.experiment.classes),
-        demo=participant.assignment.demo,
-        weights=participant.weights.origin,
-        labels=participant.labels_digest(),
     )
 
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch import Tensor
+
 from flap_sam.config.experiment import Experiment
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.training.evaluate import evaluation, mean_by_class, write_cases
 from flap_sam.training.participant import Participant
-from flap_sam.training.progress import Say
+from flap_sam.training.progress import Say, silent
 from flap_sam.wire import payload
 from flap_sam.wire.exchange import Answer, Task
 from flap_sam.wire.messages import TASK_TRAIN, TrainReport, clean_reason, run_name, to_meta
@@ -43,22 +45,7 @@ class Member:
             FlapSamError: task or payload are refused, the site cannot do it, or it was stopped.
         """
         with self._at_work(task) as participant:
-            participant.restore_before(task.round)
-            validation = participant.score("validation")
-            update, result = participant.train(task.round, stopped, say)
-            report = TrainReport(
-                experiment=participant.experiment.to_json(),
-                start_digest=participant.start_digest,
-                frozen_digest=participant.frozen_digest,
-                slices=participant.slices,
-                loss=result.loss,
-                steps=result.steps,
-                seconds=result.seconds,
-                validation=mean_by_class([s.dice for s in validation], participant.experiment.classes),
-                demo=participant.assignment.demo,
-                weights=participant.weights.origin,
-                labels=participant.labels_digest(),
-            )
+            update, report = train_round(participant, task.round, stopped, say)
             return Answer(task.round, update, to_meta(report))
 
     def score(self, task: Task, pictures: Path, cases: Path, of: SiteStore | None = None) -> Answer:
@@ -98,6 +85,29 @@ class Member:
             self._participant.receive(payload.check(task.payload, expected))
         yield self._participant
         self._joined = (experiment, run)
+
+
+def train_round(
+    participant: Participant, number: int, stopped: Callable[[], bool] = lambda: False, say: Say = silent
+) -> tuple[dict[str, Tensor], TrainReport]:
+    """The update of a round, and the report on it; see `Member.train`."""
+    participant.restore_before(number)
+    validation = participant.score("validation")
+    update, result = participant.train(number, stopped, say)
+    report = TrainReport(
+        experiment=participant.experiment.to_json(),
+        start_digest=participant.start_digest,
+        frozen_digest=participant.frozen_digest,
+        slices=participant.slices,
+        loss=result.loss,
+        steps=result.steps,
+        seconds=result.seconds,
+        validation=mean_by_class([s.dice for s in validation], participant.experiment.classes),
+        demo=participant.assignment.demo,
+        weights=participant.weights.origin,
+        labels=participant.labels_digest(),
+    )
+    return update, report
 
 
 def _check_round(number: object, experiment: Experiment) -> None:

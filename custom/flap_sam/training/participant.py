@@ -112,7 +112,7 @@ class Participant:
                 Reason.CLASSES,
             )
         self.assignment = assignment
-        self.store = PooledStore(assignment.stores)
+        self._pool = PooledStore(assignment.stores)
         self.weights = weights_for(experiment.backbone, site.checkpoint, site.checkpoint_sha256)
         self._device = site.torch_device()
         self._precision = settle(site.precision, self._device)
@@ -124,7 +124,7 @@ class Participant:
         self._site = site
         encoder = FrozenEncoder.of(self.network, own, self._device, self._precision)
         self._encoder, self._caches = encoder, {}
-        windows = Windows(self.store, own.image_size, own.normalisation, self._device)
+        windows = Windows(self._pool, own.image_size, own.normalisation, self._device)
         windows, forward = training_data(
             self.network, own, windows, [self._cache(store) for store in assignment.stores]
         )
@@ -142,7 +142,7 @@ class Participant:
     @property
     def slices(self) -> int:
         """Training slices, the n of the site's weight."""
-        return self.store.training_slices
+        return self._pool.training_slices
 
     def claim_data(self) -> None:
         """Refuse data that another site of the run works on; see `SiteState.claim`."""
