@@ -19,7 +19,7 @@ def test_a_cell_is_its_note_and_its_results(tmp_path):
     written.write(folder)
     found = read(folder)
     assert found.key == written.key == (FEDERATED, None, EXPERIMENT.digest())
-    assert vars(written).items() <= vars(found).items()
+    assert dict(written).items() <= dict(found).items()
     assert found.dice.keys() == set(SITES), "by the store's names"
     assert found.up > 0 < found.down
     note(LOCAL, "A", {}, 1, EXPERIMENT, SITES).write(folder)
