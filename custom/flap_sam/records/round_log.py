@@ -15,7 +15,7 @@ ROUND_LOG = "rounds.jsonl"
 
 
 class SiteRecord(StrictModel):
-    """One site in one round; see `federation.messages.TrainReport`.
+    """One site in one round; see `wire.messages.TrainReport`.
 
     Args:
         loss, steps, seconds: None where the site withholds them.
