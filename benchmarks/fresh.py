@@ -10,7 +10,6 @@ alike.
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,11 +52,11 @@ def scored(folder: Path, stores: Mapping[str, SiteStore]) -> tuple[FinishedCell,
     found = cell.read(folder)
     model = Model.load(folder / found.payload, Site.read(None).checkpoint)
     own = {site: dice_by_class(model, store) for site, store in stores.items() if found.site in (None, site)}
-    return replace(found, dice={site: mean_of_known(dice) for site, dice in own.items()}), own
+    return found.changed(dice={site: mean_of_known(dice) for site, dice in own.items()}), own
 
 
 def of_class(found: FinishedCell, own: Mapping[str, ByClass], number: int) -> FinishedCell:
-    return replace(found, dice={site: dice[number] for site, dice in own.items()})
+    return found.changed(dice={site: dice[number] for site, dice in own.items()})
 
 
 def page(found: Sequence[tuple[FinishedCell, dict[str, ByClass]]], stores: Mapping[str, SiteStore]) -> Iterator[str]:

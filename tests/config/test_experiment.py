@@ -98,3 +98,54 @@ def test_a_site_may_have_its_own_rank():
     assert (experiment.at("site-1").rank, experiment.at("site-2").rank) == (32, 8)
     assert Experiment.from_json(experiment.to_json()) == experiment
     assert hash(experiment) == hash(Experiment.from_json(experiment.to_json()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest", "but_rounds"),
+    [
+        (
+            {},
+            "644994d7db627106934b04254ac46182009cde20dce14968d517da9dbb21b284",
+            "9f898f48c7fc72dc8f05f0a699b5d36c17fc1feba972b914f405206fb76c4c4c",
+        ),
+        (
+            {"classes": 3, "method": "loraft", "image_size": 96, "prompt_grid": 4},
+            "b374e78618c21fe2d09933fec89886a7b682e6e0060d0b0dbf5dd35d6da1d637",
+            "cc21be9c8c6e3f4f39163d0881114c242c04bc852add4d5504b2285a03455b26",
+        ),
+        (
+            {"alpha": 2},
+            "e9e7c71f53fcfe53bca13ec16f2e159e80db62551028c7eaa8e89d2ab9a01d0f",
+            "dd01ee520dba3a4730446720a81e5eba16d2c86a2b3c1e527aa266a1cbd00ffc",
+        ),
+        (
+            {"method": "decft", "seed": 7},
+            "e40096e6cf7410862d76c4ebdf1a16b0e6ad4253b861c7d61aefe3787d159180",
+            "2fb430ff45c9d38a445ce9b21c1cad29a4c8666839fd6061b2362d2b7401e7e0",
+        ),
+        (
+            {"adapter": "mole", "experts": 2, "rank": 4, "energy": 0.5, "ranks": {"site-1": 2, "é": 3}},
+            "ba26e618a5146c49a6a1744e9087071fe812c74d45b0ab4a97b7257fa31b1b36",
+            "0845633ff15bba4c50fde810045a0b1f05cb20b82a0a4a44cc596d1030ad5eda",
+        ),
+        (
+            {
+                "robust": "krum",
+                "hostile_share": 0.3,
+                "server_optimizer": "adam",
+                "server_learning_rate": 1,
+                "learning_rate": 1e-05,
+            },
+            "e456efe75e3ceb5beb5af79058c78dd6460ecbff62d9850f177d1fe2e933525c",
+            "0f8b8a0c92e4fc14ce95892530758fac038915dc4911b1722591b499ce8a0623",
+        ),
+        (
+            {"dataset": "naïve", "weight_decay": 0, "payload_dtype": "int8", "rounds": 7},
+            "42ec722be8eacc718fa9a8c2d564acdd41dde0f701d5c3df9e04b80b61b5147f",
+            "40fda0836a50501a5c06140c21f721708f2b8902194881c4635332bfe31088f0",
+        ),
+    ],
+)
+def test_an_experiment_keeps_its_name_from_version_to_version(settings, digest, but_rounds):
+    experiment = Experiment(**settings)
+    assert (experiment.digest(), experiment.digest_but_rounds()) == (digest, but_rounds)

@@ -207,10 +207,7 @@ def forged(site: str, _task_name: str, answer: FLModel) -> None:
 FAULTS = [
     (reporting("start_digest", "other"), "it started from other weights than most sites"),
     (reporting("labels", "other"), "its classes have other names or another order"),
-    (
-        reporting("weights", "mine"),
-        "The report is refused: weights is mine; expected one of checkpoint, bundled, random",
-    ),
+    (reporting("weights", "mine"), "The report is refused: weights is 'mine', expected 'checkpoint', 'bundled' or"),
     (reporting("demo", True), "some sites work on their own data and some on the demo"),
     (reporting("experiment", Experiment(backbone="vit_b", image_size=224).to_json()), "it runs another experiment"),
     (reporting("experiment", "[" * 1999), "The experiment is not JSON"),

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 from flap_sam.federation.tracking import scalars
 from flap_sam.records.round_log import RoundRecord, SiteRecord
 
@@ -41,5 +39,5 @@ def test_a_round_as_scalars():
 
 
 def test_what_is_not_known_is_left_out():
-    bare = replace(RECORD, validation=None, svd_energy_kept=None, sites={"A": replace(SITE, validation=[None, None])})
+    bare = RECORD.changed(validation=None, svd_energy_kept=None, sites={"A": SITE.changed(validation=[None, None])})
     assert not {"validation Dice", "SVD energy kept", "A/validation Dice"} & dict(scalars(bare)).keys()

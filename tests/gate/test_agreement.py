@@ -62,7 +62,7 @@ def test_nothing_stands_in_for_a_number_that_was_not_agreed(tmp_path, missing):
     ("changes", "sentence"),
     [
         ({"metrics": ["age"]}, "metrics.0 is 'age', expected one of loss"),
-        ({"metrics": "loss"}, "metrics is 'loss', expected a valid"),
+        ({"metrics": "loss"}, "metrics is 'loss', expected a list"),
         ({"largest_update": float("inf")}, "largest_update is inf"),
         ({"largest_update": True}, "largest_update is True"),
         ({"largest_update": 0}, "largest_update is 0"),

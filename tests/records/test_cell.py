@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError
@@ -11,6 +12,7 @@ from tests.report.cells import note, row
 from tests.report.runs import EXPERIMENT, made_run
 
 SITES = ("A", "B", "C")
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_a_cell_is_its_note_and_its_results(tmp_path):
@@ -19,7 +21,7 @@ def test_a_cell_is_its_note_and_its_results(tmp_path):
     written.write(folder)
     found = read(folder)
     assert found.key == written.key == (FEDERATED, None, EXPERIMENT.digest())
-    assert vars(written).items() <= vars(found).items()
+    assert dict(written).items() <= dict(found).items()
     assert found.dice.keys() == set(SITES), "by the store's names"
     assert found.up > 0 < found.down
     note(LOCAL, "A", {}, 1, EXPERIMENT, SITES).write(folder)
@@ -86,3 +88,15 @@ def test_a_cell_whose_round_log_is_cut_off_is_named(tmp_path, setting):
 def test_cells_that_are_missing_are_one_sentence(tmp_path):
     with pytest.raises(FlapSamError, match=r"Cells .*none\.jsonl cannot be read"):
         read_lines(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("file", sorted(DOCS.glob("results*.jsonl")), ids=lambda path: path.name)
+def test_published_cells_are_still_read_and_written_as_they_were(file, tmp_path):
+    cells = read_lines(file)
+    write_lines(tmp_path / "again.jsonl", cells)
+    for before, again in zip(
+        file.read_text().splitlines(), (tmp_path / "again.jsonl").read_text().splitlines(), strict=True
+    ):
+        found = json.loads(again)
+        assert (found.pop("version"), found["run"].pop("version")) == (1, 2)
+        assert found == json.loads(before)

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 from flap_sam.errors import FlapSamError
@@ -16,8 +15,8 @@ def finished(tmp_path):
     folder = tmp_path / "work" / "server" / "simulate_job" / "results"
     folder.mkdir(parents=True)
     first = record_of(0, ("site-1", "site-2"))
-    demo = replace(first.sites["site-2"], demo=True)
-    append(folder, replace(first, validation=0.125, sites=first.sites | {"site-2": demo}))
+    demo = first.sites["site-2"].changed(demo=True)
+    append(folder, first.changed(validation=0.125, sites=first.sites | {"site-2": demo}))
     site = [scored("a", (0.5, None)), scored("b", (1.0, None))]
     report = evaluation([scored("v", (0.5, None))], site, 2)
     other = evaluation([scored("v", (0.25, 0.25))], [scored("c", (0.25, 0.5), (3.25, None), (0.5, 0.0))], 2)

@@ -37,7 +37,7 @@ def test_the_log_is_read_as_it_was_written(tmp_path, layers):
     ("field", "value", "sentence"),
     [
         (("sites",), ["site-1"], "sites is ['site-1'], expected an object"),
-        (("sites",), {}, "no site was counted"),
+        (("sites",), {}, "sites is {}, expected 1 or more of them"),
         (("sites", "site-2", "loss"), "much", "sites.site-2.loss is 'much', expected a number"),
         (("sites", "site-2", "bytes_up"), None, "sites.site-2.bytes_up is None, expected a whole number"),
         (("sites", "site-2", "bytes_up"), ..., "sites.site-2.bytes_up is missing"),

@@ -46,7 +46,7 @@ def cell(
         started="2026-01-02T03:04:05", first_round=0, policy={}, sites=list(SLICES), versions={"torch": "2"}
     )
     return FinishedCell(
-        **vars(note(setting, site, changes, seed, Experiment(**{**settings, **changes}, seed=seed))),
+        **dict(note(setting, site, changes, seed, Experiment(**{**settings, **changes}, seed=seed))),
         run=RunRecord(run="", setting=setting, demo=False, weights="checkpoint", attempts=[began]),
         dice={"A": dice, "B": dice + 0.02},
         up=up if setting == FEDERATED else None,

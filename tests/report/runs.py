@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +128,14 @@ def absences(record: RoundRecord) -> RoundRecord:
         del sites[second]
     if record.round == 2:
         late.append(second)
-    return replace(record, sites=sites, refused=refused, missing=missing, late=late)
+    return record.changed(sites=sites, refused=refused, missing=missing, late=late)
 
 
 def withheld(record: RoundRecord) -> RoundRecord:
     """The sites tell neither loss, steps nor time, and no Dice."""
     bare = {"loss": None, "steps": None, "seconds": None, "validation": [None, None]}
-    sites = {name: replace(site, **bare) for name, site in record.sites.items()}
-    return replace(record, sites=sites, loss=None, validation=None)
+    sites = {name: site.changed(**bare) for name, site in record.sites.items()}
+    return record.changed(sites=sites, loss=None, validation=None)
 
 
 def draw_pictures(folder: Path, site: str, rounds: int, classes: Sequence[str] = ("kidney", "tumour")) -> None:

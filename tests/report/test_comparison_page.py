@@ -1,6 +1,5 @@
 import random
 import re
-from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -77,7 +76,7 @@ def test_the_page_says_what_was_run_and_how_far_it_is(written):
 
 
 def test_drawn_volumes_are_announced(written):
-    drawn = [replace(cell, run=replace(cell.run, demo=True, weights="random")) for cell in CELLS]
+    drawn = [cell.changed(run=cell.run.changed(demo=True, weights="random")) for cell in CELLS]
     text = written(drawn).read_text()
     assert DEMO in text
     assert "from random weights" in text
@@ -91,7 +90,7 @@ def test_verdicts_go_by_the_cells(written):
     found = answers(written())
     assert found[claim] == "**yes**"
     assert found["federated flap_sam beats federated pdecft"] == "**not decided**"
-    swapped = [replace(cell, dice={site: 1 - dice for site, dice in cell.dice.items()}) for cell in CELLS]
+    swapped = [cell.changed(dice={site: 1 - dice for site, dice in cell.dice.items()}) for cell in CELLS]
     assert answers(written(swapped))[claim] == "**no**"
 
 

@@ -26,13 +26,13 @@ USUAL = TrainReport(
     labels="l" * 64,
 )
 ODD = {
-    "start": replace(USUAL, start_digest="other", slices=1),
-    "frozen": replace(USUAL, frozen_digest="other"),
-    "slices": replace(USUAL, start_digest="other", slices=10**9),
-    "labels": replace(USUAL, labels="other"),
-    "demo": replace(USUAL, demo=True),
-    "size": replace(USUAL, experiment=JOB.resolved("vit_b", 512).to_json()),
-    "backbone": replace(USUAL, experiment=JOB.resolved("vit_h", 224).to_json()),
+    "start": USUAL.changed(start_digest="other", slices=1),
+    "frozen": USUAL.changed(frozen_digest="other"),
+    "slices": USUAL.changed(start_digest="other", slices=10**9),
+    "labels": USUAL.changed(labels="other"),
+    "demo": USUAL.changed(demo=True),
+    "size": USUAL.changed(experiment=JOB.resolved("vit_b", 512).to_json()),
+    "backbone": USUAL.changed(experiment=JOB.resolved("vit_h", 224).to_json()),
 }
 SENTENCES = {
     "start": "started from other weights than most sites",
@@ -108,11 +108,11 @@ def test_a_site_has_one_voice():
 def test_who_runs_another_experiment_has_no_voice(experiment):
     likeness = Consistency(JOB)
     with pytest.raises(FlapSamError, match=r"another experiment|The experiment"):
-        likeness.hear("a", replace(USUAL, experiment=experiment), 1)
+        likeness.hear("a", USUAL.changed(experiment=experiment), 1)
     assert likeness.reference is None
 
 
 @pytest.mark.parametrize("origins", [["checkpoint", "bundled", "bundled"], ["bundled", "bundled", "checkpoint"]])
 def test_where_the_weights_come_from_is_what_most_say(origins):
-    reports = [(f"site-{k}", replace(USUAL, weights=origin)) for k, origin in enumerate(origins)]
+    reports = [(f"site-{k}", USUAL.changed(weights=origin)) for k, origin in enumerate(origins)]
     assert heard(reports, asked=5).reference.weights == "bundled"

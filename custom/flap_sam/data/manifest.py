@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from flap_sam.data.intensity import IntensityField
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.names import is_name
-from flap_sam.foundation.strict import StrictModel, parse
+from flap_sam.foundation.strict import StrictModel, VersionError, loads, parse
 
 VERSION = 3
 Split = Literal["train", "validation", "test"]
@@ -164,8 +164,9 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         text = path.read_bytes()
-        _check_version(path, text)
         return parse(Manifest, text)
+    except VersionError as problem:
+        raise _of_another_version(path, problem, loads(text)) from problem
     except (OSError, ValueError) as problem:
         raise FlapSamError(
             f"{path} is not a readable manifest: {problem}; remove {path.parent} and prepare the site again.",
@@ -173,19 +174,12 @@ def read_manifest(path: Path) -> Manifest:
         ) from problem
 
 
-def _check_version(path: Path, text: bytes) -> None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return  # `parse` says what is wrong
-    version = found.get("version") if isinstance(found, dict) else None
-    if type(version) is not int or version == VERSION:
-        return
-    told = f"{path} is of version {version} of the format, this flap-sam reads version {VERSION}"
-    if version > VERSION:
-        raise FlapSamError(f"{told}; update flap-sam.", Reason.STORE)
+def _of_another_version(path: Path, problem: VersionError, found: dict) -> FlapSamError:
+    told = f"{path} cannot be read: {problem}"
+    if not problem.is_older:
+        return FlapSamError(f"{told}.", Reason.STORE)
     layout = found["source"].removesuffix("-published") if is_name(found.get("source")) else "LAYOUT"
-    raise OlderStoreError(
+    return OlderStoreError(
         f"{told}; run `flap-sam prepare {layout} --source DIR --out {path.parent.parent} --site {path.parent.name}`, "
         "where DIR holds the volumes.",
         Reason.STORE,

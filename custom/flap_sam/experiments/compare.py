@@ -6,7 +6,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -106,7 +105,7 @@ class Comparison:
         """Publish the cells of the folder, and those of all that the plan asks for, each named as the plan names it."""
         own = cell_record.read_all(self.out)
         there = self.published | _by_key(own)
-        asked = [replace(there[key], changes=cell.changes) for key, cell in self.cells.items() if key in there]
+        asked = [there[key].changed(changes=cell.changes) for key, cell in self.cells.items() if key in there]
         self._publish(own, asked)
 
     def there(self) -> dict[Key, FinishedCell]:

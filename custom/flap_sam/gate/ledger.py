@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.files import replacing
-from flap_sam.foundation.strict import StrictModel, parse
+from flap_sam.foundation.strict import StrictModel, VersionError, parse
 from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.audit import AuditLog
 from flap_sam.wire.messages import TASK_TRAIN
@@ -192,6 +192,12 @@ class LedgerFile:
             if self.log.has_releases():
                 raise self._refused(f"missing, but {self.log.path} tells of answers that left") from error
             return Ledger()
+        except VersionError as error:
+            raise FlapSamError(
+                f"The gate's ledger {self.path} cannot be used: {error}; its counts hold, so go on with a flap-sam "
+                "that reads it.",
+                Reason.LEDGER,
+            ) from error
         except (OSError, ValueError) as error:
             raise self._refused(f"damaged ({error})") from error
 

@@ -1,25 +1,23 @@
 """A finished cell of a comparison: the note in its folder, and the line of JSON that tells it with its results."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation import typed
 from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.strict import Count, Number, StrictModel, parse, parse_lines
 from flap_sam.records import round_log, run_record
 from flap_sam.records.results import FINAL, read_test_dice
 from flap_sam.records.round_log import RoundRecord
-from flap_sam.records.run_record import FEDERATED, RunRecord
+from flap_sam.records.run_record import FEDERATED, RunRecord, Setting
 
 CELL = "cell.json"
 Key = tuple[str, str | None, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(StrictModel):
     """What the cells of a comparison trained on.
 
     Args:
@@ -27,7 +25,7 @@ class Data:
     """
 
     source: str
-    slices: Mapping[str, int]
+    slices: Mapping[str, Count]
     sha256: str
 
     def __str__(self) -> str:
@@ -35,8 +33,7 @@ class Data:
         return f"{self.source} (training slices: {slices}; manifests {self.sha256[:8]})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellNote:
+class CellNote(StrictModel):
     """What a cell was.
 
     Args:
@@ -48,17 +45,18 @@ class CellNote:
         payload: the file in the cell's folder.
     """
 
+    version: Literal[1] = 1
     job: str
-    setting: str
+    setting: Setting
     site: str | None
     changes: Mapping[str, object]
-    seed: int
+    seed: Count
     experiment: str
     settings: Mapping[str, object]
     data: Data
     start: str
     sites: Sequence[str]
-    seconds: float
+    seconds: Number
     payload: str
 
     @property
@@ -69,10 +67,9 @@ class CellNote:
     def write(self, folder: Path) -> None:
         """Write it into the folder of the cell's results."""
         with replacing(folder / CELL) as stream:
-            stream.write((json.dumps(asdict(self), indent=1) + "\n").encode())
+            stream.write(self.to_json().encode())
 
 
-@dataclass(frozen=True, kw_only=True)
 class FinishedCell(CellNote):
     """What a cell was, and what came of it.
 
@@ -81,9 +78,9 @@ class FinishedCell(CellNote):
         up, down: megabytes that a site sent and received in a round; None without a federation.
     """
 
-    dice: Mapping[str, float | None]
-    up: float | None
-    down: float | None
+    dice: Mapping[str, Number | None]
+    up: Number | None
+    down: Number | None
     run: RunRecord
 
 
@@ -94,7 +91,7 @@ def read(folder: Path) -> FinishedCell:
         FlapSamError: a file is missing or damaged.
     """
     try:
-        note = typed.read(CellNote, (folder / CELL).read_text())
+        note = parse(CellNote, (folder / CELL).read_bytes())
     except (OSError, ValueError) as error:
         raise FlapSamError(
             f"Cell {folder} cannot be read ({error}); remove it, and `compare` runs it again."
@@ -104,7 +101,7 @@ def read(folder: Path) -> FinishedCell:
     federated = rounds if note.setting == FEDERATED else []
     named = {f"site-{i}": name for i, name in enumerate(note.sites, 1)} | {name: name for name in note.sites}
     return FinishedCell(
-        **vars(note),
+        **dict(note),
         run=run_record.read(folder),
         dice={named.get(site, site): mean_of_known(report.test) for site, report in tests[FINAL].items()},
         up=_megabytes(federated, "bytes_up"),
@@ -129,7 +126,7 @@ def read_lines(file: Path) -> list[FinishedCell]:
         FlapSamError: the file is missing, or a line of it damaged.
     """
     try:
-        return typed.read_lines(FinishedCell, file)
+        return parse_lines(FinishedCell, file)
     except OSError as error:
         raise FlapSamError(f"Cells {file} cannot be read ({error}); point to others, or run them again.") from error
     except ValueError as error:
@@ -141,7 +138,7 @@ def read_lines(file: Path) -> list[FinishedCell]:
 def write_lines(file: Path, cells: Iterable[FinishedCell]) -> None:
     """Write a line of JSON for every cell."""
     with replacing(file) as stream:
-        stream.write("".join(json.dumps(asdict(cell)) + "\n" for cell in cells).encode())
+        stream.write("".join(cell.to_line() for cell in cells).encode())
 
 
 def _megabytes(rounds: Sequence[RoundRecord], entry: str) -> float | None:

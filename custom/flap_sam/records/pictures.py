@@ -1,10 +1,9 @@
 """Pictures of a site's best and worst test cases. They show patients: they stay where the site wrote them."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,9 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from flap_sam.data.picture import fullest_slice, overlay
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation import typed
 from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.strict import Count, Number, StrictModel, parse
 from flap_sam.records.scores import ByClass
 
 FOLDER = "pictures"
@@ -23,8 +22,7 @@ SIDE = 288
 CAPTION = "caption"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Caption:
+class Caption(StrictModel):
     """What is written into a picture's file: no case's name.
 
     Args:
@@ -33,11 +31,12 @@ class Caption:
         classes: their names.
     """
 
+    version: Literal[1] = 1
     site: str
-    round: int
-    dice: list[float | None]
-    slice: int
-    slices: int
+    round: Count
+    dice: list[Number | None]
+    slice: Count
+    slices: Count
     classes: list[str]
 
     @property
@@ -80,7 +79,7 @@ class Gallery:
         """Write the pictures as PNG, from the best to the worst."""
         for number, (caption, picture) in enumerate(self._shown, 1):
             notes = PngInfo()
-            notes.add_text(CAPTION, json.dumps(asdict(caption)))
+            notes.add_text(CAPTION, caption.to_json())
             with replacing(self._folder / f"round_{self._round:05}_{number}.png", private=True) as stream:
                 picture.save(stream, "PNG", pnginfo=notes)
 
@@ -100,7 +99,7 @@ def read(path: Path) -> tuple[Caption, bytes]:
         content = path.read_bytes()
         with Image.open(BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
-            caption = typed.read(Caption, picture.text[CAPTION])
+            caption = parse(Caption, picture.text[CAPTION])
     except (OSError, UnidentifiedImageError, KeyError, ValueError, TypeError) as error:
         raise FlapSamError(f"Picture {path} cannot be read ({error}); remove it.") from error
     return caption, content

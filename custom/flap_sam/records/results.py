@@ -1,17 +1,17 @@
 """The closing table of a run: test Dice by site and class, and where its files lie."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, ValidationInfo, field_validator
 from rich.table import Table
 
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation import typed
 from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.strict import Count, StrictModel, parse
 from flap_sam.foundation.text import as_text, figure, in_order
 from flap_sam.records import round_log
 from flap_sam.records.round_log import ROUND_LOG
@@ -33,8 +33,17 @@ MEANINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Scores:
+def _whole(payloads: Payloads) -> Payloads:
+    if set(payloads) != set(PAYLOAD_FILES) or not all(payloads.values()):
+        raise ValueError(f"sites for {' and '.join(PAYLOAD_FILES)}")
+    by_class = [v for reports in payloads.values() for report in reports.values() for _, v in report]
+    lengths = {len(values) for values in by_class if isinstance(values, list)}
+    if len(lengths) != 1:
+        raise ValueError(f"lists by class of one length, not of {sorted(lengths)}")
+    return payloads
+
+
+class Scores(StrictModel):
     """`test_dice.json`.
 
     Args:
@@ -43,35 +52,25 @@ class Scores:
         departures: of sites that scored another network than the exported payload makes, see `scores.departures`.
     """
 
-    best_round: int
-    payloads: Mapping[str, Mapping[str, Evaluation]]
+    version: Literal[1] = 1
+    best_round: Count
+    payloads: Annotated[Payloads, AfterValidator(_whole)]
     departures: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        if set(self.payloads) != set(PAYLOAD_FILES) or not all(self.payloads.values()):
-            scored = {kind: list(reports) for kind, reports in self.payloads.items()}
-            raise ValueError(f"it scores {scored}, expected sites for {' and '.join(PAYLOAD_FILES)}")
-        lists = [
-            values
-            for reports in self.payloads.values()
-            for report in reports.values()
-            for values in asdict(report).values()
-            if isinstance(values, list)
-        ]
-        lengths = {len(values) for values in lists}
-        if len(lengths) != 1:
-            raise ValueError(f"its lists by class have the lengths {sorted(lengths)}, expected one length")
-        if negative := [value for values in lists for value in values if value is not None and value < 0]:
-            raise ValueError(f"it holds {negative[0]:g}, expected no number below 0")
-        if strange := sorted(set(self.departures) - {site for of in self.payloads.values() for site in of}):
-            raise ValueError(f"departures names {strange[0]}, which scored nothing")
+    @field_validator("departures")
+    @classmethod
+    def _of_sites(cls, departures: Mapping[str, str], beside: ValidationInfo) -> Mapping[str, str]:
+        scored = {site for reports in beside.data.get("payloads", {}).values() for site in reports}
+        if strange := sorted(set(departures) - scored):
+            raise ValueError(f"sites that have scored, unlike {strange[0]}")
+        return departures
 
 
 def write_test_dice(folder: Path, tables: Payloads, best_round: int, departures: Mapping[str, str]) -> None:
     """Write every payload's evaluation reports, by payload kind and site; see `Scores`."""
-    content = asdict(Scores(best_round, tables, departures))
+    scores = Scores(best_round=best_round, payloads=tables, departures=departures)
     with replacing(folder / TEST_DICE) as stream:
-        stream.write((json.dumps(content, indent=1) + "\n").encode())
+        stream.write(scores.to_json().encode())
 
 
 def read_test_dice(folder: Path) -> tuple[dict[str, dict[str, Evaluation]], int]:
@@ -92,7 +91,7 @@ def read_scores(folder: Path) -> Scores:
     """
     path = folder / TEST_DICE
     try:
-        return typed.read(Scores, path.read_bytes())
+        return parse(Scores, path.read_bytes())
     except (OSError, ValueError) as error:
         raise FlapSamError(f"Test Dice {path} cannot be read ({error}); point to the folder of a run.") from error
 

@@ -1,20 +1,20 @@
 """`rounds.jsonl`, the round log: one line of JSON a round, written as the round closes."""
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation import typed
 from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
+from flap_sam.foundation.strict import Count, Number, StrictModel, parse_lines
 from flap_sam.foundation.text import figure
 
 ROUND_LOG = "rounds.jsonl"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteRecord:
+class SiteRecord(StrictModel):
     """One site in one round; see `wire.messages.TrainReport`.
 
     Args:
@@ -25,29 +25,27 @@ class SiteRecord:
         bytes_down, bytes_up: of the encoded messages.
     """
 
-    slices: int
-    loss: float | None
-    steps: int | None
-    seconds: float | None
-    validation: list[float | None]
+    slices: Count
+    loss: Number | None
+    steps: Count | None
+    seconds: Number | None
+    validation: list[Number | None]
     demo: bool
-    norm: float | None
-    change: float | None
-    counted_slices: int
-    bytes_down: int
-    bytes_up: int
+    norm: Number | None
+    change: Number | None
+    counted_slices: Count
+    bytes_down: Count
+    bytes_up: Count
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerRecord:
+class LayerRecord(StrictModel):
     """What the truncation kept of a layer's averaged change, as share of the squared norm, and the norm it dropped."""
 
-    kept: float
-    residual: float
+    kept: Number
+    residual: Number
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundRecord:
+class RoundRecord(StrictModel):
     """One round.
 
     Args:
@@ -60,22 +58,19 @@ class RoundRecord:
             answer before the round closed; late: whose answer to an earlier round came since the last record.
     """
 
+    version: Literal[1] = 1
     run: str
-    round: int
-    validation: float | None
-    loss: float | None
-    svd_energy_kept: float | None
+    round: Count
+    validation: Number | None
+    loss: Number | None
+    svd_energy_kept: Number | None
     layers: dict[str, LayerRecord]
-    seconds: float
-    server_seconds: float
-    sites: dict[str, SiteRecord]
+    seconds: Number
+    server_seconds: Number
+    sites: Annotated[dict[str, SiteRecord], Field(min_length=1)]
     refused: dict[str, str]
     missing: list[str]
     late: list[str]
-
-    def __post_init__(self) -> None:
-        if not self.sites:
-            raise ValueError("no site was counted")
 
 
 def append(folder: Path, record: RoundRecord) -> None:
@@ -83,7 +78,7 @@ def append(folder: Path, record: RoundRecord) -> None:
     path = folder / ROUND_LOG
     before = path.read_bytes() if path.exists() else b""
     with replacing(path) as log:
-        log.write(before + json.dumps(asdict(record)).encode() + b"\n")
+        log.write(before + record.to_line().encode())
 
 
 def read(folder: Path) -> list[RoundRecord]:
@@ -94,7 +89,7 @@ def read(folder: Path) -> list[RoundRecord]:
     """
     path = folder / ROUND_LOG
     try:
-        rounds = typed.read_lines(RoundRecord, path)
+        rounds = parse_lines(RoundRecord, path)
     except OSError as error:
         raise FlapSamError(f"Round log {path} cannot be read ({error}); point to the folder of a run.") from error
     except ValueError as error:

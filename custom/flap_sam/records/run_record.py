@@ -1,26 +1,35 @@
 """`run.json`: how a run was conducted, when, by which versions and with which sites. Nothing private is in it."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field
 
 from flap_sam import __version__
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation import typed
 from flap_sam.foundation.files import replacing
+from flap_sam.foundation.strict import Count, StrictModel, parse
 from flap_sam.sam.weights import Origin
 
 RUN_RECORD = "run.json"
 LOCAL, FEDERATED, CENTRALIZED = "local", "federated", "centralized"
-SETTINGS = (LOCAL, FEDERATED, CENTRALIZED)
+Setting = Literal["local", "federated", "centralized"]
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+def _time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("a time as ISO 8601 has it") from error
+    return text
+
+
+class Attempt(StrictModel):
     """One job of a run; a run that was resumed has several.
 
     Args:
@@ -29,18 +38,14 @@ class Attempt:
         sites: that were there at its start; versions: of the software that conducted it, by name.
     """
 
-    started: str
-    first_round: int
+    started: Annotated[str, AfterValidator(_time)]
+    first_round: Count
     policy: Mapping[str, object]
     sites: Sequence[str]
     versions: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        datetime.fromisoformat(self.started)
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(StrictModel):
     """A run.
 
     Args:
@@ -50,27 +55,16 @@ class RunRecord:
         attempts: its jobs, in their order.
     """
 
+    version: Literal[2] = 2
     run: str
-    setting: str
+    setting: Setting
     demo: bool
     weights: Origin
-    attempts: Sequence[Attempt]
-
-    def __post_init__(self) -> None:
-        if self.setting not in SETTINGS or not self.attempts:
-            raise ValueError(f"its setting is {self.setting!r}, of {len(self.attempts)} jobs")
+    attempts: Annotated[Sequence[Attempt], Field(min_length=1)]
 
     def resumed(self, attempt: Attempt) -> "RunRecord":
         """The record of the run, one job later."""
-        return replace(self, attempts=[*self.attempts, attempt])
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "RunRecord":
-        """Raises ValueError where it is not a record."""
-        return typed.read(cls, text)
+        return self.changed(attempts=[*self.attempts, attempt])
 
     def write(self, folder: Path) -> None:
         """Write it into a results folder."""
@@ -81,7 +75,7 @@ class RunRecord:
 def attempt(first_round: int, sites: Sequence[str], policy: Mapping[str, object]) -> Attempt:
     """A job that begins now, by the software that runs here."""
     versions = {"flap-sam": __version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in ("torch", "nvflare")}
+    versions |= {name: version_of(name) for name in ("torch", "nvflare")}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return Attempt(started=started, first_round=first_round, policy=policy, sites=sites, versions=versions)
 
@@ -94,7 +88,7 @@ def read(folder: Path) -> RunRecord:
     """
     path = folder / RUN_RECORD
     try:
-        return RunRecord.from_json(path.read_text())
+        return parse(RunRecord, path.read_bytes())
     except (OSError, ValueError) as error:
         raise FlapSamError(
             f"Run record {path} cannot be read ({error}); point to the folder of a run, or run it again."

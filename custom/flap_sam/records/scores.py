@@ -1,15 +1,46 @@
 """How good a payload is, in figures: of one case, and of a site's cases."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.reads import LORA_METHODS
+from flap_sam.foundation.strict import StrictModel
+
+LARGEST_COUNT = 10**9
+LARGEST_DISTANCE = 1e5
 
 ByClass = tuple[float | None, ...]
 
 SEGMENTED, MISSED, FALSE_POSITIVE, ABSENT = "segmented", "missed", "false positive", "absent"
+
+S = TypeVar("S", bound=Sized)
+
+
+def _written_as_float(found: object) -> object:
+    if type(found) is int:
+        raise ValueError("a number that is no whole one, as 1.0 is")
+    return found
+
+
+def _of_every_class(found: S, known: ValidationInfo) -> S:
+    if known.context is not None and len(found) != known.context:
+        raise ValueError(f"{known.context} of them, one for every class")
+    return found
+
+
+Float = Annotated[float, BeforeValidator(_written_as_float)]
+Tally = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Dice = Annotated[Float, Field(ge=0, le=1)]
+Distance = Annotated[Float, Field(ge=0, le=LARGEST_DISTANCE)]
+DiceByClass = Annotated[list[Dice | None], AfterValidator(_of_every_class)]
+TallyByClass = Annotated[list[Tally | None], AfterValidator(_of_every_class)]
+DistanceByClass = Annotated[list[Distance | None], AfterValidator(_of_every_class)]
+"""What leaves a site, in its limits. A list by class has as many entries as the context says, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +98,7 @@ class CaseScore:
         return tuple((overlap.predicted - overlap.both) * self.voxel_ml for overlap in self.overlaps)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(StrictModel):
     """A payload on one site's cases: all that leaves the site of it. Lists are by class, None for what no case has.
 
     Args:
@@ -81,16 +111,16 @@ class Evaluation:
             None where they were not asked for.
     """
 
-    validation: list[float | None]
-    validation_cases: int | None
-    test: list[float | None]
-    test_spread: list[float | None]
-    test_with: list[int | None]
-    test_missed: list[int | None]
-    test_false_positives: list[int | None]
-    test_cases: int | None
-    hausdorff: list[float | None]
-    surface_dice: list[float | None]
+    validation: DiceByClass
+    validation_cases: Tally | None
+    test: DiceByClass
+    test_spread: DiceByClass
+    test_with: TallyByClass
+    test_missed: TallyByClass
+    test_false_positives: TallyByClass
+    test_cases: Tally | None
+    hausdorff: DistanceByClass
+    surface_dice: DiceByClass
 
 
 def departures(experiment: Experiment, sites: Iterable[str]) -> dict[str, str]:

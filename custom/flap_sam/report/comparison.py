@@ -1,7 +1,7 @@
 """The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -62,7 +62,7 @@ def rows(cells: Sequence[FinishedCell]) -> list[Row]:
     for found in cells:
         changes = {**found.changes, **{name: found.settings.get(name) for name in unlike}}
         row = grouped.setdefault((label_of(changes), found.setting), {})
-        row[found.seed, found.site] = replace(found, changes=changes)
+        row[found.seed, found.site] = found.changed(changes=changes)
     return sorted((_row(label, [*same.values()]) for (label, _), same in grouped.items()), key=_place)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from flap_sam.config.experiment import BACKBONES, Experiment
 from flap_sam.errors import FlapSamError
@@ -44,7 +43,7 @@ class Consistency:
         """Take up the measure of a run whose experiment may have had fewer rounds than the job's."""
         before = Experiment.from_json(reference.experiment)
         now = self.job.resolved(before.backbone, before.image_size)
-        self.adopt(replace(reference, experiment=now.to_json()))
+        self.adopt(reference.changed(experiment=now.to_json()))
 
     def hear(self, site: str, report: TrainReport, asked: int) -> bool:
         """Count a site's voice in; whether more than half of the sites asked now say the same, which is then adopted.

@@ -1,7 +1,6 @@
 """What the round log keeps of a round, from the sites' reports and what the aggregator says of the whole."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records.candidate import mean_of_sites
@@ -30,8 +29,7 @@ def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteReco
 def closed(sites: Mapping[str, SiteRecord], merged: Merged) -> dict[str, SiteRecord]:
     """The records of the sites that count, with what the whole round says of them."""
     return {
-        site: replace(
-            record,
+        site: record.changed(
             norm=merged.norms[site].adapters if merged.kept else None,
             change=merged.norms[site].change,
             counted_slices=merged.counted[site],

@@ -1,10 +1,10 @@
 """What the server needs to continue a run: one file a round, outside the run folder, whole or absent."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -16,6 +16,7 @@ from flap_sam.foundation import lock
 from flap_sam.foundation.files import remove_if_empty, replacing, sha256
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.names import is_run_name
+from flap_sam.foundation.strict import Count, Number, StrictModel, VersionError, parse
 from flap_sam.records.candidate import Candidate
 from flap_sam.records.run_record import RunRecord
 from flap_sam.wire.messages import TrainReport
@@ -46,6 +47,25 @@ class RunState:
     current: Candidate
     best: Candidate | None
     memory: Mapping[str, Tensor]
+    log: str
+    record: RunRecord
+
+
+class _Scored(StrictModel):
+    """What a payload is called and how it has been scored, see `Candidate`."""
+
+    round: Count
+    validation: Mapping[str, list[Number | None]]
+
+
+class _Notes(StrictModel):
+    """What a state's file says beside its tensors, see `RunState`; `round` is the next one."""
+
+    version: Literal[2] = 2
+    experiment: str
+    first: TrainReport
+    round: Count
+    best: _Scored | None
     log: str
     record: RunRecord
 
@@ -85,16 +105,17 @@ class RunStore:
         tensors = {f"current/{name}": tensor for name, tensor in state.current.tensors.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (state.best.tensors if state.best else {}).items()}
         tensors |= {f"memory/{name}": tensor for name, tensor in state.memory.items()}
-        notes = {
-            "experiment": state.experiment.to_json(),
-            "first": asdict(state.first),
-            "round": state.current.round,
-            "best": state.best and [state.best.round, dict(state.best.validation)],
-            "log": state.log,
-            "record": state.record.to_json(),
-        }
+        best = state.best and _Scored(round=state.best.round, validation=state.best.validation)
+        notes = _Notes(
+            experiment=state.experiment.to_json(),
+            first=state.first,
+            round=state.current.round,
+            best=best,
+            log=state.log,
+            record=state.record,
+        )
         with replacing(path) as stream:
-            stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": json.dumps(notes)}))
+            stream.write(save({n: t.contiguous() for n, t in tensors.items()}, metadata={"notes": notes.to_json()}))
         with replacing(_hash_file(path)) as stream:
             stream.write(sha256(path).encode())
         self._over.unlink(missing_ok=True)
@@ -114,16 +135,21 @@ class RunStore:
             if _hash_file(path).read_text() != sha256(path):
                 raise ValueError("it is damaged: its hash differs")
             notes, tensors = _notes(path), load_file(path)
-            best = notes["best"] and Candidate(_part(tensors, "best/"), notes["best"][0], dict(notes["best"][1]))
+            best = notes.best and Candidate(_part(tensors, "best/"), notes.best.round, notes.best.validation)
             return RunState(
-                experiment=Experiment.from_json(notes["experiment"]),
-                first=TrainReport(**notes["first"]),
-                current=Candidate(_part(tensors, "current/"), notes["round"]),
+                experiment=Experiment.from_json(notes.experiment),
+                first=notes.first,
+                current=Candidate(_part(tensors, "current/"), notes.round),
                 best=best,
                 memory=_part(tensors, "memory/"),
-                log=notes["log"],
-                record=RunRecord.from_json(notes["record"]),
+                log=notes.log,
+                record=notes.record,
             )
+        except VersionError as error:
+            raise FlapSamError(
+                f"State {path} cannot be read ({error}); resume the run with the flap-sam that conducted it, or start "
+                "it anew with resume null."
+            ) from error
         except UNREADABLE as error:
             raise FlapSamError(
                 f"State {path} cannot be read ({error}); remove it to resume a round earlier."
@@ -134,7 +160,7 @@ class RunStore:
         for path in reversed(self._files()):
             with suppress(*UNREADABLE):
                 notes = _notes(path)
-                return Experiment.from_json(notes["experiment"]), int(notes["round"])
+                return Experiment.from_json(notes.experiment), notes.round
         return None
 
     def is_over(self) -> bool:
@@ -214,9 +240,9 @@ def _lacks(store: RunStore, before: Experiment, reached: int, job: Experiment) -
     return None
 
 
-def _notes(path: Path) -> dict:
+def _notes(path: Path) -> _Notes:
     with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["notes"])
+        return parse(_Notes, file.metadata()["notes"])
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,12 +1,10 @@
 """A round trained by several processes, one a GPU, that torchrun starts for it."""
 
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save
@@ -15,6 +13,7 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.children import child
 from flap_sam.foundation.files import replacing
+from flap_sam.foundation.strict import StrictModel, parse
 from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import LocalResult
 
@@ -31,8 +30,7 @@ LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 LAST_CHARACTERS = 2000
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(StrictModel):
     """All that a process needs to take part in a round.
 
     Args:
@@ -54,7 +52,14 @@ class Share:
 
     @classmethod
     def read(cls, folder: Path) -> "Share":
-        return cls(**json.loads((folder / TASK).read_text()))
+        return parse(cls, (folder / TASK).read_bytes())
+
+
+class Failure(StrictModel):
+    """Why a process could not do its part; see `FlapSamError`."""
+
+    message: str
+    reason: Reason
 
 
 def train_together(
@@ -76,11 +81,11 @@ def train_together(
     with tempfile.TemporaryDirectory(prefix="flap-sam-") as name:
         folder = Path(name)
         with replacing(folder / TASK) as stream:
-            stream.write(json.dumps(asdict(task)).encode())
+            stream.write(task.to_json().encode())
         with replacing(folder / RECEIVED) as stream:
             stream.write(save({n: t.cpu().contiguous() for n, t in received.items()}))
         _run(folder, processes, stopped, say, held)
-        return load_file(folder / SENT), LocalResult(**json.loads((folder / RESULT).read_text()))
+        return load_file(folder / SENT), parse(LocalResult, (folder / RESULT).read_bytes())
 
 
 def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, held: Sequence[int]) -> None:
@@ -96,8 +101,8 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, he
                     say(told.read_text())
                     told.unlink()
     if (folder / ERROR).exists():
-        told = json.loads((folder / ERROR).read_text())
-        raise FlapSamError(told["message"], Reason.of(told["reason"]))
+        failure = parse(Failure, (folder / ERROR).read_bytes())
+        raise FlapSamError(failure.message, failure.reason)
     if team.returncode:
         told = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
         raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {told}")

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from flap_sam.config.experiment import Experiment
 from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows, earlier_visits, epoch_order, foreground_order
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.strict import Count, Number, StrictModel
 from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
@@ -27,13 +27,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 FUSED = ("cpu", "cuda")  # devices on which AdamW updates all tensors in one pass
 
 
-@dataclass(frozen=True)
-class LocalResult:
+class LocalResult(StrictModel):
     """What the local epochs of one round came to: mean loss over the steps, steps, wall seconds."""
 
-    loss: float
-    steps: int
-    seconds: float
+    loss: Number
+    steps: Count
+    seconds: Number
 
 
 class Trainer:
@@ -141,7 +140,7 @@ class Trainer:
             raise FlapSamError(
                 f"The training loss of round {round_number} is {loss}; lower the learning rate.", Reason.DIVERGED
             )
-        return LocalResult(loss, len(losses), time.perf_counter() - start)
+        return LocalResult(loss=loss, steps=len(losses), seconds=time.perf_counter() - start)
 
     def _batches(self, round_number: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Images and labels of the own part of every batch of a local epoch, and the part's weight."""

@@ -1,9 +1,7 @@
 """One of the processes that train a round together; torchrun starts it."""
 
-import json
 import os
 import sys
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from flap_sam.foundation.files import replacing
 from flap_sam.training.participant import Assignment, Participant
 from flap_sam.training.progress import silent
 from flap_sam.training.team import Team
-from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Share
+from flap_sam.training.together import ERROR, PROGRESS, RECEIVED, RESULT, SENT, Failure, Share
 
 
 def main(folder: Path) -> None:
@@ -40,7 +38,7 @@ def main(folder: Path) -> None:
     )
     if team.rank == 0:
         _write(folder / SENT, save(tensors))
-        _write(folder / RESULT, json.dumps(asdict(result)).encode())
+        _write(folder / RESULT, result.to_json().encode())
     torch.distributed.destroy_process_group()
 
 
@@ -69,5 +67,5 @@ if __name__ == "__main__":
     try:
         main(where)
     except FlapSamError as error:
-        _write(where / ERROR, json.dumps({"message": str(error), "reason": error.reason}).encode())
+        _write(where / ERROR, Failure(message=str(error), reason=error.reason).to_json().encode())
         sys.exit(1)

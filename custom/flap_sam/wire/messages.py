@@ -1,16 +1,17 @@
 """What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
 
 import re
+import reprlib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from types import NoneType, UnionType
-from typing import Literal, get_args, get_origin
+from typing import Annotated, TypeVar
 
+from pydantic import Field
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.names import is_run_name
-from flap_sam.records.scores import Evaluation
+from flap_sam.foundation.strict import StrictModel, checked
+from flap_sam.records.scores import LARGEST_COUNT, DiceByClass, Evaluation, Float, Tally
 from flap_sam.sam.weights import Origin
 
 TASK_TRAIN = "train"
@@ -26,14 +27,12 @@ METRICS = (
 )
 COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
-LARGEST_COUNT = 10**9
-LARGEST_DISTANCE = 1e5
 
-DiceByClass = list[float | None]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Amount = Annotated[Float, Field(ge=0, le=LARGEST_COUNT)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainReport:
+class TrainReport(StrictModel):
     """A site's word on a round.
 
     Args:
@@ -48,51 +47,49 @@ class TrainReport:
         labels: hash of its classes' names, in their order.
     """
 
-    experiment: str
-    start_digest: str
-    frozen_digest: str
-    slices: int
-    loss: float | None
-    steps: int | None
-    seconds: float | None
+    experiment: Text
+    start_digest: Text
+    frozen_digest: Text
+    slices: Tally
+    loss: Amount | None
+    steps: Tally | None
+    seconds: Amount | None
     validation: DiceByClass
     demo: bool
     weights: Origin
-    labels: str
+    labels: Text
+
+
+Report = TypeVar("Report", TrainReport, Evaluation)
 
 
 def to_meta(report: TrainReport | Evaluation) -> dict:
     """The report as plain values."""
-    return asdict(report)
+    return report.model_dump()
 
 
-def from_meta(kind: type, found: object, classes: int) -> TrainReport | Evaluation:
+def from_meta(kind: type[Report], found: object, classes: int) -> Report:
     """A report of the wanted kind.
 
     Raises:
         FlapSamError: a value is missing, unknown, of another type, or outside its range.
     """
-    names = {field.name for field in fields(kind)}
-    if not isinstance(found, Mapping) or set(found) != names:
-        raise _refused(
-            "its entries", found if not isinstance(found, Mapping) else sorted(map(str, found)), sorted(names)
-        )
-    for field in fields(kind):
-        largest = LARGEST_DISTANCE if field.name == "hausdorff" else 1.0
-        _check(field.name, field.type, found[field.name], classes, largest)
-    return kind(**found)
+    try:
+        return checked(kind, found, classes)
+    except ValueError as error:
+        raise FlapSamError(clean_reason(f"The report is refused: {error}."), Reason.RESULT) from error
 
 
-def without(report: TrainReport | Evaluation, withheld: Collection[str]) -> TrainReport | Evaluation:
+def without(report: Report, withheld: Collection[str]) -> Report:
     """The report with None in place of the metrics that the site does not tell."""
-    found = {name: getattr(report, name) for name in withheld if hasattr(report, name)}
-    return replace(report, **{name: [None] * len(v) if isinstance(v, list) else None for name, v in found.items()})
+    found = {name: value for name, value in report if name in withheld}
+    return report.changed(**{name: [None] * len(v) if isinstance(v, list) else None for name, v in found.items()})
 
 
-def withheld(report: TrainReport | Evaluation, slices: int) -> TrainReport | Evaluation:
+def withheld(report: Report, slices: int) -> Report:
     """The report without anything that depends on the site's data, and with an agreed number of training slices."""
     counts = {"slices": slices} if isinstance(report, TrainReport) else dict.fromkeys(COUNTS)
-    return replace(without(report, METRICS), **counts)
+    return without(report, METRICS).changed(**counts)
 
 
 def size(tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> int:
@@ -111,47 +108,11 @@ def _size_of(said: object) -> int:
 def run_name(found: object) -> str:
     """The name of a run, under which each party keeps its state; it becomes a folder, so it may hold nothing else."""
     if not is_run_name(found):
-        raise _refused("the name of the run", repr(found), "small letters, digits and dashes", Reason.TASK)
+        told = f"the name of the run is {reprlib.repr(found)}; expected small letters, digits and dashes"
+        raise FlapSamError(clean_reason(f"The task is refused: {told}."), Reason.TASK)
     return found
 
 
 def clean_reason(text: object) -> str:
     """A peer's sentence made fit for a log: printable, one line, not long."""
     return re.sub(r"[^ -~]+", " ", str(text))[:LONGEST_TEXT]
-
-
-def _check(name: str, kind: object, value: object, classes: int, largest: float) -> None:
-    if isinstance(kind, UnionType):
-        kind = NoneType if value is None else get_args(kind)[0]
-    if kind is NoneType:
-        return
-    if kind is bool:
-        good, expected = isinstance(value, bool), "true or false"
-    elif get_origin(kind) is Literal:
-        known = get_args(kind)
-        good, expected = isinstance(value, str) and value in known, "one of " + ", ".join(known)
-    elif kind is str:
-        good, expected = isinstance(value, str) and len(value) <= LONGEST_TEXT, "a short text"
-    elif kind is int:
-        good, expected = type(value) is int and 0 <= value <= LARGEST_COUNT, "a whole number, 0 or more"
-    elif kind is float:
-        good, expected = type(value) is float and 0 <= value <= LARGEST_COUNT, f"a number from 0 to {LARGEST_COUNT:g}"
-    elif kind == list[int | None]:
-        good, expected = _is_by_class(value, classes, LARGEST_COUNT, int), f"{classes} whole numbers or null"
-    else:
-        good, expected = _is_by_class(value, classes, largest), f"{classes} numbers from 0 to {largest:g} or null"
-    if not good:
-        raise _refused(name, value, expected)
-
-
-def _is_by_class(value: object, classes: int, largest: float, kind: type = float) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == classes
-        and all(v is None or (type(v) is kind and 0 <= v <= largest) for v in value)
-    )
-
-
-def _refused(name: str, found: object, expected: object, reason: Reason = Reason.RESULT) -> FlapSamError:
-    message = clean_reason(f"The report is refused: {name} is {str(found)[:200]}; expected {expected}.")
-    return FlapSamError(message, reason)
