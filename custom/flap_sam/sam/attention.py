@@ -1,4 +1,4 @@
-"""SAM's two attention layers, with group for adapters on query and value, over torch's fused attention."""
+"""SAM's two attention layers, with places for adapters on query and value, over torch's fused attention."""
 
 from functools import partial
 

@@ -1,10 +1,14 @@
 """From an experiment to a network, on the meta device: shapes only, no memory, no time."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
@@ -68,7 +72,7 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
     backbone = backbone or BACKBONES[experiment.backbone]
     method = METHOD_TABLE[experiment.method]
     image_size = experiment.image_size or backbone.image_size
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         network = FlapSam(
             _image_encoder(backbone, image_size, mixes_slices=method.mixes_slices),
             GridPrompt(backbone.prompt_width, image_size // PATCH, image_size, experiment.prompt_grid),
@@ -83,6 +87,24 @@ def build(experiment: Experiment, backbone: Backbone | None = None) -> FlapSam:
         if method.fact:
             _attach_fact(network.image_encoder, backbone.width, experiment)
     return network
+
+
+class _Undrawn(TorchFunctionMode):
+    """Passes over what draws and scales the start of a layer.
+
+    On the meta device that does nothing, but torch imports its compiler for it: two seconds a process.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.randn:
+            return torch.empty(*args)
+        if func is torch.Tensor.mul:
+            return next(factor for factor in args if isinstance(factor, torch.Tensor))
+        if getattr(func, "__module__", None) == init.__name__:
+            return kwargs["tensor"] if kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> ImageEncoder:
