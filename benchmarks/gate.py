@@ -19,7 +19,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,8 +85,8 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
     (folder / "local").mkdir()
     site = {"state": str(folder / "state")}
     (folder / "local" / SITE_FILE).write_text(json.dumps(site))
-    experiment = replace(Job.read(JOB).experiment(), image_size=image_size, rounds=number)
-    agreed = {"experiments": [asdict(experiment)], "metrics": list(METRICS), "runs": 1, "repeats": 0, "evaluations": 0}
+    experiment = Job.read(JOB).experiment().changed(image_size=image_size, rounds=number)
+    agreed = {"experiments": [dict(experiment)], "metrics": list(METRICS), "runs": 1, "repeats": 0, "evaluations": 0}
     limits = {"largest_update": 1e6, "largest_payload": 1e6}
     (folder / "local" / FILE_NAME).write_text(json.dumps(agreed | limits))
     own = Site.from_plain(site)

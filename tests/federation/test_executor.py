@@ -4,7 +4,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -86,7 +85,7 @@ def test_a_new_process_every_round_gives_the_same_bits_as_one_for_all(small, tmp
 @pytest.mark.parametrize("new_process", [False, True])
 def test_a_task_that_comes_twice_gives_the_same_bits(small, host, new_process):
     """The same round again, in the process that trained it or in another, after a later round was begun or not."""
-    small = replace(small, adapter="mole", rounds=3)
+    small = small.changed(adapter="mole", rounds=3)
     executor, tensors, answers = host.executor(), {}, []
     for number in (0, 0, 1, 1):
         if new_process:

@@ -1,7 +1,6 @@
 """The gate between a task and an answer, as FLARE fires its events."""
 
 import json
-from dataclasses import asdict, replace
 from functools import cache
 from math import sqrt
 
@@ -83,7 +82,7 @@ class Wire:
     def __init__(self, kit, job, **agreed) -> None:
         (kit / "local").mkdir()
         settings = {
-            "experiments": [asdict(job)],
+            "experiments": [dict(job)],
             "metrics": list(METRICS),
             "largest_update": 5.0,
             "largest_payload": 50.0,
@@ -281,16 +280,16 @@ def test_a_run_may_start_from_a_payload_within_the_agreed_norms(tmp_path, small)
 
 
 def test_a_run_goes_on_to_more_rounds_that_were_agreed_to_and_no_others(wire):
-    short, long = wire.job, replace(wire.job, rounds=4)
+    short, long = wire.job, wire.job.changed(rounds=4)
     for number in range(2):
         wire.ask(number, wire.start if number else None)
         assert "DXO" in wire.answer(wire.result(number))
     wire.job_id, wire.job = "job-2", long
     assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.NOT_AGREED
-    wire.agree(experiments=[asdict(long)])
+    wire.agree(experiments=[dict(long)])
     assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.RUN
     assert "where the agreement lists both experiments" in wire.audit()[-1]["why"]
-    wire.agree(experiments=[asdict(short), asdict(long)])
+    wire.agree(experiments=[dict(short), dict(long)])
     wire.gate._bases[long] = base(long)
     for number in (2, 3):
         assert wire.ask(number, wire.start).get_header(REFUSED) is None
@@ -336,7 +335,7 @@ def test_adapters_carry_nothing_but_their_product(wire):
 
 @pytest.mark.parametrize("strategy", ["factor-average", "freeze-a"])
 def test_where_factors_are_averaged_apart_each_counts_by_itself(tmp_path, small, strategy):
-    wire = Wire(tmp_path, replace(small, strategy=strategy), largest_update=1.0)
+    wire = Wire(tmp_path, small.changed(strategy=strategy), largest_update=1.0)
     assert not wire.pairs
     name = next(n for n in wire.start if n.endswith(".B"))
     pixels = wire.start | {name: torch.ones_like(wire.start[name])}
@@ -576,7 +575,7 @@ def test_factors_that_cancel_do_not_come_in(wire):
 @pytest.mark.parametrize(("largest", "dtype"), [(0.5, "float32"), (0.5, "bfloat16"), (40.0, "float32")])
 def test_every_payload_within_the_norm_has_factors_small_enough(tmp_path, small, split, largest, dtype):
     """The worst case: all singular values alike."""
-    wire = Wire(tmp_path, replace(small, payload_dtype=dtype), largest_payload=largest)
+    wire = Wire(tmp_path, small.changed(payload_dtype=dtype), largest_payload=largest)
     payload, size = dict(wire.start), 0.99 * largest / sqrt(len(wire.pairs) * small.rank)
     for a, b in wire.pairs:
         B, _ = torch.linalg.qr(torch.randn_like(wire.start[b]))
@@ -735,7 +734,7 @@ def test_without_an_agreement_nothing_passes(wire, text):
 
 
 def test_every_payload_type_is_judged_by_its_numbers(tmp_path, small):
-    job = replace(small, payload_dtype="bfloat16")
+    job = small.changed(payload_dtype="bfloat16")
     wire = Wire(tmp_path, job)
     wire.ask()
     sent = {n: t.bfloat16() for n, t in wire.moved().items()}

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
@@ -61,7 +59,7 @@ def test_the_first_tensor_that_differs_is_named(small, tensors):
 
 def test_a_payload_of_another_experiment_is_refused(small, tensors, tmp_path):
     path = tmp_path / "global.safetensors"
-    payload.write(path, tensors, replace(small, rank=8), {})
+    payload.write(path, tensors, small.changed(rank=8), {})
     with pytest.raises(FlapSamError, match=r"adapter_q\.A has shape"):
         payload.read(path)
 

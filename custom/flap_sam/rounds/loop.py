@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class Run:
         self._store = RunStore(self._around.state, f"{stamp}-{secrets.token_hex(2)}")
         self._held.enter_context(self._store.held())
         self._consistency = Consistency(self._job, start)
-        self._attempt = attempt(0, self._attendance.sites, asdict(self._policy))
+        self._attempt = attempt(0, self._attendance.sites, dict(self._policy))
         return Candidate(start.tensors if start else {}, 0), None
 
     def _resume(self) -> tuple[Candidate, Candidate | None]:
@@ -120,7 +120,7 @@ class Run:
         self._consistency = Consistency(self._job)
         self._consistency.resume(state.first)
         self._begin(state.current)
-        began = attempt(state.current.round, self._attendance.sites, asdict(self._policy))
+        began = attempt(state.current.round, self._attendance.sites, dict(self._policy))
         self._write_record(state.record.resumed(began))
         self._aggregator.restore(state.memory)
         with replacing(self._around.results / ROUND_LOG) as stream:
