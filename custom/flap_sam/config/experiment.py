@@ -119,7 +119,7 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _fit_each_other(self) -> Self:
         if any(rank > self.rank for rank in self.ranks.values()):
-            raise self.refusal("ranks", self.ranks, f"each 1 to {self.rank}, the experiment's rank")
+            raise self.refusal("ranks", self.ranks, f"each value 1 to {self.rank}, the experiment's rank")
         for name, default in unread(vars(self)).items():
             if (value := getattr(self, name)) != default:
                 raise _unread_error(name, value, vars(self))
