@@ -30,7 +30,7 @@ from flap_sam.gate.agreement import FILE_NAME
 from flap_sam.training.member import train_round
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire.form import in_canonical_form
-from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, to_meta
+from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, SPOKEN, TASK_TRAIN, VERSION, to_meta
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
@@ -95,14 +95,14 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
     seconds: dict[str, list[float]] = {"training": [], "canonical form": [], "gate, in": [], "gate, out": []}
     for current in range(number):
         fl_ctx = context(folder)
-        meta = {EXPERIMENT: experiment.to_json(), RUN: "run"}
+        meta = {EXPERIMENT: experiment.to_json(), RUN: "run", VERSION: SPOKEN}
         task = _message(received, current, meta)
         fl_ctx.set_prop(FLContextKey.TASK_DATA, task, private=True, sticky=False)
         seconds["gate, in"].append(timed(lambda c=fl_ctx: gate.handle_event(EventType.AFTER_TASK_DATA_FILTER, c))[0])
         cost, (sent, report) = timed(lambda n=current: train_round(participant, n))
         seconds["training"].append(cost)
         seconds["canonical form"].append(timed(lambda t=sent: in_canonical_form(t, participant._pairs))[0])
-        result = _message(sent, current, {REPORT: to_meta(report)})
+        result = _message(sent, current, {REPORT: to_meta(report), VERSION: SPOKEN})
         fl_ctx.set_prop(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
         out = timed(lambda c=fl_ctx: gate.handle_event(EventType.AFTER_TASK_RESULT_FILTER, c))[0]
         seconds["gate, out"].append(

@@ -16,7 +16,7 @@ from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
 from flap_sam.training.evaluate import evaluation
 from flap_sam.wire import payload
-from flap_sam.wire.messages import EXPERIMENT, REPORT, TASK_TRAIN, TrainReport, to_meta
+from flap_sam.wire.messages import EXPERIMENT, REPORT, SPOKEN, TASK_EVALUATE, TASK_TRAIN, VERSION, TrainReport, to_meta
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
@@ -121,7 +121,8 @@ class Federation:
             case = scored("v", (dice[0], None))
             report = evaluation([case], [scored("a", (0.5, None)), scored("b", (0.5, None))], 2)
             params = {}
-        return FLModel(params=params, current_round=round_number, meta={REPORT: to_meta(report), "client_name": site})
+        said = {REPORT: to_meta(report), VERSION: SPOKEN, "client_name": site}
+        return FLModel(params=params, current_round=round_number, meta=said)
 
     def rounds(self, folder) -> list[dict]:
         return [json.loads(line) for line in (folder / "results" / ROUND_LOG).read_text().splitlines()]
@@ -193,6 +194,17 @@ def wrong_round(site: str, task_name: str, answer: FLModel) -> None:
         answer.current_round = 7
 
 
+def of_version(version: object):
+    """An answer that says another version, or none."""
+
+    def spoil(site: str, _task_name: str, answer: FLModel) -> None:
+        if site == "site-2":
+            answer.meta.pop(VERSION)
+            answer.meta |= {} if version is None else {VERSION: version}
+
+    return spoil
+
+
 def silent(site: str, _task_name: str, answer: FLModel) -> None:
     if site == "site-2":
         answer.meta = None
@@ -213,6 +225,10 @@ FAULTS = [
     (reporting("slices", 10**400), "The report is refused: slices"),
     (reporting("slices", 0), "site-2 reports 0 training slices"),
     (wrong_round, "it answers round 7, not"),
+    (of_version(1), "The answer is refused: it is of version 1 of its format, this flap-sam reads version 2: an older"),
+    (of_version(3), "The answer is refused: it is of version 3 of its format, this flap-sam reads version 2: update"),
+    (of_version(None), "The answer is refused: it is of version 1 of its format, this flap-sam reads version 2: an"),
+    (of_version("2"), "The answer is refused: version is '2', expected 2"),
     (forged, "The payload is refused: tensor x 2026 - ERROR"),
 ]
 
@@ -523,3 +539,12 @@ def test_the_first_round_has_a_time_of_its_own(plain, tmp_path):
     federation = Federation(plain, tmp_path, silent, THREE, **slow)
     first, second = (record["seconds"] for record in federation.rounds(tmp_path))
     assert first >= 1.0 > second >= 0.2
+
+
+def test_scores_of_another_version_are_refused(plain, tmp_path):
+    def later(site: str, task_name: str, answer: FLModel) -> None:
+        if task_name == TASK_EVALUATE:
+            of_version(3)(site, task_name, answer)
+
+    [reason] = Federation(plain, tmp_path, later, THREE).panics
+    assert "site-2: The answer is refused: it is of version 3 of its format, this flap-sam reads version 2" in reason

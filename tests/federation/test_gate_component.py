@@ -25,8 +25,10 @@ from flap_sam.wire.messages import (
     REFUSED,
     REPORT,
     RUN,
+    SPOKEN,
     TASK_EVALUATE,
     TASK_TRAIN,
+    VERSION,
     TrainReport,
     to_meta,
 )
@@ -117,7 +119,7 @@ class Wire:
         """A task, as it stands behind the gate."""
         self.tasks += 1
         self.fl_ctx = self.context(task)
-        notes = {EXPERIMENT: self.job.to_json(), RUN: "run-1"} | meta
+        notes = {EXPERIMENT: self.job.to_json(), RUN: "run-1", VERSION: SPOKEN} | meta
         model = FLModel(params_type=ParamsType.FULL, params=params or {}, current_round=number, meta=notes)
         shareable = FLModelUtils.to_shareable(model)
         shareable.set_header("__cookie_jar__", ROUTE)
@@ -151,7 +153,7 @@ class Wire:
         report = to_meta(report_of(self.job)) | changes
         sent = self.moved(by) if tensors is None else tensors
         return FLModelUtils.to_shareable(
-            FLModel(params_type=ParamsType.FULL, params=sent, current_round=number, meta={REPORT: report})
+            FLModel(params_type=ParamsType.FULL, params=sent, current_round=number, meta=said(report))
         )
 
     def moved(self, by: float = 1e-3) -> dict[str, torch.Tensor]:
@@ -171,11 +173,16 @@ class Wire:
             hausdorff=[None, None],
             surface_dice=[None, None],
         )
-        model = FLModel(params_type=ParamsType.FULL, params={}, current_round=number, meta={REPORT: to_meta(scored)})
+        model = FLModel(params_type=ParamsType.FULL, params={}, current_round=number, meta=said(to_meta(scored)))
         return FLModelUtils.to_shareable(model)
 
     def audit(self) -> list[dict]:
         return [json.loads(line) for line in (self.kit / "flap_audit.jsonl").read_text().splitlines()]
+
+
+def said(report: dict, version: int = SPOKEN) -> dict:
+    """What an answer says beside its tensors."""
+    return {REPORT: report, VERSION: version}
 
 
 def report_of(job) -> TrainReport:
@@ -227,6 +234,10 @@ def test_what_was_agreed_passes_unchanged(wire):
         (lambda r: _each(r, lambda t: t.double()), Reason.PAYLOAD, "is torch.float64"),
         (lambda r: _each(r, lambda t: t * float("inf")), Reason.PAYLOAD, "infinity"),
         (lambda r: r["DXO"]["meta"].update(image=[1, 2]), Reason.RESULT, "reports are"),
+        (lambda r: r["DXO"]["meta"].pop(VERSION), Reason.RESULT, "reports are"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: 57}), Reason.RESULT, "of version 57 of its format"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: 2.0}), Reason.RESULT, "version is 2.0, expected 2"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: True}), Reason.RESULT, "version is True, expected 2"),
         (lambda r: r["DXO"]["meta"][REPORT].update(age=50.0), Reason.RESULT, "age is unknown"),
         (lambda r: r["DXO"]["meta"][REPORT].update(labels="a name"), Reason.RESULT, "labels is no SHA-256"),
         (lambda r: r["DXO"]["meta"][REPORT].update(experiment="{}"), Reason.RESULT, "another experiment"),
@@ -433,6 +444,10 @@ def test_no_budget_covers_data_that_have_left_without_noise(wire, task):
         ({"number": 0, "task": "download"}, Reason.TASK),
         ({"number": 0, EXPERIMENT: "{}"}, Reason.NOT_AGREED),
         ({"number": 0, EXPERIMENT: None}, Reason.EXPERIMENT),
+        ({"number": 0, VERSION: 1}, Reason.VERSION),
+        ({"number": 0, VERSION: SPOKEN + 1}, Reason.VERSION),
+        ({"number": 0, VERSION: "2"}, Reason.VERSION),
+        ({"number": 0, VERSION: True}, Reason.VERSION),
         ({"number": 0, RUN: "../../etc"}, Reason.TASK),
         ({"number": 0, RUN: "gate"}, Reason.TASK),
         ({"number": 0, RUN: "embeddings"}, Reason.TASK),

@@ -148,7 +148,7 @@ def test_a_damaged_payload_is_refused(tmp_path_factory, damage, place):
     elif damage == "foreign":
         save_file(load_file(path), path)
     elif damage == "no notes":
-        save_file(load_file(path), path, {"format": payload.FORMAT, "experiment": job.to_json()})
+        save_file(load_file(path), path, {"format": f"{payload.KIND} {payload.VERSION}", "experiment": job.to_json()})
     with pytest.raises(FlapSamError, match=r"payload is refused|Payload .*a\.safetensors"):
         Start.read(folder, "a.safetensors", job)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation import strict
 from flap_sam.foundation.names import is_run_name
 from flap_sam.foundation.strict import StrictModel, checked
 from flap_sam.records.scores import LARGEST_COUNT, DiceByClass, Evaluation, Float, Tally
@@ -19,12 +20,15 @@ TASK_EVALUATE = "evaluate"
 EXPERIMENT = "flap_sam_experiment"
 RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
+VERSION = "flap_sam_version"
 REASON = "flap_sam_reason"
 REFUSED = "flap_sam_refused"
 METRICS = (
     *("loss", "steps", "seconds", "validation", "test", "test_spread"),
     *("test_with", "test_missed", "test_false_positives", "hausdorff", "surface_dice"),
 )
+SPOKEN = 2
+"""The version of task and answer that this flap-sam writes and reads; flap-sam 0.1 said none, which is the first."""
 COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 
@@ -103,6 +107,23 @@ def _size_of(said: object) -> int:
     if isinstance(said, list):
         return sum(map(_size_of, said))
     return len(said) if isinstance(said, str) else 8
+
+
+def version_of(entries: Mapping[str, object]) -> object:
+    """The version that a task or an answer says it is of, among what it says beside its tensors."""
+    return entries.get(VERSION, 1)
+
+
+def check_version(what: str, version: object, reason: Reason) -> None:
+    """Raise a FlapSamError that names both versions where a message is not of the version spoken here.
+
+    Args:
+        what: "task" or "answer".
+    """
+    try:
+        strict.check_version({strict.VERSION: version}, SPOKEN)
+    except ValueError as error:
+        raise FlapSamError(clean_reason(f"The {what} is refused: {error}."), reason) from error
 
 
 def run_name(found: object) -> str:
