@@ -65,7 +65,7 @@ def test_missing_and_unknown_entries_are_refused():
     whole = to_meta(REPORT)
     for found, sentence in (
         (None, "it is None, expected an object"),
-        ({}, "experiment is missing"),
+        ({}, "slices is missing"),
         ({**whole, "patient": "x"}, "patient is unknown"),
         (whole | {"loss": 1.0, 3: 4}, "3 is unknown"),
     ):

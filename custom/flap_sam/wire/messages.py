@@ -11,8 +11,8 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import strict
 from flap_sam.foundation.names import is_run_name
-from flap_sam.foundation.strict import StrictModel, checked
-from flap_sam.records.scores import LARGEST_COUNT, DiceByClass, Evaluation, Float, Tally
+from flap_sam.foundation.strict import checked
+from flap_sam.records.scores import Evaluation, RoundFigures
 from flap_sam.sam.weights import Origin
 
 TASK_TRAIN = "train"
@@ -33,20 +33,15 @@ COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
-Amount = Annotated[Float, Field(ge=0, le=LARGEST_COUNT)]
 
 
-class TrainReport(StrictModel):
+class TrainReport(RoundFigures):
     """A site's word on a round.
 
     Args:
         experiment: the resolved experiment it ran, as JSON.
         start_digest: of its network before it took anything up (see `sam.checkpoint.start_digest`).
         frozen_digest: of what no round changes in it (see `sam.checkpoint.frozen_digest`).
-        slices: training slices.
-        loss, steps, seconds: of the local epochs; None where the site withholds them.
-        validation: Dice by class of the payload it received, on its validation cases.
-        demo: it trains on the bundled demo.
         weights: what its network starts from (see `sam.weights`).
         labels: hash of its classes' names, in their order.
     """
@@ -54,12 +49,6 @@ class TrainReport(StrictModel):
     experiment: Text
     start_digest: Text
     frozen_digest: Text
-    slices: Tally
-    loss: Amount | None
-    steps: Tally | None
-    seconds: Amount | None
-    validation: DiceByClass
-    demo: bool
     weights: Origin
     labels: Text
 
