@@ -19,7 +19,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +30,7 @@ from flap_sam.gate.agreement import FILE_NAME
 from flap_sam.training.member import train_round
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire.form import in_canonical_form
-from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, TASK_TRAIN, to_meta
+from flap_sam.wire.messages import EXPERIMENT, METRICS, REPORT, RUN, SPOKEN, TASK_TRAIN, VERSION, to_meta
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ProcessType, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
@@ -86,8 +85,8 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
     (folder / "local").mkdir()
     site = {"state": str(folder / "state")}
     (folder / "local" / SITE_FILE).write_text(json.dumps(site))
-    experiment = replace(Job.read(JOB).experiment(), image_size=image_size, rounds=number)
-    agreed = {"experiments": [asdict(experiment)], "metrics": list(METRICS), "runs": 1, "repeats": 0, "evaluations": 0}
+    experiment = Job.read(JOB).experiment().changed(image_size=image_size, rounds=number)
+    agreed = {"experiments": [dict(experiment)], "metrics": list(METRICS), "runs": 1, "repeats": 0, "evaluations": 0}
     limits = {"largest_update": 1e6, "largest_payload": 1e6}
     (folder / "local" / FILE_NAME).write_text(json.dumps(agreed | limits))
     own = Site.from_plain(site)
@@ -96,14 +95,14 @@ def rounds(folder: Path, number: int, image_size: int | None) -> dict[str, list[
     seconds: dict[str, list[float]] = {"training": [], "canonical form": [], "gate, in": [], "gate, out": []}
     for current in range(number):
         fl_ctx = context(folder)
-        meta = {EXPERIMENT: experiment.to_json(), RUN: "run"}
+        meta = {EXPERIMENT: experiment.to_json(), RUN: "run", VERSION: SPOKEN}
         task = _message(received, current, meta)
         fl_ctx.set_prop(FLContextKey.TASK_DATA, task, private=True, sticky=False)
         seconds["gate, in"].append(timed(lambda c=fl_ctx: gate.handle_event(EventType.AFTER_TASK_DATA_FILTER, c))[0])
         cost, (sent, report) = timed(lambda n=current: train_round(participant, n))
         seconds["training"].append(cost)
         seconds["canonical form"].append(timed(lambda t=sent: in_canonical_form(t, participant._pairs))[0])
-        result = _message(sent, current, {REPORT: to_meta(report)})
+        result = _message(sent, current, {REPORT: to_meta(report), VERSION: SPOKEN})
         fl_ctx.set_prop(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
         out = timed(lambda c=fl_ctx: gate.handle_event(EventType.AFTER_TASK_RESULT_FILTER, c))[0]
         seconds["gate, out"].append(

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     RANGE = "range"
     EXPERIMENT = "experiment"
     TASK = "task"
+    VERSION = "version"
     PAYLOAD = "payload"
     AGREEMENT = "gate-agreement"
     NOT_AGREED = "gate-not-agreed"
@@ -65,6 +66,7 @@ SENTENCES = {
     Reason.RANGE: "its update does not fit into the experiment's payload_dtype",
     Reason.EXPERIMENT: "the task's experiment is none, or cannot be run there",
     Reason.TASK: "the task is none that a site answers",
+    Reason.VERSION: "it reads another version of the messages than the server sends; let all run the same flap-sam",
     Reason.PAYLOAD: "the payload it was sent is not one of the experiment",
     Reason.AGREEMENT: "its gate has no agreement that can be read, so nothing leaves the site",
     Reason.NOT_AGREED: "its gate has not agreed to this experiment",
@@ -86,7 +88,7 @@ SENTENCES = {
 OF_NO_DATA = frozenset(
     {
         *(Reason.NO_DATA, Reason.STORE, Reason.CLASSES, Reason.CHECKPOINT, Reason.BACKBONE, Reason.DEVICE),
-        *(Reason.PRECISION, Reason.EXPERIMENT, Reason.TASK, Reason.AGREEMENT, Reason.NOT_AGREED),
+        *(Reason.PRECISION, Reason.EXPERIMENT, Reason.TASK, Reason.VERSION, Reason.AGREEMENT, Reason.NOT_AGREED),
         *(Reason.PAYLOAD_NORM, Reason.REPLAYED, Reason.RUN, Reason.RUNS, Reason.EVALUATIONS, Reason.BUDGET),
         *(Reason.LEDGER, Reason.AUDIT, Reason.CHANGED),
     }

@@ -176,6 +176,7 @@ def messages_page() -> str:
         found = inventory(Experiment(method=method, backbone="vit_b", image_size=224))
         methods.append([f"`{method}`", f"{found.whole.trained:,}", f"{found.megabytes:.1f}"])
     withheld = ", ".join(f"`{name}`" for name in METRICS)
+    spoken = f"the version of the messages, {messages.SPOKEN}; each side refuses those of another version"
     reasons = [[f"`{reason}`", reason.sentence, "no" if reason in OF_NO_DATA else "yes"] for reason in Reason]
     return "\n".join(
         [
@@ -195,6 +196,7 @@ def messages_page() -> str:
                 [
                     [f"`{messages.EXPERIMENT}`", "the experiment, as JSON"],
                     [f"`{messages.RUN}`", "the name of the run, under which each party keeps its state"],
+                    [f"`{messages.VERSION}`", spoken],
                 ],
             ),
             "## From a site to the server",
@@ -203,8 +205,8 @@ def messages_page() -> str:
             "experiment; for `vit_b` at 224 pixels, with two classes and rank 32:",
             "",
             markdown_table(("method", "numbers that train", "MB a round, each way"), methods),
-            f"Beside the tensors, under `{messages.REPORT}`, one report. A site's gate may withhold some of its "
-            f"numbers ({withheld}); they then leave as null.",
+            f"Beside the tensors, `{messages.VERSION}` as above, and one report under `{messages.REPORT}`. A site's "
+            f"gate may withhold some of the report's numbers ({withheld}); they then leave as null.",
             "",
             *section(f"Report on a round (`{messages.TASK_TRAIN}`)", TrainReport, "###"),
             *section(f"Report on a payload (`{messages.TASK_EVALUATE}`)", Evaluation, "###"),

@@ -48,7 +48,7 @@ def test_what_nobody_asked_for_is_refused():
         RunPolicy.from_dict([3])
     with pytest.raises(FlapSamError, match="at most sites_a_round, 2"):
         RunPolicy(min_sites=3, sites_a_round=2)
-    with pytest.raises(FlapSamError, match=r"wait_after_min is 5; expected null where min_sites is null"):
+    with pytest.raises(FlapSamError, match=r"wait_after_min is 5.0; expected null where min_sites is null"):
         RunPolicy(wait_after_min=5)
     with pytest.raises(FlapSamError, match=r"start is 'a.safetensors'; expected null where resume is set"):
         RunPolicy(start="a.safetensors", resume="latest")

@@ -1,7 +1,6 @@
 """What is started in FLARE's simulation environment, and how it ends; `tests/integration` looks at what comes out."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,8 +89,8 @@ def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monk
     simulate(job, QUICK, tmp_path / "c", 2, start=Path("runs/a.safetensors"))
     assert [policy for policy, _ in seen] == [
         job.policy,
-        replace(job.policy, resume="latest"),
-        replace(job.policy, start="a.safetensors"),
+        job.policy.changed(resume="latest"),
+        job.policy.changed(start="a.safetensors"),
     ]
     assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
     for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):

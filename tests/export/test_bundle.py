@@ -1,6 +1,5 @@
 import json
 import runpy
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -125,7 +124,7 @@ def test_the_command_that_the_card_gives(small, tmp_path, monkeypatch):
 def test_nothing_of_a_payload_is_evaluated(small, tmp_path):
     mark = tmp_path / "mark"
     dataset = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
-    exported(replace(small, dataset=dataset), Conventions(clipped("0", "9"), None, 0, ""), tmp_path)
+    exported(small.changed(dataset=dataset), Conventions(clipped("0", "9"), None, 0, ""), tmp_path)
     found = workflow(tmp_path / "bundle")
     found.parser.get_parsed_content("network_def")
     found.parser.get_parsed_content("_meta_")

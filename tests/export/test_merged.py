@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -50,7 +49,7 @@ def test_the_adapters_matter(small, tmp_path):
 
 @pytest.mark.parametrize("name", ["sam.safetensors", "sam.pth"])
 def test_segment_anything_loads_the_encoder_and_the_transformer(small, tmp_path, name):
-    model = trained(replace(small, image_size=48), tmp_path, write_checkpoint(tmp_path / "start.safetensors"))
+    model = trained(small.changed(image_size=48), tmp_path, write_checkpoint(tmp_path / "start.safetensors"))
     merged.write(model, NOTE, tmp_path / name)
     state = read(tmp_path / name)
     sam = segment_anything_of(model.experiment)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import flap_sam
 import peft as foreign
 import pytest
@@ -43,7 +41,7 @@ def test_peft_makes_the_same_network_of_the_folder(small, tmp_path, settings):
 def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeypatch, adapter, origin):
     start = write_checkpoint(tmp_path / "start.safetensors")
     given = {"checkpoint": start, "bundled": None, "random": RANDOM}[origin]
-    model = trained(replace(small, adapter=adapter), tmp_path, given)
+    model = trained(small.changed(adapter=adapter), tmp_path, given)
     folder = tmp_path / "adapter"
     peft.write(model, NOTE, folder)
     torch.save(read(start), folder / "sam_vit_b_01ec64.pth")
@@ -67,7 +65,7 @@ def test_the_card_s_lines_adapt_segment_anything_itself(small, tmp_path, monkeyp
 @pytest.mark.parametrize("boxed", [False, True])
 def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path, boxed):
     start = None if boxed else write_checkpoint(tmp_path / "start.safetensors")
-    model = trained(replace(small, image_size=48), tmp_path, start)
+    model = trained(small.changed(image_size=48), tmp_path, start)
     peft.write(model, NOTE, tmp_path / "adapter")
     base = load_file(tmp_path / "adapter" / peft.BASE)
     assert {"image_encoder.pos_embed", "mask_decoder.mask_tokens.weight"} <= set(base)
@@ -79,7 +77,7 @@ def test_the_base_file_holds_what_sam_lacks_and_nothing_else(small, tmp_path, bo
 
 def test_an_adapter_longer_than_its_layer_is_shortened_to_the_rank_of_its_change(small, tmp_path):
     """Three experts of rank 24, of which 2 are not zero, are 72 together; the decoder has layers that are 64 wide."""
-    model = trained(replace(small, adapter="mole", experts=3, rank=24), tmp_path)
+    model = trained(small.changed(adapter="mole", experts=3, rank=24), tmp_path)
     for name, parameter in model.network.named_parameters():
         if name.endswith(".A"):
             parameter[2:] = 0

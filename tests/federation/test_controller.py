@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import get_args
 
@@ -17,7 +16,7 @@ from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.sam.weights import NOTICES, Origin
 from flap_sam.training.evaluate import evaluation
 from flap_sam.wire import payload
-from flap_sam.wire.messages import EXPERIMENT, REPORT, TASK_TRAIN, TrainReport, to_meta
+from flap_sam.wire.messages import EXPERIMENT, REPORT, SPOKEN, TASK_EVALUATE, TASK_TRAIN, VERSION, TrainReport, to_meta
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
@@ -60,7 +59,7 @@ class Federation:
     ):
         self.experiment, self.spoil, self.panics, self.asked, self.events = experiment, spoil, [], [], []
         self.sites, self.received = sites, []
-        self.controller = FlapSamController(asdict(experiment), {"largest_norm": None, **policy})
+        self.controller = FlapSamController(dict(experiment), {"largest_norm": None, **policy})
         workspace = SimpleNamespace(get_run_dir=lambda _: str(folder), get_site_config_dir=lambda: str(folder))
         engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in sites],
@@ -122,7 +121,8 @@ class Federation:
             case = scored("v", (dice[0], None))
             report = evaluation([case], [scored("a", (0.5, None)), scored("b", (0.5, None))], 2)
             params = {}
-        return FLModel(params=params, current_round=round_number, meta={REPORT: to_meta(report), "client_name": site})
+        said = {REPORT: to_meta(report), VERSION: SPOKEN, "client_name": site}
+        return FLModel(params=params, current_round=round_number, meta=said)
 
     def rounds(self, folder) -> list[dict]:
         return [json.loads(line) for line in (folder / "results" / ROUND_LOG).read_text().splitlines()]
@@ -159,7 +159,7 @@ def test_a_whole_run(plain, tmp_path):
         "checkpoint",
     )
     assert [(s.first_round, s.sites, s.policy) for s in record.attempts] == [
-        (0, list(SITES), asdict(RunPolicy(largest_norm=None)))
+        (0, list(SITES), dict(RunPolicy(largest_norm=None)))
     ]
     assert federation.events.count(ANALYTIC_EVENT_TYPE) > 2 * len(SITES), "scalars for TensorBoard"
     kept = ["over", "round_00002.safetensors", "round_00002.sha256"]
@@ -167,7 +167,7 @@ def test_a_whole_run(plain, tmp_path):
 
 
 def test_the_test_dice_say_where_it_is_not_the_exported_payloads(small, tmp_path):
-    Federation(replace(small, method="flap_sam", adapter="mole"), tmp_path)
+    Federation(small.changed(method="flap_sam", adapter="mole"), tmp_path)
     told = json.loads((tmp_path / "results" / TEST_DICE).read_text())["departures"]
     assert told == dict.fromkeys(SITES, "scored with its own mixture weights, which no payload holds")
 
@@ -194,6 +194,17 @@ def wrong_round(site: str, task_name: str, answer: FLModel) -> None:
         answer.current_round = 7
 
 
+def of_version(version: object):
+    """An answer that says another version, or none."""
+
+    def spoil(site: str, _task_name: str, answer: FLModel) -> None:
+        if site == "site-2":
+            answer.meta.pop(VERSION)
+            answer.meta |= {} if version is None else {VERSION: version}
+
+    return spoil
+
+
 def silent(site: str, _task_name: str, answer: FLModel) -> None:
     if site == "site-2":
         answer.meta = None
@@ -214,6 +225,10 @@ FAULTS = [
     (reporting("slices", 10**400), "The report is refused: slices"),
     (reporting("slices", 0), "site-2 reports 0 training slices"),
     (wrong_round, "it answers round 7, not"),
+    (of_version(1), "The answer is refused: it is of version 1 of its format, this flap-sam reads version 2: an older"),
+    (of_version(3), "The answer is refused: it is of version 3 of its format, this flap-sam reads version 2: update"),
+    (of_version(None), "The answer is refused: it is of version 1 of its format, this flap-sam reads version 2: an"),
+    (of_version("2"), "The answer is refused: version is '2', expected 2"),
     (forged, "The payload is refused: tensor x 2026 - ERROR"),
 ]
 
@@ -281,7 +296,7 @@ def test_fewer_sites_than_the_operator_meant_do_not_start(plain, tmp_path):
 
 
 def test_drawn_sites_differ_from_round_to_round_and_not_from_run_to_run(plain, tmp_path):
-    plain = replace(plain, rounds=2, seed=3)
+    plain = plain.changed(rounds=2, seed=3)
     drawn = []
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -294,7 +309,7 @@ def test_drawn_sites_differ_from_round_to_round_and_not_from_run_to_run(plain, t
 
 def test_patience_ends_a_run_that_no_longer_gets_better(plain, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.federation.test_controller.VALIDATION", [0.1, 0.6, 0.5, 0.4, 0.3, 0.2])
-    federation = Federation(replace(plain, rounds=5), tmp_path, patience=2)
+    federation = Federation(plain.changed(rounds=5), tmp_path, patience=2)
     assert len(federation.rounds(tmp_path)) == 4, "best after round 1; rounds 2 and 3 were no better"
     assert json.loads((tmp_path / "results" / TEST_DICE).read_text())["best_round"] == 1
 
@@ -333,7 +348,7 @@ def test_another_experiment_does_not_resume_a_run(plain, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         Federation(plain, tmp_path, dies)
     run = next((tmp_path / "state").iterdir()).name
-    other = replace(plain, seed=99)
+    other = plain.changed(seed=99)
     assert "No run of this experiment" in Federation(other, tmp_path, resume="latest").panics[0]
     assert (
         "of another experiment than this job: seed was 7 and is 99;"
@@ -425,11 +440,11 @@ def test_a_round_with_too_few_sites_for_its_rule_ends_the_run(plain, tmp_path):
         if site == "site-3" and answer.current_round == 1:
             answer.params = {name: 1e9 * tensor for name, tensor in answer.params.items()}
 
-    federation = Federation(replace(plain, robust="median"), tmp_path, huge, THREE, largest_norm=1e6)
+    federation = Federation(plain.changed(robust="median"), tmp_path, huge, THREE, largest_norm=1e6)
     assert len(federation.rounds(tmp_path)) == 1
     assert "The round has 2 sites that count: robust 'median' needs 3 sites" in federation.panics[0]
     assert "site-3: the norm of its change" in federation.panics[0]
-    federation = Federation(replace(plain, robust="median"), tmp_path)
+    federation = Federation(plain.changed(robust="median"), tmp_path)
     assert "robust 'median' needs 3 sites, there are 2" in federation.panics[0]
     assert federation.asked == []
 
@@ -453,7 +468,7 @@ def test_a_finished_run_goes_on_to_more_rounds_as_if_it_had_been_planned_so(plai
     """Whatever the server remembers: strategy, optimizer, best payload, log; one that was interrupted goes on alike."""
     monkeypatch.setattr("tests.federation.test_controller.VALIDATION", [0.1, 0.6, 0.4, 0.7, 0.5])
     plain = plain.changed(method="flap_sam", strategy="residual", server_optimizer="adam", rounds=2)
-    longer = replace(plain, rounds=4)
+    longer = plain.changed(rounds=4)
     whole, short, more = (tmp_path / name for name in ("whole", "short", "more"))
     for folder in (whole, short, more):
         folder.mkdir()
@@ -483,8 +498,8 @@ def test_an_interrupted_run_goes_on_to_more_rounds_and_a_finished_one_not_to_as_
     with pytest.raises(KeyboardInterrupt):
         Federation(plain, tmp_path / "stopped", dies)
     run = next((tmp_path / "state").iterdir()).name
-    assert Federation(replace(plain, rounds=3), tmp_path / "more", resume=run).panics == []
-    again = Federation(replace(plain, rounds=3), tmp_path / "again", resume=run)
+    assert Federation(plain.changed(rounds=3), tmp_path / "more", resume=run).panics == []
+    again = Federation(plain.changed(rounds=3), tmp_path / "again", resume=run)
     assert f"Run {run} is over after its 3 rounds; set more `rounds` to go on" in again.panics[0]
     assert "rounds was 3 and is 2;" in Federation(plain, tmp_path / "fewer", resume=run).panics[0]
     assert again.asked == []
@@ -493,7 +508,7 @@ def test_an_interrupted_run_goes_on_to_more_rounds_and_a_finished_one_not_to_as_
 @pytest.mark.parametrize(("spoil", "sentence"), FAULTS)
 def test_what_a_run_was_agreed_on_holds_when_it_goes_on_to_more_rounds(plain, tmp_path, spoil, sentence):
     Federation(plain, tmp_path / "short", sites=THREE)
-    federation = Federation(replace(plain, rounds=3), tmp_path / "more", spoil, THREE, min_sites=1, resume="latest")
+    federation = Federation(plain.changed(rounds=3), tmp_path / "more", spoil, THREE, min_sites=1, resume="latest")
     assert federation.panics == []
     assert sentence in federation.rounds(tmp_path / "more")[2]["refused"]["site-2"]
 
@@ -503,7 +518,7 @@ def test_a_site_that_was_away_comes_back(plain, tmp_path):
         if site == "site-2" and answer.current_round == 1 and task_name == TASK_TRAIN:
             answer.meta = None
 
-    experiment = replace(plain, rounds=3)
+    experiment = plain.changed(rounds=3)
     federation = Federation(experiment, tmp_path, away_in_round_1, THREE, min_sites=1, round_timeout=0.3)
     assert federation.panics == []
     assert [r["missing"] for r in federation.rounds(tmp_path)] == [[], ["site-2"], []]
@@ -512,7 +527,7 @@ def test_a_site_that_was_away_comes_back(plain, tmp_path):
 
 def test_a_site_that_is_new_when_a_run_is_resumed_takes_part_from_there_on(plain, tmp_path):
     Federation(plain, tmp_path / "short")
-    federation = Federation(replace(plain, rounds=3), tmp_path / "more", sites=THREE, resume="latest")
+    federation = Federation(plain.changed(rounds=3), tmp_path / "more", sites=THREE, resume="latest")
     assert [list(r["sites"]) for r in federation.rounds(tmp_path / "more")] == [list(SITES)] * 2 + [list(THREE)]
     attempts = run_record.read(tmp_path / "more" / "results").attempts
     assert [(s.first_round, s.sites) for s in attempts] == [(0, list(SITES)), (2, list(THREE))]
@@ -524,3 +539,12 @@ def test_the_first_round_has_a_time_of_its_own(plain, tmp_path):
     federation = Federation(plain, tmp_path, silent, THREE, **slow)
     first, second = (record["seconds"] for record in federation.rounds(tmp_path))
     assert first >= 1.0 > second >= 0.2
+
+
+def test_scores_of_another_version_are_refused(plain, tmp_path):
+    def later(site: str, task_name: str, answer: FLModel) -> None:
+        if task_name == TASK_EVALUATE:
+            of_version(3)(site, task_name, answer)
+
+    [reason] = Federation(plain, tmp_path, later, THREE).panics
+    assert "site-2: The answer is refused: it is of version 3 of its format, this flap-sam reads version 2" in reason

@@ -4,7 +4,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,7 @@ from flap_sam.federation import console
 from flap_sam.federation.executor import FlapSamExecutor
 from flap_sam.records.pictures import pictures_below
 from flap_sam.training import progress
-from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, SPOKEN, TASK_EVALUATE, TASK_TRAIN, VERSION
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -50,12 +49,17 @@ class Host:
         if fire_event:
             self.fired.append(line)
 
-    def ask(self, executor, task_name, experiment, number, tensors, signal=None):
+    def ask(self, executor, task_name, experiment, number, tensors, signal=None, **said):
         model = FLModel(
             params_type=ParamsType.FULL,
             params=dict(tensors),
             current_round=number,
-            meta={EXPERIMENT: experiment.to_json() if hasattr(experiment, "to_json") else experiment, RUN: "run"},
+            meta={
+                EXPERIMENT: experiment.to_json() if hasattr(experiment, "to_json") else experiment,
+                RUN: "run",
+                VERSION: SPOKEN,
+            }
+            | said,
         )
         return executor.execute(task_name, FLModelUtils.to_shareable(model), self.context, signal or Signal())
 
@@ -86,7 +90,7 @@ def test_a_new_process_every_round_gives_the_same_bits_as_one_for_all(small, tmp
 @pytest.mark.parametrize("new_process", [False, True])
 def test_a_task_that_comes_twice_gives_the_same_bits(small, host, new_process):
     """The same round again, in the process that trained it or in another, after a later round was begun or not."""
-    small = replace(small, adapter="mole", rounds=3)
+    small = small.changed(adapter="mole", rounds=3)
     executor, tensors, answers = host.executor(), {}, []
     for number in (0, 0, 1, 1):
         if new_process:
@@ -150,9 +154,24 @@ def test_a_round_that_the_experiment_does_not_have_is_refused(small, host, numbe
 
 
 def test_a_run_whose_name_is_no_name_is_refused(small, host):
-    model = FLModel(params={}, current_round=0, meta={EXPERIMENT: small.to_json(), RUN: "../elsewhere"})
+    model = FLModel(
+        params={}, current_round=0, meta={EXPERIMENT: small.to_json(), RUN: "../elsewhere", VERSION: SPOKEN}
+    )
     reply = host.executor().execute(TASK_TRAIN, FLModelUtils.to_shareable(model), host.context, Signal())
     assert reply.get_header(REASON) == Reason.TASK
+
+
+@pytest.mark.parametrize("task", [TASK_TRAIN, TASK_EVALUATE])
+@pytest.mark.parametrize("version", [1, SPOKEN + 1])
+def test_a_task_of_another_version_is_refused_and_the_sites_own_log_names_both(small, host, task, version):
+    assert refused(lambda: host.ask(host.executor(), task, small, 0, {}, **{VERSION: version})) == Reason.VERSION
+    assert f"it is of version {version} of its format, this flap-sam reads version {SPOKEN}" in host.lines[-1]
+    assert host.fired == []
+
+
+def test_an_answer_says_its_version(small, host):
+    reply = FLModelUtils.from_shareable(host.ask(host.executor(), TASK_EVALUATE, small, 2, {}))
+    assert reply.meta[VERSION] == SPOKEN
 
 
 def test_evaluation_sends_no_tensors(small, host):

@@ -1,7 +1,6 @@
 """The gate between a task and an answer, as FLARE fires its events."""
 
 import json
-from dataclasses import asdict, replace
 from functools import cache
 from math import sqrt
 
@@ -26,8 +25,10 @@ from flap_sam.wire.messages import (
     REFUSED,
     REPORT,
     RUN,
+    SPOKEN,
     TASK_EVALUATE,
     TASK_TRAIN,
+    VERSION,
     TrainReport,
     to_meta,
 )
@@ -83,7 +84,7 @@ class Wire:
     def __init__(self, kit, job, **agreed) -> None:
         (kit / "local").mkdir()
         settings = {
-            "experiments": [asdict(job)],
+            "experiments": [dict(job)],
             "metrics": list(METRICS),
             "largest_update": 5.0,
             "largest_payload": 50.0,
@@ -118,7 +119,7 @@ class Wire:
         """A task, as it stands behind the gate."""
         self.tasks += 1
         self.fl_ctx = self.context(task)
-        notes = {EXPERIMENT: self.job.to_json(), RUN: "run-1"} | meta
+        notes = {EXPERIMENT: self.job.to_json(), RUN: "run-1", VERSION: SPOKEN} | meta
         model = FLModel(params_type=ParamsType.FULL, params=params or {}, current_round=number, meta=notes)
         shareable = FLModelUtils.to_shareable(model)
         shareable.set_header("__cookie_jar__", ROUTE)
@@ -152,7 +153,7 @@ class Wire:
         report = to_meta(report_of(self.job)) | changes
         sent = self.moved(by) if tensors is None else tensors
         return FLModelUtils.to_shareable(
-            FLModel(params_type=ParamsType.FULL, params=sent, current_round=number, meta={REPORT: report})
+            FLModel(params_type=ParamsType.FULL, params=sent, current_round=number, meta=said(report))
         )
 
     def moved(self, by: float = 1e-3) -> dict[str, torch.Tensor]:
@@ -172,11 +173,16 @@ class Wire:
             hausdorff=[None, None],
             surface_dice=[None, None],
         )
-        model = FLModel(params_type=ParamsType.FULL, params={}, current_round=number, meta={REPORT: to_meta(scored)})
+        model = FLModel(params_type=ParamsType.FULL, params={}, current_round=number, meta=said(to_meta(scored)))
         return FLModelUtils.to_shareable(model)
 
     def audit(self) -> list[dict]:
         return [json.loads(line) for line in (self.kit / "flap_audit.jsonl").read_text().splitlines()]
+
+
+def said(report: dict, version: int = SPOKEN) -> dict:
+    """What an answer says beside its tensors."""
+    return {REPORT: report, VERSION: version}
 
 
 def report_of(job) -> TrainReport:
@@ -228,6 +234,10 @@ def test_what_was_agreed_passes_unchanged(wire):
         (lambda r: _each(r, lambda t: t.double()), Reason.PAYLOAD, "is torch.float64"),
         (lambda r: _each(r, lambda t: t * float("inf")), Reason.PAYLOAD, "infinity"),
         (lambda r: r["DXO"]["meta"].update(image=[1, 2]), Reason.RESULT, "reports are"),
+        (lambda r: r["DXO"]["meta"].pop(VERSION), Reason.RESULT, "reports are"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: 57}), Reason.RESULT, "of version 57 of its format"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: 2.0}), Reason.RESULT, "version is 2.0, expected 2"),
+        (lambda r: r["DXO"]["meta"].update({VERSION: True}), Reason.RESULT, "version is True, expected 2"),
         (lambda r: r["DXO"]["meta"][REPORT].update(age=50.0), Reason.RESULT, "age is unknown"),
         (lambda r: r["DXO"]["meta"][REPORT].update(labels="a name"), Reason.RESULT, "labels is no SHA-256"),
         (lambda r: r["DXO"]["meta"][REPORT].update(experiment="{}"), Reason.RESULT, "another experiment"),
@@ -281,16 +291,16 @@ def test_a_run_may_start_from_a_payload_within_the_agreed_norms(tmp_path, small)
 
 
 def test_a_run_goes_on_to_more_rounds_that_were_agreed_to_and_no_others(wire):
-    short, long = wire.job, replace(wire.job, rounds=4)
+    short, long = wire.job, wire.job.changed(rounds=4)
     for number in range(2):
         wire.ask(number, wire.start if number else None)
         assert "DXO" in wire.answer(wire.result(number))
     wire.job_id, wire.job = "job-2", long
     assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.NOT_AGREED
-    wire.agree(experiments=[asdict(long)])
+    wire.agree(experiments=[dict(long)])
     assert wire.ask(2, wire.start).get_header(REFUSED) == Reason.RUN
     assert "where the agreement lists both experiments" in wire.audit()[-1]["why"]
-    wire.agree(experiments=[asdict(short), asdict(long)])
+    wire.agree(experiments=[dict(short), dict(long)])
     wire.gate._bases[long] = base(long)
     for number in (2, 3):
         assert wire.ask(number, wire.start).get_header(REFUSED) is None
@@ -336,7 +346,7 @@ def test_adapters_carry_nothing_but_their_product(wire):
 
 @pytest.mark.parametrize("strategy", ["factor-average", "freeze-a"])
 def test_where_factors_are_averaged_apart_each_counts_by_itself(tmp_path, small, strategy):
-    wire = Wire(tmp_path, replace(small, strategy=strategy), largest_update=1.0)
+    wire = Wire(tmp_path, small.changed(strategy=strategy), largest_update=1.0)
     assert not wire.pairs
     name = next(n for n in wire.start if n.endswith(".B"))
     pixels = wire.start | {name: torch.ones_like(wire.start[name])}
@@ -434,6 +444,10 @@ def test_no_budget_covers_data_that_have_left_without_noise(wire, task):
         ({"number": 0, "task": "download"}, Reason.TASK),
         ({"number": 0, EXPERIMENT: "{}"}, Reason.NOT_AGREED),
         ({"number": 0, EXPERIMENT: None}, Reason.EXPERIMENT),
+        ({"number": 0, VERSION: 1}, Reason.VERSION),
+        ({"number": 0, VERSION: SPOKEN + 1}, Reason.VERSION),
+        ({"number": 0, VERSION: "2"}, Reason.VERSION),
+        ({"number": 0, VERSION: True}, Reason.VERSION),
         ({"number": 0, RUN: "../../etc"}, Reason.TASK),
         ({"number": 0, RUN: "gate"}, Reason.TASK),
         ({"number": 0, RUN: "embeddings"}, Reason.TASK),
@@ -576,7 +590,7 @@ def test_factors_that_cancel_do_not_come_in(wire):
 @pytest.mark.parametrize(("largest", "dtype"), [(0.5, "float32"), (0.5, "bfloat16"), (40.0, "float32")])
 def test_every_payload_within_the_norm_has_factors_small_enough(tmp_path, small, split, largest, dtype):
     """The worst case: all singular values alike."""
-    wire = Wire(tmp_path, replace(small, payload_dtype=dtype), largest_payload=largest)
+    wire = Wire(tmp_path, small.changed(payload_dtype=dtype), largest_payload=largest)
     payload, size = dict(wire.start), 0.99 * largest / sqrt(len(wire.pairs) * small.rank)
     for a, b in wire.pairs:
         B, _ = torch.linalg.qr(torch.randn_like(wire.start[b]))
@@ -735,7 +749,7 @@ def test_without_an_agreement_nothing_passes(wire, text):
 
 
 def test_every_payload_type_is_judged_by_its_numbers(tmp_path, small):
-    job = replace(small, payload_dtype="bfloat16")
+    job = small.changed(payload_dtype="bfloat16")
     wire = Wire(tmp_path, job)
     wire.ask()
     sent = {n: t.bfloat16() for n, t in wire.moved().items()}

@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 
 import pytest
 from flap_sam.config.experiment import Experiment
@@ -33,7 +32,7 @@ def test_it_admits_the_experiments_it_names_and_no_other(tmp_path):
 
 
 def test_an_experiment_agreed_to_in_full_is_the_one_agreed_to_in_short(tmp_path):
-    assert Agreement.read(written(tmp_path, experiments=[asdict(Experiment(rank=4))])).admits(Experiment(rank=4))
+    assert Agreement.read(written(tmp_path, experiments=[dict(Experiment(rank=4))])).admits(Experiment(rank=4))
 
 
 def test_it_comes_back_from_its_own_json(tmp_path):

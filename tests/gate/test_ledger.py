@@ -72,8 +72,8 @@ def test_a_run_belongs_to_one_experiment():
 
 
 SHORT = Experiment(rounds=2)
-LONG = replace(SHORT, rounds=4)
-OTHER = replace(LONG, seed=1)
+LONG = SHORT.changed(rounds=4)
+OTHER = LONG.changed(seed=1)
 
 
 def longer(book: Ledger, *agreed: Experiment, to: Experiment = LONG, **changes) -> Reason | None:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.config.site import Site
@@ -53,7 +51,7 @@ def test_later_rounds_are_measured_from_what_was_received(base):
 
 
 def test_a_site_of_lower_rank_is_measured_from_its_leading_part(small):
-    own = Base(replace(small, rank=2), RANDOM)
+    own = Base(small.changed(rank=2), RANDOM)
     received = moved(Base(small, RANDOM)).sent
     before = own.before(received)
     a, b = own.pairs[0]

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from flap_sam.data.intensity import SiteIntensity, VolumeIntensity
 from flap_sam.errors import FlapSamError
@@ -32,12 +30,12 @@ def test_a_clip_that_means_nothing_is_refused(clip):
 
 
 def test_kits19_is_known_and_nothing_else(small):
-    used = conventions(replace(small, dataset="kits19"), None, None, None)
+    used = conventions(small.changed(dataset="kits19"), None, None, None)
     assert used.intensity == kits19_mean()
     assert -82 < used.intensity.low < -64
     assert 202 < used.intensity.high < 341
     with pytest.raises(FlapSamError, match="Nothing says which intensities"):
-        conventions(replace(small, dataset="nifti"), None, None, None)
+        conventions(small.changed(dataset="nifti"), None, None, None)
 
 
 def test_the_site_is_named_where_there_are_several(small, store, tmp_path):
@@ -48,4 +46,4 @@ def test_the_site_is_named_where_there_are_several(small, store, tmp_path):
     with pytest.raises(FlapSamError, match="name the --site"):
         conventions(small, store, None, ("0", "1"))
     with pytest.raises(FlapSamError, match="names 2 classes, the payload has 3"):
-        conventions(replace(small, classes=3), store, "A", None)
+        conventions(small.changed(classes=3), store, "A", None)

@@ -1,6 +1,5 @@
 import errno
 import os
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -115,7 +114,7 @@ def test_the_same_run_goes_on_where_it_was_interrupted(small, folder, tmp_path, 
 def test_a_run_of_another_kind_does_not_go_on(small, folder, tmp_path):
     begun(small, folder, tmp_path / "out")
     before = images(tmp_path / "out")
-    for other in (segmenter(small, keeps=True), segmenter(small, side=64), segmenter(replace(small, seed=8))):
+    for other in (segmenter(small, keeps=True), segmenter(small, side=64), segmenter(small.changed(seed=8))):
         with pytest.raises(FlapSamError, match=r"a_mask\.nii\.gz is there already"):
             list(predict(other, scans_at(folder).scans, tmp_path / "out"))
         assert images(tmp_path / "out") == before

@@ -1,7 +1,5 @@
 """Invented cells of a comparison."""
 
-from dataclasses import asdict
-
 from flap_sam.config.experiment import Experiment
 from flap_sam.records.cell import CellNote, Data, FinishedCell
 from flap_sam.records.run_record import FEDERATED, LOCAL, Attempt, RunRecord
@@ -26,7 +24,7 @@ def note(setting: str, site: str | None, changes: dict, seed: int, experiment: E
         changes=changes,
         seed=seed,
         experiment=experiment.digest(),
-        settings=asdict(experiment),
+        settings=dict(experiment),
         data=Data(source="made", slices=SLICES, sha256="ab" * 32),
         start="bundled",
         sites=list(sites),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,7 @@ def made_run(
         setting=setting,
         demo=demo,
         weights=weights,
-        attempts=[attempt(0, list(sites), asdict(RunPolicy(min_sites=2)))],
+        attempts=[attempt(0, list(sites), dict(RunPolicy(min_sites=2)))],
     )
     record.write(folder)
     if finished:

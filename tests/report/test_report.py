@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import product
 from typing import get_args
@@ -138,7 +137,7 @@ def test_what_other_parties_wrote_is_text_and_nothing_else(tmp_path):
 def test_settings_layers_and_the_names_of_classes_are_text_too(tmp_path):
     long = "a name of a class that is longer than any column of a table on any page ought to be"
     classes, layers = [HOSTILE, long], ("$\\frac$", "<b>\x01", *LAYERS)
-    experiment = replace(EXPERIMENT, dataset="<i>x</i>")
+    experiment = EXPERIMENT.changed(dataset="<i>x</i>")
     made_run(tmp_path, experiment=experiment, layers=layers, sites=["site-1"])
     draw_pictures(tmp_path / "site-1", "site-1", 3, classes)
     found = Read(write(tmp_path, tmp_path / "report.html").read_text())
@@ -198,7 +197,7 @@ def test_withheld_figures_leave_their_places_empty(tmp_path):
 
 
 def test_one_round_is_enough(tmp_path):
-    found = page(tmp_path, rounds=1, experiment=replace(EXPERIMENT, rounds=1))
+    found = page(tmp_path, rounds=1, experiment=EXPERIMENT.changed(rounds=1))
     assert "1 of 1" in found.text
 
 
@@ -208,7 +207,7 @@ def test_a_round_without_layers_and_layers_that_come_later(tmp_path):
 
 
 def test_a_run_that_stopped_early_says_so(tmp_path):
-    found = page(tmp_path, experiment=replace(EXPERIMENT, rounds=9))
+    found = page(tmp_path, experiment=EXPERIMENT.changed(rounds=9))
     assert "The run stopped early, after 3 of 9 rounds." in found.text
 
 
@@ -314,7 +313,7 @@ def test_a_grid_describes_itself_by_what_its_cells_share(tmp_path, cells, seeds,
     assert started.startswith("first run started")
     varied = facts[1].removeprefix("varied: ").split(", ") if len(facts) == 2 else []
     settings = {row[0] for row in Read(html).table("setting")}
-    assert settings == {field.name for field in fields(Experiment)} - set(varied), "what was varied has no one value"
+    assert settings == set(Experiment.model_fields) - set(varied), "what was varied has no one value"
 
 
 def test_a_run_may_be_compared_with_a_grid(tmp_path):
@@ -385,7 +384,7 @@ def test_a_value_of_another_type_is_named(tmp_path, name, path, value, sentence)
 
 def test_scores_and_payload_of_two_runs_are_refused(tmp_path):
     one = made_run(tmp_path / "one")
-    other = made_run(tmp_path / "other", experiment=replace(EXPERIMENT, classes=3))
+    other = made_run(tmp_path / "other", experiment=EXPERIMENT.changed(classes=3))
     (other / TEST_DICE).replace(one / TEST_DICE)
     with pytest.raises(FlapSamError, match=r"is of 3 classes, payload .* of 2"):
         write(tmp_path / "one", tmp_path / "report.html")

@@ -1,5 +1,4 @@
 import zlib
-from dataclasses import replace
 from itertools import permutations
 from typing import NamedTuple
 
@@ -73,7 +72,7 @@ def test_a_site_alone_gets_its_own_change_and_tensors_back(small):
 
 
 def test_the_change_is_averaged_not_the_factors(small):
-    experiment = replace(small, rank=64, alpha=0.5)
+    experiment = small.changed(rank=64, alpha=0.5)
     updates = [update(experiment, site, n) for site, n in (("A", 1), ("B", 3))]
     for model in updates:
         for _, b in low_rank_pairs(build(experiment)):
@@ -196,9 +195,9 @@ def test_every_share_holds_in_rounds_larger_than_a_block(small, six, monkeypatch
 
 def test_a_rule_without_enough_sites_makes_nothing(small, six):
     with pytest.raises(FlapSamError, match=r"The round has 2 sites that count: robust 'median' needs 3 sites"):
-        aggregate(replace(small, robust="median"), six[:2])
+        aggregate(small.changed(robust="median"), six[:2])
     with pytest.raises(FlapSamError, match=r"robust 'krum' with hostile_share 0.1 withstands no site of 6"):
-        aggregate(replace(small, robust="krum", hostile_share=0.1), six)
+        aggregate(small.changed(robust="krum", hostile_share=0.1), six)
 
 
 def test_norms_are_those_of_the_changes(small, six):

@@ -1,7 +1,6 @@
 """Sites that connect while a job goes on: they take part from the next round, and are measured as the others."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from flap_sam.config.run_policy import RunPolicy
@@ -43,7 +42,7 @@ def joining(slices: dict[str, int], later: dict[str, int], spoil: Spoil | None =
 
 def test_a_site_that_connects_later_takes_part_from_the_next_round_on(plain, tmp_path):
     sites, spoil = joining(THREE, {"site-3": 1})
-    federation = Federation(replace(plain, rounds=3), tmp_path, spoil, sites)
+    federation = Federation(plain.changed(rounds=3), tmp_path, spoil, sites)
     assert federation.panics == []
     assert [list(r["sites"]) for r in federation.rounds(tmp_path)] == [list(SITES), list(THREE), list(THREE)]
     assert [asked for _, _, asked in federation.asked] == [list(SITES), *[list(THREE)] * (len(federation.asked) - 1)]

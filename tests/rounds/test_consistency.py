@@ -1,6 +1,5 @@
 """Whom the sites are measured by: the majority by number, whoever answers first and however many slices it has."""
 
-from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -96,8 +95,8 @@ def test_a_site_has_one_voice():
 @pytest.mark.parametrize(
     "experiment",
     [
-        replace(JOB, rank=4).resolved("vit_b", 224).to_json(),
-        replace(JOB, ranks={"a": 1}).resolved("vit_b", 224).to_json(),
+        JOB.changed(rank=4).resolved("vit_b", 224).to_json(),
+        JOB.changed(ranks={"a": 1}).resolved("vit_b", 224).to_json(),
         JOB.to_json(),
         "[" * 1999,
         "{}",

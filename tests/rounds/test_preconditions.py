@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
@@ -32,12 +30,12 @@ def test_a_name_that_fits_no_site_is_told(small):
 
 def test_a_rank_for_a_name_that_fits_no_site_is_told(small):
     said = []
-    mixed = replace(small, ranks={"A": 2, "b": 2, "D": 3})
+    mixed = small.changed(ranks={"A": 2, "b": 2, "D": 3})
     with pytest.raises(FlapSamError, match=r"D, b have entries in ranks, but no such site is there; there are A, B, C"):
         check(mixed, RunPolicy(), THREE, deployed=False, say=said.append)
     check(mixed, RunPolicy(largest_slices=REGISTERED), THREE, deployed=True, say=said.append)
     assert said == ["D, b have entries in ranks, and no such site is connected: the run starts without"]
-    check(replace(small, ranks={"A": 2, "C": 1}), RunPolicy(), THREE, deployed=False, say=said.append)
+    check(small.changed(ranks={"A": 2, "C": 1}), RunPolicy(), THREE, deployed=False, say=said.append)
 
 
 def test_fewer_sites_than_the_operator_meant_do_not_start(small):
@@ -60,9 +58,9 @@ def test_fewer_sites_than_the_operator_meant_do_not_start(small):
 def test_a_rule_that_would_protect_nothing_is_refused_before_the_run(small, rule, share, policy, sites, sentence):
     names = [f"site-{k}" for k in range(sites)]
     with pytest.raises(FlapSamError, match=sentence):
-        check(replace(small, robust=rule, hostile_share=share), RunPolicy(**policy), names, deployed=False, say=silent)
+        check(small.changed(robust=rule, hostile_share=share), RunPolicy(**policy), names, deployed=False, say=silent)
 
 
 @pytest.mark.parametrize(("rule", "sites"), [("krum", 5), ("trimmed-mean", 5), ("median", 3), ("clip", 3), ("none", 1)])
 def test_a_rule_that_means_something_is_taken(small, rule, sites):
-    check(replace(small, robust=rule), RunPolicy(), [f"site-{k}" for k in range(sites)], deployed=False, say=silent)
+    check(small.changed(robust=rule), RunPolicy(), [f"site-{k}" for k in range(sites)], deployed=False, say=silent)

@@ -1,5 +1,4 @@
 import os
-from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -80,7 +79,7 @@ def test_the_latest_run_of_the_experiment_is_found(tmp_path):
     assert find(tmp_path, "latest", E, print).run == "20260102-a"
     assert find(tmp_path, "20260101-a", E, print).run == "20260101-a"
     with pytest.raises(FlapSamError, match="No run of this experiment"):
-        find(tmp_path, "latest", replace(E, seed=2), print)
+        find(tmp_path, "latest", E.changed(seed=2), print)
     with pytest.raises(FlapSamError, match="has no state"):
         find(tmp_path, "nowhere", E, print).load()
 
@@ -190,7 +189,7 @@ def test_a_run_that_goes_on_again_is_not_forgotten(tmp_path):
 @pytest.mark.parametrize("rounds", [8, 9, 10])
 def test_a_run_goes_on_to_as_many_rounds_or_more(tmp_path, over, reached, rounds):
     """A run that is over has nothing left to do at its rounds' end; who was stopped there may still be scored."""
-    store, job = RunStore(tmp_path, "20260102-a"), replace(E, rounds=rounds)
+    store, job = RunStore(tmp_path, "20260102-a"), E.changed(rounds=rounds)
     store.save(state(reached))
     if over:
         store.close()
@@ -217,10 +216,10 @@ def test_any_other_difference_is_named(tmp_path):
 
     @given(changed=st.sets(st.sampled_from(sorted(CHANGES)), min_size=1), rounds=st.integers(1, 20))
     def differences_are_named(changed, rounds):
-        job = replace(E, rounds=rounds, **{name: CHANGES[name] for name in changed})
+        job = E.changed(rounds=rounds, **{name: CHANGES[name] for name in changed})
         with pytest.raises(FlapSamError) as told:
             check_goes_on(store, kept, job)
-        named = {name for name in asdict(E) if f" {name} was {getattr(E, name)!r} and is " in str(told.value)}
+        named = {name for name in dict(E) if f" {name} was {getattr(E, name)!r} and is " in str(told.value)}
         assert named == changed | ({"rounds"} if rounds != 9 else set())
 
     differences_are_named()

@@ -1,7 +1,5 @@
 """A run that starts from a payload: which file, which checks, and that the sites are still measured."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.config.experiment import Experiment
@@ -107,7 +105,7 @@ def test_what_the_job_leaves_to_the_sites_is_the_payloads(small, tmp_path, monke
     tensors = laid_out(tmp_path, small, monkeypatch, value=0.1)
     job = small.changed(backbone="auto", image_size=None, payload_dtype=payload_dtype, seed=3, rounds=7)
     found = Start.read(tmp_path / "payloads", "a.safetensors", job)
-    assert found.experiment == replace(job, backbone="vit_tiny", image_size=32)
+    assert found.experiment == job.changed(backbone="vit_tiny", image_size=32)
     sent = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(payload_dtype, torch.float16)
     for name, tensor in tensors.items():
         assert torch.equal(found.tensors[name], tensor.to(sent).float())
@@ -115,7 +113,7 @@ def test_what_the_job_leaves_to_the_sites_is_the_payloads(small, tmp_path, monke
     with pytest.raises(
         FlapSamError, match=r"it runs vit_tiny at 48 px, but the start a\.safetensors is for vit_tiny at 32"
     ):
-        found.check(replace(found.experiment, image_size=48), "frozen")
+        found.check(found.experiment.changed(image_size=48), "frozen")
 
 
 def test_a_payload_of_a_version_that_did_not_note_it_fits_any_weights(small, tmp_path, monkeypatch):
@@ -150,7 +148,7 @@ def test_a_damaged_payload_is_refused(tmp_path_factory, damage, place):
     elif damage == "foreign":
         save_file(load_file(path), path)
     elif damage == "no notes":
-        save_file(load_file(path), path, {"format": payload.FORMAT, "experiment": job.to_json()})
+        save_file(load_file(path), path, {"format": f"{payload.KIND} {payload.VERSION}", "experiment": job.to_json()})
     with pytest.raises(FlapSamError, match=r"payload is refused|Payload .*a\.safetensors"):
         Start.read(folder, "a.safetensors", job)
 

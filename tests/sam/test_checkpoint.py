@@ -1,6 +1,5 @@
 import pickle
 import random
-from dataclasses import replace
 
 import pytest
 import torch
@@ -35,7 +34,7 @@ def sam_file(sam_state, tmp_path):
 
 
 def test_every_tensor_is_loaded_resized_or_started_anew(small, sam_file, sam_state):
-    network, experiment, report = network_for(replace(small, backbone="auto", classes=3), sam_file)
+    network, experiment, report = network_for(small.changed(backbone="auto", classes=3), sam_file)
     assert experiment.backbone == "vit_tiny"
     state = network.state_dict()
     assert sorted([*report.loaded, *report.resized, *report.started_anew]) == sorted(state)
@@ -59,7 +58,7 @@ def test_safetensors_give_the_same_network(small, sam_file, sam_state, tmp_path)
 
 
 def test_the_weights_are_mapped_not_read(small, sam_file):
-    network, _, _ = network_for(replace(small, image_size=96), sam_file)
+    network, _, _ = network_for(small.changed(image_size=96), sam_file)
     assert is_mapped(network.image_encoder.blocks[0].mlp.lin1.weight, str(sam_file))
 
 
@@ -120,7 +119,7 @@ def test_a_missing_and_a_misshapen_tensor_are_named(small, sam_state, tmp_path):
 
 def test_another_backbone_than_the_experiments_is_refused(small, sam_file):
     with pytest.raises(FlapSamError, match="holds vit_tiny; the experiment wants vit_b"):
-        network_for(replace(small, backbone="vit_b"), sam_file)
+        network_for(small.changed(backbone="vit_b"), sam_file)
 
 
 def test_without_a_checkpoint_a_named_backbone_keeps_its_own_image_size():
@@ -155,8 +154,8 @@ def digests(experiment: Experiment, path) -> tuple[str, str]:
 
 
 def test_more_rounds_start_from_the_same_network(small, sam_file):
-    assert digests(small, sam_file) == digests(replace(small, rounds=9), sam_file)
-    assert digests(small, sam_file)[0] != digests(replace(small, learning_rate=1e-4), sam_file)[0]
+    assert digests(small, sam_file) == digests(small.changed(rounds=9), sam_file)
+    assert digests(small, sam_file)[0] != digests(small.changed(learning_rate=1e-4), sam_file)[0]
 
 
 @pytest.mark.parametrize("method", ["attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam"])

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.config.experiment import METHODS
@@ -15,7 +13,7 @@ def windows(size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("classes", "size"), [(1, 16), (4, 48)])
 def test_one_logit_map_a_class_and_the_background_at_input_resolution(small, classes, size):
-    network, _, _ = network_for(replace(small, classes=classes, image_size=size), None)
+    network, _, _ = network_for(small.changed(classes=classes, image_size=size), None)
     assert network(windows(size)).shape == (2, 5, classes + 1, size, size)
 
 
@@ -63,7 +61,7 @@ def test_a_step_reaches_exactly_what_the_statement_says_is_used(small, method):
 
 def test_a_grid_of_prompts_is_more_than_no_prompt(small):
     without, _, _ = network_for(small, None)
-    with_grid, _, _ = network_for(replace(small, prompt_grid=3), None)
+    with_grid, _, _ = network_for(small.changed(prompt_grid=3), None)
     sparse, _ = with_grid.prompt_encoder()
     assert sparse.shape[1] == 3 * 3 + 1, "the points, and SAM's padding point for the missing box"
     assert without.prompt_encoder()[0].shape[1] == 0

@@ -1,7 +1,6 @@
 import json
 import multiprocessing
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def test_methods_that_leave_the_encoder_alone_have_one(small):
 
 @pytest.mark.parametrize("normalisation", ["volume", "window"])
 def test_training_from_the_cache_is_training_without(frozen, store, tmp_path, normalisation):
-    frozen = replace(frozen, normalisation=normalisation, local_epochs=2)
+    frozen = frozen.changed(normalisation=normalisation, local_epochs=2)
     results = []
     for cached in (False, True):
         network, experiment, _ = network_for(frozen, None)
@@ -75,7 +74,7 @@ def test_scores_from_the_cache_are_those_without(frozen, store, tmp_path):
 
 def test_augmented_windows_are_encoded_as_ever(frozen, store, tmp_path):
     cache = cache_of(frozen, store, tmp_path)
-    network, experiment, _ = network_for(replace(frozen, augmentation="paper"), None)
+    network, experiment, _ = network_for(frozen.changed(augmentation="paper"), None)
     windows = Windows(cache.store, experiment.image_size)
     assert training_data(network, experiment, windows, [cache]) == (windows, network)
 
@@ -129,7 +128,7 @@ def test_a_file_under_another_images_name_is_made_anew(frozen, store, tmp_path):
     "change", [{"seed": 8}, {"image_size": 48}, {"normalisation": "window"}], ids=["weights", "size", "normalisation"]
 )
 def test_whatever_an_embedding_depends_on_changes_its_place(frozen, change):
-    assert encoder_of(replace(frozen, **change)).digest != encoder_of(frozen).digest
+    assert encoder_of(frozen.changed(**change)).digest != encoder_of(frozen).digest
     assert encoder_of(frozen, "bfloat16").digest != encoder_of(frozen).digest
     assert encoder_of(frozen.changed(method="decft")).digest == encoder_of(frozen).digest
 
@@ -146,11 +145,11 @@ def test_images_that_the_store_has_no_more_are_removed(frozen, store, tmp_path):
 
 
 def test_the_oldest_encoders_go_unless_they_are_in_use(frozen, store, tmp_path):
-    in_use = cache_of(replace(frozen, seed=0), store, tmp_path)
+    in_use = cache_of(frozen.changed(seed=0), store, tmp_path)
     os.utime(in_use.folder, (1, 1))
     folders = []
     for seed in (1, 2, 3):
-        cache = cache_of(replace(frozen, seed=seed), store, tmp_path)
+        cache = cache_of(frozen.changed(seed=seed), store, tmp_path)
         folders.append(cache.folder)
         os.utime(cache.folder, (10 + seed, 10 + seed))
         del cache

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,7 @@ def test_an_evaluation_sums_the_cases_up():
 
 def test_surfaces_are_measured_where_a_tolerance_asks_for_them(small, store):
     site = SiteStore.open(store, "C")
-    asked = replace(small, surface_tolerance=2.0)
+    asked = small.changed(surface_tolerance=2.0)
     for score_of in score(Threshold(), site, "test", asked, CPU, "float32"):
         assert [v is None for v in score_of.surface_dice] == [v is None for v in score_of.dice]
     assert score(Threshold(), site, "test", small, CPU, "float32")[0].hausdorff == ()

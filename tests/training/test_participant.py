@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.config.experiment import METHODS
@@ -31,10 +29,10 @@ def test_a_site_that_the_store_lacks_is_told_which_there_are(small, store, tmp_p
 
 
 def test_all_sites_start_alike_and_other_seeds_do_not(small, store, tmp_path):
-    mixed = replace(small, ranks={"C": 2})
+    mixed = small.changed(ranks={"C": 2})
     digests = {join(mixed, store, site, tmp_path).start_digest for site in "ABC"}
     assert len(digests) == 1, "a rank of one's own is no other start"
-    assert join(replace(mixed, seed=8), store, "A", tmp_path).start_digest not in digests
+    assert join(mixed.changed(seed=8), store, "A", tmp_path).start_digest not in digests
 
 
 def test_a_site_starts_from_the_box_and_where_it_says_so_from_random_weights(small, store, tmp_path):
@@ -76,7 +74,7 @@ def test_a_round_trains_from_the_payload_received(small, store, tmp_path):
 
 def test_a_store_with_other_classes_is_refused(small, store, tmp_path):
     with pytest.raises(FlapSamError, match=r"2 classes \(organ, lesion\); the experiment has 3"):
-        join(replace(small, classes=3), store, "A", tmp_path)
+        join(small.changed(classes=3), store, "A", tmp_path)
 
 
 def test_without_data_and_without_a_demo_the_site_says_what_to_set():
@@ -134,7 +132,7 @@ def test_a_trained_payload_gives_the_same_masks_bit_for_bit(small, store, tmp_pa
 
 
 def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_path):
-    participant = join(replace(small, adapter="mole"), store, "A", tmp_path)
+    participant = join(small.changed(adapter="mole"), store, "A", tmp_path)
     gate = participant.network.image_encoder.blocks[0].attn.gate.logits
     after = []
     for number in range(3):
@@ -148,7 +146,7 @@ def test_every_payload_is_scored_with_the_gates_of_its_round(small, store, tmp_p
 
 def test_once_a_payload_is_scored_for_good_the_newest_state_stays_for_more_rounds(small, store, tmp_path):
     """A run of one round that goes on with another trains as one that was planned for two."""
-    short, longer = replace(small, rounds=1), replace(small, rounds=2)
+    short, longer = small.changed(rounds=1), small.changed(rounds=2)
 
     def round_1(participant: Participant, received) -> dict[str, torch.Tensor]:
         participant.receive(received)
@@ -162,7 +160,7 @@ def test_once_a_payload_is_scored_for_good_the_newest_state_stays_for_more_round
     assert [path.name for path in (tmp_path / "state/run/A").iterdir()] == ["round_00000.safetensors"]
     expected = round_1(planned, wire)
     with pytest.raises(FlapSamError, match="belongs to another experiment"):
-        round_1(join(replace(longer, learning_rate=1e-4), store, "A", tmp_path), wire)
+        round_1(join(longer.changed(learning_rate=1e-4), store, "A", tmp_path), wire)
     found = round_1(join(longer, store, "A", tmp_path), wire)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     fresh = round_1(join(longer, store, "A", tmp_path / "fresh"), wire)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -117,7 +115,7 @@ def test_a_volume_is_put_back_together_and_each_slice_encoded_once(small, slices
 
 def test_equal_ranges_are_encoded_once(small):
     image = a_volume(9)
-    network, windowed = Threshold(), replace(small, normalisation="window")
+    network, windowed = Threshold(), small.changed(normalisation="window")
     predict_volume(network, image, windowed, CPU, "float32")
     assert network.encoded == 9, "every window reaches both limits"
     image[4:] //= 2

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,4 +17,4 @@ def test_warm_up_then_decay_to_nothing():
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
-    assert learning_rate(replace(Experiment(), warmup_steps=0), 0, 10) == 8e-4
+    assert learning_rate(Experiment().changed(warmup_steps=0), 0, 10) == 8e-4

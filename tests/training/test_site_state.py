@@ -2,6 +2,8 @@ import pytest
 import torch
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.training.site_state import SiteState
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -101,3 +103,17 @@ def test_a_state_that_cannot_be_kept_is_told_before_the_first_round(tmp_path):
     with pytest.raises(FlapSamError, match="cannot be written") as told:
         SiteState(tmp_path / "run" / "site-1", "digest").claim(tmp_path)
     assert told.value.reason == Reason.STATE
+
+
+def test_a_state_of_another_version_is_refused_naming_both_and_none_is_the_first(state):
+    keep(state, 0)
+    path = state.folder / "round_00000.safetensors"
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata()
+    assert said.pop("version") == "1"
+    save_file({"steps": torch.tensor(0)}, path, said)
+    assert state.training(1)[0] == 0
+    for version, sentence in (("2", "it is of version 2 .* reads version 1: update flap-sam"), ("x", "is damaged")):
+        save_file({"steps": torch.tensor(0)}, path, said | {"version": version})
+        with pytest.raises(FlapSamError, match=f"Training state {path} .*{sentence}"):
+            state.training(1)

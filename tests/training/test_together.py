@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def by_one_and_by_two(small: Experiment, tmp_path_factory: pytest.TempPathFactor
 
     Whatever there is to say of a step is said at once.
     """
-    folder, experiment = tmp_path_factory.mktemp("together"), replace(small, adapter="mole", experts=2)
+    folder, experiment = tmp_path_factory.mktemp("together"), small.changed(adapter="mole", experts=2)
     store = write_store(folder / "store")
     (folder / "sitecustomize.py").write_text("from flap_sam.training import progress\nprogress.LINE_SECONDS = 0.0\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +84,7 @@ def test_the_first_process_says_how_far_the_round_is(by_one_and_by_two):
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_the_sites_sentence(small, store, tmp_path):
-    participant = join(replace(small, learning_rate=1e3, weight_decay=0.0), store, tmp_path, 2)
+    participant = join(small.changed(learning_rate=1e3, weight_decay=0.0), store, tmp_path, 2)
     (store / "B").rename(store / "gone")
     with pytest.raises(FlapSamError, match="has no site 'B'") as told:
         participant.train(0)

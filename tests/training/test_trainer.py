@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.data.store import SiteStore
@@ -29,13 +27,13 @@ def test_training_moves_what_trains_and_nothing_else(small, store):
 
 def test_every_step_is_told(small, store):
     told = []
-    result = trainer(replace(small, local_epochs=2), store).train(0, progress=lambda *step: told.append(step))
+    result = trainer(small.changed(local_epochs=2), store).train(0, progress=lambda *step: told.append(step))
     assert [step[:2] for step in told] == [(number, 6) for number in range(1, 7)]
     assert torch.stack([loss for *_, loss in told]).mean().item() == result.loss
 
 
 def test_the_loss_falls(small, store):
-    subject = trainer(replace(small, local_epochs=8), store)
+    subject = trainer(small.changed(local_epochs=8), store)
     first = subject.train(0).loss
     assert subject.train(1).loss < 0.9 * first
 
@@ -49,7 +47,7 @@ def restarted(subject: Trainer, experiment, store) -> Trainer:
 
 
 def test_two_rounds_in_one_process_are_two_rounds_in_two(small, store):
-    small = replace(small, adapter="mole")
+    small = small.changed(adapter="mole")
     together = trainer(small, store)
     together.train(0)
     apart = restarted(together, small, store)
@@ -68,7 +66,7 @@ def test_little_memory_trains_the_same(small, store):
 
 
 def test_gates_stay_at_home_and_are_kept(small, store):
-    small = replace(small, adapter="mole")
+    small = small.changed(adapter="mole")
     subject = trainer(small, store)
     subject.train(0)
     assert not any("gate" in name for name in subject.payload())
@@ -79,7 +77,7 @@ def test_gates_stay_at_home_and_are_kept(small, store):
 
 @pytest.mark.parametrize("adapter", ["lora", "mole"])
 def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
-    subject = trainer(replace(small, strategy="freeze-a", adapter=adapter), store)
+    subject = trainer(small.changed(strategy="freeze-a", adapter=adapter), store)
     before = {name: p.clone() for name, p in subject.network.named_parameters()}
     subject.train(0)
     pairs = low_rank_pairs(subject.network)
@@ -92,7 +90,7 @@ def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
 def test_a_stronger_pull_stays_nearer_to_the_payload(small, store):
     moved = []
     for mu in (0.0, 1.0, 100.0):
-        subject = trainer(replace(small, proximal=mu, local_epochs=3), store)
+        subject = trainer(small.changed(proximal=mu, local_epochs=3), store)
         start = subject.payload()
         subject.train(0)
         moved.append(sum((t - start[name]).square().sum() for name, t in subject.payload().items()).sqrt())
@@ -118,7 +116,7 @@ def test_a_site_of_lower_rank_takes_the_leading_part(small, store):
     payload = trainer(small, store).payload()
     for tensor in payload.values():
         tensor.normal_()
-    lower = trainer(replace(small, rank=2), store)
+    lower = trainer(small.changed(rank=2), store)
     lower.receive(payload)
     a, b = low_rank_pairs(lower.network)[0]
     assert torch.equal(lower.network.get_parameter(a), payload[a][:2])
@@ -142,6 +140,6 @@ def test_the_optimizer_holds_only_what_trains(small, store):
 
 @pytest.mark.parametrize("change", [{"augmentation": "paper"}, {"foreground_share": 1.0}])
 def test_what_the_experiment_asks_of_an_epoch_is_done(small, store, change):
-    plain, changed = trainer(small, store), trainer(replace(small, **change), store)
-    again = trainer(replace(small, **change), store)
+    plain, changed = trainer(small, store), trainer(small.changed(**change), store)
+    again = trainer(small.changed(**change), store)
     assert changed.train(0).loss == again.train(0).loss != plain.train(0).loss

@@ -1,7 +1,5 @@
 """The form in which adapters travel."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.sam.build import build
@@ -19,7 +17,7 @@ def drawn(experiment) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("adapter", ["lora", "dora", "mole"])
 @pytest.mark.parametrize("strategy", ["svd", "residual"])
 def test_every_adapter_whose_product_is_summed_is_in_canonical_form(small, adapter, strategy):
-    experiment = replace(small, adapter=adapter, strategy=strategy)
+    experiment = small.changed(adapter=adapter, strategy=strategy)
     pairs = summed_pairs(build(experiment), experiment)
     tensors = drawn(experiment)
     told = in_canonical_form(tensors, pairs)

@@ -1,7 +1,19 @@
 import pytest
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.records.scores import Evaluation
-from flap_sam.wire.messages import TrainReport, clean_reason, from_meta, run_name, to_meta
+from flap_sam.wire.exchange import Answer, Task
+from flap_sam.wire.messages import (
+    SPOKEN,
+    TrainReport,
+    check_version,
+    clean_reason,
+    from_meta,
+    run_name,
+    to_meta,
+    version_of,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 REPORT = TrainReport(
     experiment="{}",
@@ -53,7 +65,7 @@ def test_missing_and_unknown_entries_are_refused():
     whole = to_meta(REPORT)
     for found, sentence in (
         (None, "it is None, expected an object"),
-        ({}, "experiment is missing"),
+        ({}, "slices is missing"),
         ({**whole, "patient": "x"}, "patient is unknown"),
         (whole | {"loss": 1.0, 3: 4}, "3 is unknown"),
     ):
@@ -107,3 +119,20 @@ def test_the_name_of_a_run_is_a_folders_and_nothing_else(name):
     assert run_name("20260102-a") == "20260102-a"
     with pytest.raises(FlapSamError, match="the name of the run"):
         run_name(name)
+
+
+@given(version=st.one_of(st.integers(), st.none(), st.booleans(), st.floats(), st.text(), st.just([2])))
+def test_another_version_than_the_one_spoken_is_refused_naming_both(version):
+    if type(version) is int and version == SPOKEN:
+        check_version("task", version, Reason.VERSION)
+        return
+    named = f"of version {version} " if type(version) is int else "version is "
+    with pytest.raises(FlapSamError, match=rf"^The task is refused: .*{named}.* {SPOKEN}") as refused:
+        check_version("task", version, Reason.VERSION)
+    assert refused.value.reason == Reason.VERSION
+
+
+def test_a_message_without_a_version_is_of_the_first():
+    assert version_of({}) == 1
+    for message in (Task("train", "{}", "run", 0, 1, {}), Answer(0, {}, {})):
+        assert version_of(message.entries) == SPOKEN

@@ -1,11 +1,11 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from flap_sam.errors import FlapSamError
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import parameter_table
 from flap_sam.wire import payload
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_first_tensor_that_differs_is_named(small, tensors):
 
 def test_a_payload_of_another_experiment_is_refused(small, tensors, tmp_path):
     path = tmp_path / "global.safetensors"
-    payload.write(path, tensors, replace(small, rank=8), {})
+    payload.write(path, tensors, small.changed(rank=8), {})
     with pytest.raises(FlapSamError, match=r"adapter_q\.A has shape"):
         payload.read(path)
 
@@ -71,12 +71,33 @@ def test_a_file_that_is_no_payload_is_refused(small, tensors, tmp_path):
     path.write_text("no")
     with pytest.raises(FlapSamError, match="cannot be read"):
         payload.read(path)
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(FlapSamError, match="has format None"):
         payload.read(path)
+    told = {"format": f"{payload.KIND} {payload.VERSION}", "experiment": small.to_json()}
     for notes in ({}, {"notes": "["}, {"notes": "3"}):
-        save_file(tensors, path, {"format": payload.FORMAT, "experiment": small.to_json(), **notes})
+        save_file(tensors, path, told | notes)
         with pytest.raises(FlapSamError, match="has no notes"):
             payload.read(path)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ("flap-sam payload 2", "it is of version 2 of its format, this flap-sam reads version 1: update flap-sam"),
+        ("flap-sam payload 0", "it is of version 0 .* reads version 1: an older flap-sam wrote it"),
+        ("flap-sam payload x", "has format 'flap-sam payload x'; expected 'flap-sam payload 1'"),
+        ("flap-sam payload -1", "has format"),
+        ("flap-sam merged 1", "has format"),
+        ("", "has format"),
+    ],
+)
+def test_a_payload_of_another_version_or_kind_is_refused_naming_both(small, tensors, tmp_path, told, sentence):
+    path = tmp_path / "x.safetensors"
+    payload.write(path, tensors, small, {"round": 3})
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata()
+    assert said["format"] == "flap-sam payload 1"
+    save_file(tensors, path, said | {"format": told})
+    with pytest.raises(FlapSamError, match=f"^Payload {path} .*{sentence}"):
+        payload.read(path)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
@@ -54,7 +54,7 @@ class Job:
         """
         self.experiment(changes)
         if policy:
-            replace(self.policy, **policy)
+            self.policy.changed(**policy)
         path = folder / SERVER_CONFIG
         config = _read(self.folder / SERVER_CONFIG)
         config["experiment"] = self.settings | changes

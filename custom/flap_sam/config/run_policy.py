@@ -1,37 +1,30 @@
 """How a run is conducted: the operator's part of a job, which says nothing of what is trained."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from flap_sam.errors import FlapSamError
+from flap_sam.config.settings import Settings
+from flap_sam.foundation.limits import Check
 from flap_sam.foundation.names import is_name, is_run_name
 
 SUFFIX = ".safetensors"
 FIRST_ROUND = 10.0
-WHOLE = "a whole number, 1 or more, or null"
-SECONDS = "a number of seconds, 0 or more"
-EXPECTED = {
-    "min_sites": WHOLE,
-    "sites_a_round": WHOLE,
-    "round_timeout": SECONDS,
-    "first_round_timeout": f"{SECONDS}, or null",
-    "wait_after_min": f"{SECONDS}, or null",
-    "patience": WHOLE,
-    "best_by": "the number of a class, 1 or more, or null",
-    "largest_norm": "a number above 0, or null",
-    "norm_limit": "a number above 1, or null",
-    "largest_share": "a number from 0.1 to 1",
-    "largest_slices": "an object of whole numbers by the site's name",
-    "resume": 'the name of a run, "latest" or null',
-    "start": f"the name of a {SUFFIX} file, or null; null beside resume",
-}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunPolicy:
+def _is_payload_name(found: str) -> bool:
+    return is_name(found) and found.endswith(SUFFIX)
+
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
+Run = Annotated[str, Check(is_run_name, 'the name of a run, or "latest"')]  # which is_run_name takes for one
+Start = Annotated[str, Check(_is_payload_name, f"the name of a {SUFFIX} file")]
+
+
+class RunPolicy(Settings):
     """Who must take part, how long a round waits, when a run stops, what a site may weigh.
 
     Args:
@@ -55,47 +48,36 @@ class RunPolicy:
         resume: name of the run to continue, or "latest" of this experiment; None starts anew. The job's `rounds` may be
             more than the run's, all else of the experiment is the same.
         start: name of a payload's file in the folder `payloads` of the server, from which round 0 starts; None means
-            that each site starts from the experiment's seed and its own weights.
+            that each site starts from the experiment's seed and its own weights, and must stand beside `resume`.
     """
 
-    min_sites: int | None = None
-    sites_a_round: int | None = None
-    round_timeout: float = 0.0
-    first_round_timeout: float | None = None
-    wait_after_min: float | None = None
-    patience: int | None = None
-    best_by: int | None = None
-    largest_norm: float | None = 1000.0
-    norm_limit: float | None = 10.0
-    largest_share: float = 0.6
-    largest_slices: Mapping[str, int] = field(default_factory=dict)
-    resume: str | None = None
-    start: str | None = None
+    called: ClassVar[str] = "run policy"
 
-    def __post_init__(self) -> None:
-        wholes = {name: getattr(self, name) for name in ("min_sites", "sites_a_round", "patience", "best_by")}
-        good = {name: value is None or _is_count(value) for name, value in wholes.items()}
-        limits, wait = self.largest_slices, self.wait_after_min
-        good["round_timeout"] = _is_number(self.round_timeout) and self.round_timeout >= 0
-        for name in ("first_round_timeout", "wait_after_min"):
-            seconds = getattr(self, name)
-            good[name] = seconds is None or (_is_number(seconds) and seconds >= 0)
-        for name, lowest in (("largest_norm", 0), ("norm_limit", 1)):
-            limit = getattr(self, name)
-            good[name] = limit is None or (_is_number(limit) and lowest < limit < math.inf)
-        good["largest_share"] = _is_number(self.largest_share) and 0.1 <= self.largest_share <= 1
-        good["largest_slices"] = isinstance(limits, Mapping) and all(_is_count(n) for n in limits.values())
-        good["resume"] = self.resume is None or is_run_name(self.resume)  # as "latest" is too
-        good["start"] = self.start is None or (is_name(self.start) and self.start.endswith(SUFFIX))
-        for name, accepted in good.items():
-            if not accepted:
-                _refuse(name, getattr(self, name), EXPECTED[name])
+    min_sites: Count | None = None
+    sites_a_round: Count | None = None
+    round_timeout: Seconds = 0.0
+    first_round_timeout: Seconds | None = None
+    wait_after_min: Seconds | None = None
+    patience: Count | None = None
+    best_by: Count | None = None
+    largest_norm: Annotated[float, Field(gt=0)] | None = 1000.0
+    norm_limit: Annotated[float, Field(gt=1)] | None = 10.0
+    largest_share: Annotated[float, Field(ge=0.1, le=1)] = 0.6
+    largest_slices: Mapping[str, Count] = {}
+    resume: Run | None = None
+    start: Start | None = None
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
         if self.min_sites and self.sites_a_round and self.min_sites > self.sites_a_round:
-            _refuse("min_sites", self.min_sites, f"at most sites_a_round, {self.sites_a_round}")
-        if wait is not None and self.min_sites is None:
-            _refuse("wait_after_min", wait, "null where min_sites is null: then a task waits for all sites")
+            raise self.refusal("min_sites", self.min_sites, f"at most sites_a_round, {self.sites_a_round}")
+        if self.wait_after_min is not None and self.min_sites is None:
+            expected = "null where min_sites is null: then a task waits for all sites"
+            raise self.refusal("wait_after_min", self.wait_after_min, expected)
         if self.resume and self.start:
-            _refuse("start", self.start, "null where resume is set: a resumed run goes on from its own payload")
+            expected = "null where resume is set: a resumed run goes on from its own payload"
+            raise self.refusal("start", self.start, expected)
+        return self
 
     def timeout(self, first: bool) -> float:
         """Seconds after which a task closes; 0 means never.
@@ -109,19 +91,14 @@ class RunPolicy:
 
     def for_one(self, resume: str | None) -> "RunPolicy":
         """The policy of a federation of one: what is said of many sites falls away."""
-        return replace(
-            self, min_sites=None, sites_a_round=None, wait_after_min=None, largest_slices={}, start=None, resume=resume
+        return self.changed(
+            min_sites=None, sites_a_round=None, wait_after_min=None, largest_slices={}, start=None, resume=resume
         )
 
     @classmethod
-    def from_dict(cls, settings: object) -> "RunPolicy":
+    def from_dict(cls, settings: object) -> Self:
         """Read the policy from a job's settings; an unknown key is an error, not a silent default."""
-        known = [entry.name for entry in fields(cls)]
-        if settings is None:
-            return cls()
-        if not isinstance(settings, Mapping) or set(settings) - set(known):
-            _refuse("settings", settings, "an object of " + ", ".join(known))
-        return cls(**settings)
+        return cls() if settings is None else cls.model_validate(settings)
 
 
 def drawn(sites: Sequence[str], wanted: int | None, seed: int, number: int) -> list[str]:
@@ -133,15 +110,3 @@ def drawn(sites: Sequence[str], wanted: int | None, seed: int, number: int) -> l
     if wanted is None or wanted >= len(sites):
         return list(sites)
     return sorted(np.random.default_rng([seed, number]).choice(sites, wanted, replace=False).tolist())
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _refuse(name: str, found: object, expected: str) -> None:
-    raise FlapSamError(f"The run policy's {name} is {found!r}; expected {expected}.")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.limits import Check
 from flap_sam.foundation.names import is_name
 from flap_sam.foundation.strict import StrictModel, checked, loads
 
@@ -23,10 +24,6 @@ ENVIRONMENT = {
     "state": "FLAP_SAM_STATE",
     "payloads": "FLAP_SAM_PAYLOADS",
 }
-MOST_PROCESSES = 64
-NAME = "letters, digits, '.', '_', '-' and blanks"
-SHA256 = "64 hexadecimal digits"
-EXPECTED = {"name": NAME, "checkpoint_sha256": SHA256, "processes": f"1 to {MOST_PROCESSES}"}
 
 
 def _none_if_empty(found: object) -> object:
@@ -42,19 +39,13 @@ def _path(found: object) -> object:
         raise ValueError("a folder whose ~ is known here") from error
 
 
-def _name(found: str | None) -> str | None:
-    if found is not None and not is_name(found):
-        raise ValueError(NAME)
-    return found
+def _is_sha256(found: str) -> bool:
+    return re.fullmatch(r"[0-9a-fA-F]{64}", found) is not None
 
 
-def _sha256(found: str | None) -> str | None:
-    if found is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", found):
-        raise ValueError(SHA256)
-    return found
-
-
-TextOrNone = Annotated[str | None, BeforeValidator(_none_if_empty)]
+Name = Annotated[str, Check(is_name, "letters, digits, '.', '_', '-' and blanks")]
+Sha256 = Annotated[str, Check(_is_sha256, "64 hexadecimal digits")]
+EmptyIsNone = BeforeValidator(_none_if_empty)
 PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
 
 
@@ -92,16 +83,16 @@ class Site(StrictModel):
     """
 
     data: PathOrNone = None
-    name: Annotated[TextOrNone, AfterValidator(_name)] = None
+    name: Annotated[Name | None, EmptyIsNone] = None
     checkpoint: PathOrNone = None
-    checkpoint_sha256: Annotated[TextOrNone, AfterValidator(_sha256)] = None
-    device: TextOrNone = None
+    checkpoint_sha256: Annotated[Sha256 | None, EmptyIsNone] = None
+    device: Annotated[str | None, EmptyIsNone] = None
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"
     memory: Literal["normal", "low"] = "normal"
     compile: bool = False
     state: PathOrNone = None
     payloads: PathOrNone = None
-    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     pictures: bool = False
 
     @classmethod

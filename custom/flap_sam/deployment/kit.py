@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
@@ -82,6 +81,6 @@ def _policy(folder: Path) -> list[Path]:
 
 
 def _agree(path: Path, experiments: Sequence[Experiment]) -> None:
-    agreement = json.loads(path.read_text()) | {"experiments": [asdict(experiment) for experiment in experiments]}
+    agreement = json.loads(path.read_text()) | {"experiments": [dict(experiment) for experiment in experiments]}
     with replacing(path) as stream:
         stream.write((json.dumps(agreement, indent=2) + "\n").encode())

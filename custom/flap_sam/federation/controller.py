@@ -28,7 +28,7 @@ from flap_sam.records.run_record import FEDERATED
 from flap_sam.rounds.answers import Answers
 from flap_sam.rounds.loop import Run, Surroundings
 from flap_sam.wire.exchange import Answer, Task
-from flap_sam.wire.messages import EXPERIMENT, REASON, REPORT, RUN
+from flap_sam.wire.messages import REASON, REPORT, version_of
 
 CHECK_SECONDS = 0.1
 
@@ -115,7 +115,7 @@ class FlapSamController(ModelController):
             time.sleep(CHECK_SECONDS)
 
     def _on_result(self, result: FLModel) -> None:
-        answer = Answer(result.current_round, result.params, result.meta.get(REPORT))
+        answer = Answer(result.current_round, result.params, result.meta.get(REPORT), version_of(result.meta))
         self._answers.take(result.meta["client_name"], answer)
 
     def _accept_train_result(
@@ -144,7 +144,7 @@ def message_of(task: Task) -> FLModel:
         params=dict(task.payload),
         current_round=task.round,
         total_rounds=task.rounds,
-        meta={EXPERIMENT: task.experiment, RUN: task.run},
+        meta=task.entries,
     )
 
 

@@ -22,7 +22,7 @@ from flap_sam.records.pictures import FOLDER
 from flap_sam.training.member import Member
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire.exchange import Answer, Task
-from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN
+from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, RUN, TASK_EVALUATE, TASK_TRAIN, version_of
 
 
 class FlapSamExecutor(Executor):
@@ -80,8 +80,16 @@ class FlapSamExecutor(Executor):
 
 def _task(name: str, shareable: Shareable) -> Task:
     model = FLModelUtils.from_shareable(shareable)
-    meta = model.meta
-    return Task(name, meta.get(EXPERIMENT), meta.get(RUN), model.current_round, model.total_rounds, model.params or {})
+    said = model.meta
+    return Task(
+        name,
+        said.get(EXPERIMENT),
+        said.get(RUN),
+        model.current_round,
+        model.total_rounds,
+        model.params or {},
+        version_of(said),
+    )
 
 
 def _message(answer: Answer) -> Shareable:
@@ -89,7 +97,7 @@ def _message(answer: Answer) -> Shareable:
         params_type=ParamsType.FULL,
         params=answer.update,
         current_round=answer.round,
-        meta={REPORT: answer.report},
+        meta=answer.entries,
     )
     return FLModelUtils.to_shareable(model)
 

@@ -33,10 +33,10 @@ from flap_sam.gate.release import Release, release
 from flap_sam.gate.rules import Admitted
 from flap_sam.gate.update import Base
 from flap_sam.records.scores import Evaluation
+from flap_sam.wire.exchange import Answer
 from flap_sam.wire.messages import (
     REASON,
     REFUSED,
-    REPORT,
     TASK_TRAIN,
     TrainReport,
     clean_reason,
@@ -198,9 +198,8 @@ class Gate(FLComponent):
             _set(fl_ctx, ADMITTED, None)
             self._write(fl_ctx, _entry(admitted, leaving, agreement))
         own = {name: tensor.detach().clone() for name, tensor in leaving.tensors.items()}
-        model = FLModel(
-            params_type=ParamsType.FULL, params=own, current_round=admitted.round, meta={REPORT: to_meta(told)}
-        )
+        answer = Answer(admitted.round, own, to_meta(told))
+        model = FLModel(params_type=ParamsType.FULL, params=own, current_round=admitted.round, meta=answer.entries)
         return FLModelUtils.to_shareable(model)
 
     def _failed(self, code: str, result: Shareable, agreement: Agreement, fl_ctx: FLContext) -> Shareable:

@@ -1,10 +1,9 @@
 """What a site has agreed to: `flap_gate.json` in its FLARE `local/` folder. No job and no server can change it."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from flap_sam.config.experiment import FLOAT_DTYPES, Experiment
 from flap_sam.errors import FlapSamError, Reason
@@ -18,10 +17,10 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _experiment(found: object) -> Experiment:
+def _experiment(found: object, handler: ValidatorFunctionWrapHandler) -> Experiment:
     try:
-        return Experiment.from_dict(found)
-    except (FlapSamError, TypeError) as error:
+        return handler(found)
+    except FlapSamError as error:
         raise ValueError(str(error)) from error
 
 
@@ -73,9 +72,7 @@ class Agreement(StrictModel):
         audit: the audit log; None means `flap_audit.jsonl` in the kit's folder.
     """
 
-    experiments: tuple[
-        Annotated[Experiment, PlainValidator(_experiment), PlainSerializer(asdict, return_type=dict)], ...
-    ]
+    experiments: tuple[Annotated[Experiment, WrapValidator(_experiment)], ...]
     metrics: tuple[Annotated[str, AfterValidator(_metric)], ...]
     largest_update: Positive
     largest_payload: Positive

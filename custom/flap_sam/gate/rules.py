@@ -18,10 +18,13 @@ from flap_sam.wire.messages import (
     RUN,
     TASK_EVALUATE,
     TASK_TRAIN,
+    VERSION,
     TrainReport,
+    check_version,
     clean_reason,
     from_meta,
     run_name,
+    version_of,
 )
 
 Tensors = dict[str, Tensor]
@@ -95,7 +98,8 @@ def question(name: object, task: Content, agreement: Agreement) -> Question:
     """
     if name not in (TASK_TRAIN, TASK_EVALUATE):
         raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}", Reason.TASK)
-    check_names("the task's entries", task.meta, {EXPERIMENT, RUN}, Reason.TASK)
+    check_version("task", version_of(task.meta), Reason.VERSION)
+    check_names("the task's entries", task.meta, {EXPERIMENT, RUN, VERSION}, Reason.TASK)
     experiment = Experiment.from_json(task.meta[EXPERIMENT])
     if not agreement.admits(experiment):
         found = f"the task is of experiment {experiment.digest()[:12]}"
@@ -147,7 +151,8 @@ def answer(result: Content, task: Admitted) -> tuple[Tensors, TrainReport | Eval
     Raises:
         FlapSamError: names what is too much, missing, or not as agreed.
     """
-    check_names("the result's reports", result.meta, {REPORT})
+    check_names("the result's reports", result.meta, {REPORT, VERSION})
+    check_version("answer", version_of(result.meta), Reason.RESULT)
     if result.round != task.round:
         raise refusal(f"the result is of round {clean_reason(result.round)}", str(task.round))
     kind = TrainReport if task.task == TASK_TRAIN else Evaluation

@@ -55,7 +55,7 @@ def evaluate_stores(
     Args:
         tolerance: of the surface Dice, in mm.
     """
-    experiment = replace(model.experiment, surface_tolerance=tolerance)
+    experiment = model.experiment.changed(surface_tolerance=tolerance)
     network = model.network.to(device)
     for site in stores:
         for found in score(network, site, "test", experiment, device, precision):

@@ -10,27 +10,21 @@ from flap_sam.foundation.files import replacing
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.foundation.strict import Count, Number, StrictModel, parse_lines
 from flap_sam.foundation.text import figure
+from flap_sam.records.scores import RoundFigures
 
 ROUND_LOG = "rounds.jsonl"
 
 
-class SiteRecord(StrictModel):
-    """One site in one round; see `wire.messages.TrainReport`.
+class SiteRecord(RoundFigures):
+    """One site in one round: what it has said, and what the server has made of it.
 
     Args:
-        loss, steps, seconds: None where the site withholds them.
         norm: Frobenius norm of the site's B A over all layers; None where the method has no adapters.
         change: Frobenius norm of what it changed in the round, B A and all other tensors; None without a federation.
         counted_slices: that it counted for; fewer than its `slices` where its share of the weights was capped.
         bytes_down, bytes_up: of the encoded messages.
     """
 
-    slices: Count
-    loss: Number | None
-    steps: Count | None
-    seconds: Number | None
-    validation: list[Number | None]
-    demo: bool
     norm: Number | None
     change: Number | None
     counted_slices: Count

@@ -1,4 +1,4 @@
-"""How good a payload is, in figures: of one case, and of a site's cases."""
+"""How good a payload is, in figures: of one case, and of a site's cases; and how a site's round went."""
 
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ def _of_every_class(found: S, known: ValidationInfo) -> S:
 
 Float = Annotated[float, BeforeValidator(_written_as_float)]
 Tally = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Amount = Annotated[Float, Field(ge=0, le=LARGEST_COUNT)]
 Dice = Annotated[Float, Field(ge=0, le=1)]
 Distance = Annotated[Float, Field(ge=0, le=LARGEST_DISTANCE)]
 DiceByClass = Annotated[list[Dice | None], AfterValidator(_of_every_class)]
@@ -96,6 +97,24 @@ class CaseScore:
     def false_positive_ml(self) -> tuple[float, ...]:
         """What is predicted of each class where the truth does not have it, in ml."""
         return tuple((overlap.predicted - overlap.both) * self.voxel_ml for overlap in self.overlaps)
+
+
+class RoundFigures(StrictModel):
+    """What a site says of a round it has trained, and the round log keeps.
+
+    Args:
+        slices: training slices.
+        loss, steps, seconds: of the local epochs; None where the site withholds them.
+        validation: Dice by class of the payload it received, on its validation cases.
+        demo: it trains on the bundled demo.
+    """
+
+    slices: Tally
+    loss: Amount | None
+    steps: Tally | None
+    seconds: Amount | None
+    validation: DiceByClass
+    demo: bool
 
 
 class Evaluation(StrictModel):

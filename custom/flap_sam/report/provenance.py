@@ -1,7 +1,6 @@
 """What left the sites, with which settings, by which software, into which files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy
@@ -47,11 +46,11 @@ def privacy(run: FinishedRun) -> Section:
 
 def configuration(experiment: Experiment, policy: Mapping | None, without: Sequence[str] = ()) -> Section:
     """Settings of experiment and policy, some perhaps left out, beside their defaults."""
-    usual = asdict(Experiment())
-    settings = {name: value for name, value in asdict(experiment).items() if name not in without}
+    usual = dict(Experiment())
+    settings = {name: value for name, value in dict(experiment).items() if name not in without}
     tables = [_settings("Experiment", settings, usual)]
     if policy is not None:
-        tables.append(_settings("RunPolicy", policy, asdict(RunPolicy())))
+        tables.append(_settings("RunPolicy", policy, dict(RunPolicy())))
     sentence = (
         "Where a setting is not the default, the default stands beside it; an experiment's defaults are the paper's. "
         "Backbone and image size are as the sites found them."

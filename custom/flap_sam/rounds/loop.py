@@ -4,13 +4,13 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy, drawn
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.files import replacing
 from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, improves, is_stale
@@ -29,7 +29,7 @@ from flap_sam.rounds.start import Start
 from flap_sam.training.progress import Say
 from flap_sam.wire import encoding, payload
 from flap_sam.wire.exchange import Answer, Task
-from flap_sam.wire.messages import EXPERIMENT, REPORT, RUN, TASK_EVALUATE, TASK_TRAIN, TrainReport, from_meta, size
+from flap_sam.wire.messages import TASK_EVALUATE, TASK_TRAIN, TrainReport, check_version, from_meta, size
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Run:
         self._store = RunStore(self._around.state, f"{stamp}-{secrets.token_hex(2)}")
         self._held.enter_context(self._store.held())
         self._consistency = Consistency(self._job, start)
-        self._attempt = attempt(0, self._attendance.sites, asdict(self._policy))
+        self._attempt = attempt(0, self._attendance.sites, dict(self._policy))
         return Candidate(start.tensors if start else {}, 0), None
 
     def _resume(self) -> tuple[Candidate, Candidate | None]:
@@ -120,7 +120,7 @@ class Run:
         self._consistency = Consistency(self._job)
         self._consistency.resume(state.first)
         self._begin(state.current)
-        began = attempt(state.current.round, self._attendance.sites, asdict(self._policy))
+        began = attempt(state.current.round, self._attendance.sites, dict(self._policy))
         self._write_record(state.record.resumed(began))
         self._aggregator.restore(state.memory)
         with replacing(self._around.results / ROUND_LOG) as stream:
@@ -171,7 +171,7 @@ class Run:
         """Send a payload, gather and aggregate the updates; what happened, and the new payload."""
         start, number = time.perf_counter(), current.round
         task = self._task(TASK_TRAIN, current)
-        bytes_down = self._travelled(size(task.payload, {EXPERIMENT: task.experiment, RUN: task.run}))
+        bytes_down = self._travelled(size(task.payload, task.entries))
         records: dict[str, SiteRecord] = {}
         if self._consistency.reference:
             self._aggregator.start_round(current.tensors)
@@ -182,7 +182,7 @@ class Run:
                 return self._hear(site, answer, report, current, answers)
             self._consistency.check(report)
             self._aggregator.accept(site, report.slices, answer.update)
-            bytes_up = self._travelled(size(answer.update, {REPORT: answer.report}))
+            bytes_up = self._travelled(size(answer.update, answer.entries))
             records[site] = site_record(report, bytes_down, bytes_up)
             self._say(round_log.site_line(number, site, records[site]))
             return True
@@ -217,6 +217,7 @@ class Run:
         return record, Candidate(merged.payload, number + 1)
 
     def _report(self, answer: Answer, number: int) -> TrainReport:
+        check_version("answer", answer.version, Reason.RESULT)
         report = from_meta(TrainReport, answer.report, self._job.classes)
         if answer.round != number:
             raise FlapSamError(f"it answers round {answer.round}, not {number}")
@@ -255,6 +256,7 @@ class Run:
         reports: dict[str, Evaluation] = {}
 
         def accept(site: str, answer: Answer) -> bool:
+            check_version("answer", answer.version, Reason.RESULT)
             reports[site] = from_meta(Evaluation, answer.report, self._job.classes)
             return True
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records.candidate import mean_of_sites
 from flap_sam.records.round_log import LayerRecord, RoundRecord, SiteRecord
+from flap_sam.records.scores import RoundFigures
 from flap_sam.rounds.aggregate import Merged
 from flap_sam.wire.messages import TrainReport
 
@@ -12,12 +13,7 @@ from flap_sam.wire.messages import TrainReport
 def site_record(report: TrainReport, bytes_down: int, bytes_up: int) -> SiteRecord:
     """The record of a report; norms and what it counts for come when the round closes."""
     return SiteRecord(
-        slices=report.slices,
-        loss=report.loss,
-        steps=report.steps,
-        seconds=report.seconds,
-        validation=report.validation,
-        demo=report.demo,
+        **{name: getattr(report, name) for name in RoundFigures.model_fields},
         norm=None,
         change=None,
         counted_slices=report.slices,

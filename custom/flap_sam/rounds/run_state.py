@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -229,7 +229,7 @@ def check_goes_on(store: RunStore, state: RunState, job: Experiment) -> None:
 def _lacks(store: RunStore, before: Experiment, reached: int, job: Experiment) -> str | None:
     """Why a run cannot go on with a job's experiment, as the rest of a sentence about it."""
     if before != job and not job.is_longer(before):
-        there, here = asdict(before), asdict(job)
+        there, here = dict(before), dict(job)
         apart = [f"{name} was {there[name]!r} and is {here[name]!r}" for name in here if there[name] != here[name]]
         return (
             f"is of another experiment than this job: {', '.join(apart)}; resume it with its own, in which `rounds` "

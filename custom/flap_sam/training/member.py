@@ -14,7 +14,7 @@ from flap_sam.training.participant import Participant
 from flap_sam.training.progress import Say, silent
 from flap_sam.wire import payload
 from flap_sam.wire.exchange import Answer, Task
-from flap_sam.wire.messages import TASK_TRAIN, TrainReport, clean_reason, run_name, to_meta
+from flap_sam.wire.messages import TASK_TRAIN, TrainReport, check_version, clean_reason, run_name, to_meta
 
 Join = Callable[[Experiment, str], Participant]
 
@@ -73,6 +73,7 @@ class Member:
 
         One that has trained a round cannot train it again: a new one takes up the state from before it.
         """
+        check_version("task", task.version, Reason.VERSION)
         experiment, run = Experiment.from_json(task.experiment), run_name(task.run)
         _check_round(task.round, experiment)
         before, self._joined = self._joined, None
@@ -99,9 +100,7 @@ def train_round(
         start_digest=participant.start_digest,
         frozen_digest=participant.frozen_digest,
         slices=participant.slices,
-        loss=result.loss,
-        steps=result.steps,
-        seconds=result.seconds,
+        **dict(result),
         validation=mean_by_class([s.dice for s in validation], participant.experiment.classes),
         demo=participant.assignment.demo,
         weights=participant.weights.origin,

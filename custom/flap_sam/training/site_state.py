@@ -14,7 +14,9 @@ from flap_sam.foundation import lock
 from flap_sam.foundation.files import UnwritableError, remove_if_empty, replacing
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.names import is_run_name
+from flap_sam.foundation.strict import VERSION, VersionError, check_version
 
+FORMAT = 1
 KEPT = 2
 PATIENCE = 60.0
 TRAINING, PERSONAL = "round", "personal"
@@ -26,7 +28,7 @@ class SiteState:
 
     Args:
         folder: of this site and run.
-        experiment: digest of the experiment but for its rounds, kept with every state.
+        experiment: digest of the experiment but for its rounds, kept with every state, as is the version of its format.
     """
 
     def __init__(self, folder: Path, experiment: str) -> None:
@@ -108,7 +110,7 @@ class SiteState:
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         with self._kept(f"{kind}_{number:05}.safetensors") as stream:
-            stream.write(save(contiguous, metadata={"experiment": self._experiment}))
+            stream.write(save(contiguous, metadata={"experiment": self._experiment, VERSION: str(FORMAT)}))
 
     @contextmanager
     def _kept(self, name: str) -> Iterator[BinaryIO]:
@@ -127,11 +129,16 @@ class SiteState:
         path = numbers[max(earlier)]
         try:
             with safe_open(path, framework="pt") as file:
-                experiment = (file.metadata() or {}).get("experiment")
+                told = file.metadata() or {}
+            check_version({VERSION: int(told.get(VERSION, "1"))}, FORMAT)
             tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
+        except VersionError as error:
+            raise FlapSamError(
+                f"Training state {path} cannot be read: {error}; remove the run's folder to start anew."
+            ) from error
+        except (SafetensorError, OSError, ValueError) as error:
             raise FlapSamError(f"Training state {path} is damaged ({error}); remove the run's folder.") from error
-        if experiment != self._experiment:
+        if told.get("experiment") != self._experiment:
             raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
         return max(earlier), tensors
 

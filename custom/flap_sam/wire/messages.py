@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation import strict
 from flap_sam.foundation.names import is_run_name
-from flap_sam.foundation.strict import StrictModel, checked
-from flap_sam.records.scores import LARGEST_COUNT, DiceByClass, Evaluation, Float, Tally
+from flap_sam.foundation.strict import checked
+from flap_sam.records.scores import Evaluation, RoundFigures
 from flap_sam.sam.weights import Origin
 
 TASK_TRAIN = "train"
@@ -19,30 +20,28 @@ TASK_EVALUATE = "evaluate"
 EXPERIMENT = "flap_sam_experiment"
 RUN = "flap_sam_run"
 REPORT = "flap_sam_report"
+VERSION = "flap_sam_version"
 REASON = "flap_sam_reason"
 REFUSED = "flap_sam_refused"
 METRICS = (
     *("loss", "steps", "seconds", "validation", "test", "test_spread"),
     *("test_with", "test_missed", "test_false_positives", "hausdorff", "surface_dice"),
 )
+SPOKEN = 2
+"""The version of task and answer that this flap-sam writes and reads; flap-sam 0.1 said none, which is the first."""
 COUNTS = ("validation_cases", "test_cases")
 LONGEST_TEXT = 2000
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
-Amount = Annotated[Float, Field(ge=0, le=LARGEST_COUNT)]
 
 
-class TrainReport(StrictModel):
+class TrainReport(RoundFigures):
     """A site's word on a round.
 
     Args:
         experiment: the resolved experiment it ran, as JSON.
         start_digest: of its network before it took anything up (see `sam.checkpoint.start_digest`).
         frozen_digest: of what no round changes in it (see `sam.checkpoint.frozen_digest`).
-        slices: training slices.
-        loss, steps, seconds: of the local epochs; None where the site withholds them.
-        validation: Dice by class of the payload it received, on its validation cases.
-        demo: it trains on the bundled demo.
         weights: what its network starts from (see `sam.weights`).
         labels: hash of its classes' names, in their order.
     """
@@ -50,12 +49,6 @@ class TrainReport(StrictModel):
     experiment: Text
     start_digest: Text
     frozen_digest: Text
-    slices: Tally
-    loss: Amount | None
-    steps: Tally | None
-    seconds: Amount | None
-    validation: DiceByClass
-    demo: bool
     weights: Origin
     labels: Text
 
@@ -103,6 +96,23 @@ def _size_of(said: object) -> int:
     if isinstance(said, list):
         return sum(map(_size_of, said))
     return len(said) if isinstance(said, str) else 8
+
+
+def version_of(entries: Mapping[str, object]) -> object:
+    """The version that a task or an answer says it is of, among what it says beside its tensors."""
+    return entries.get(VERSION, 1)
+
+
+def check_version(what: str, version: object, reason: Reason) -> None:
+    """Raise a FlapSamError that names both versions where a message is not of the version spoken here.
+
+    Args:
+        what: "task" or "answer".
+    """
+    try:
+        strict.check_version({strict.VERSION: version}, SPOKEN)
+    except ValueError as error:
+        raise FlapSamError(clean_reason(f"The {what} is refused: {error}."), reason) from error
 
 
 def run_name(found: object) -> str:

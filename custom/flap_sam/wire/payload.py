@@ -13,13 +13,15 @@ from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation import strict
 from flap_sam.foundation.files import replacing
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import parameter_table
 from flap_sam.wire import encoding
 from flap_sam.wire.encoding import WireType
 
-FORMAT = "flap-sam payload 1"
+KIND = "flap-sam payload"
+VERSION = 1
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -92,7 +94,7 @@ def _refused(found: str, expected: str) -> FlapSamError:
 
 def write(path: Path, tensors: Mapping[str, Tensor], experiment: Experiment, notes: Mapping[str, object]) -> None:
     """Write a payload atomically as safetensors, the resolved experiment and `notes` in its metadata."""
-    metadata = {"format": FORMAT, "experiment": experiment.to_json(), "notes": json.dumps(dict(notes))}
+    metadata = {"format": f"{KIND} {VERSION}", "experiment": experiment.to_json(), "notes": json.dumps(dict(notes))}
     with replacing(path) as stream:
         stream.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
 
@@ -109,10 +111,19 @@ def read(path: Path) -> Payload:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise FlapSamError(f"Payload {path} cannot be read ({error}); point to a run's .safetensors.") from error
-    if metadata.get("format") != FORMAT:
-        raise FlapSamError(f"Payload {path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
+    _check_format(path, metadata.get("format"))
     experiment = Experiment.from_json(metadata.get("experiment"))
     return Payload(check(tensors, types_kept(experiment)), experiment, _notes(path, metadata.get("notes")))
+
+
+def _check_format(path: Path, found: str | None) -> None:
+    kind, _, version = (found or "").rpartition(" ")
+    if kind != KIND or not version.isdecimal():
+        raise FlapSamError(f"Payload {path} has format {found!r}; expected '{KIND} {VERSION}'.")
+    try:
+        strict.check_version({strict.VERSION: int(version)}, VERSION)
+    except ValueError as error:
+        raise FlapSamError(f"Payload {path} cannot be read: {error}.") from error
 
 
 def _notes(path: Path, text: str | None) -> dict[str, object]:

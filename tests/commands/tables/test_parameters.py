@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 from flap_sam.commands.tables.parameters import paper_json, paper_table, room_json, room_table
@@ -20,7 +19,7 @@ def test_the_table_and_the_json_agree():
 
 
 def test_gates_train_but_do_not_travel():
-    groups = json.loads(room_json(replace(FLAP, adapter="mole")))["groups"]
+    groups = json.loads(room_json(FLAP.changed(adapter="mole")))["groups"]
     assert (groups["gate"]["trained"], groups["gate"]["sent"]) == (57, 0)
 
 

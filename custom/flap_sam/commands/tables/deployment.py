@@ -1,7 +1,6 @@
 """What a staged job will run and what a kit lacks, as text."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.table import Table
 
@@ -21,7 +20,7 @@ def staged_text(staged: Staged) -> str:
     settings = Table(title="What it trains")
     settings.add_column("setting")
     settings.add_column("value")
-    for name, value in asdict(staged.experiment).items():
+    for name, value in staged.experiment:
         settings.add_row(name, str(value))
     return as_text(
         runs, settings, f"experiment {staged.experiment.digest()}", f"no code, no links; submit {staged.folder}"

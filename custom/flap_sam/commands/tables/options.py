@@ -3,19 +3,19 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from flap_sam.config import experiment, run_policy, site
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.reads import READ_WITH
 from flap_sam.config.run_policy import RunPolicy
-from flap_sam.config.site import Site
+from flap_sam.config.site import ENVIRONMENT, Site
+from flap_sam.foundation.limits import limits
 from flap_sam.foundation.text import markdown_table
 
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
@@ -28,10 +28,9 @@ Made from the code by `make docs`; `flap-sam options` prints it. Change the clas
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Settings that belong together: the class that reads them, what its values may be, where one writes them."""
+    """Settings that belong together: the model that reads them, and where one writes them."""
 
-    kind: type
-    expected: Mapping[str, str]
+    kind: type[BaseModel]
     title: str
     place: str
 
@@ -39,20 +38,17 @@ class OptionGroup:
 GROUPS = (
     OptionGroup(
         Experiment,
-        experiment.EXPECTED,
         "What is trained: `experiment`",
         "The job decides it, in `app/config/config_fed_server.json`; no site and no server can change it on the way. "
         "A setting that is left out takes its default, which is the paper's. `--set name=value` changes one for a run.",
     ),
     OptionGroup(
         RunPolicy,
-        run_policy.EXPECTED,
         "How a run is conducted: `run_policy`",
         "Beside `experiment` in the same file of the job.",
     ),
     OptionGroup(
         Site,
-        site.EXPECTED,
         "Where things lie at a site: `flap_site.json`",
         "The site decides it; no job and no server can set it. The environment goes first, then `flap_site.json` in "
         "the site's FLARE folder `local/`.",
@@ -103,23 +99,25 @@ def _rows(group: OptionGroup) -> Iterator[list[str]]:
     meaning = meanings(group.kind)
     for setting in settings_of(group.kind):
         name = setting.name
-        variable = site.ENVIRONMENT.get(name) if group.kind is Site else None
+        variable = ENVIRONMENT.get(name) if group.kind is Site else None
         yield [
             f"`{name}`" + (f", `{variable}`" if variable else ""),
             _type(setting.kind),
             f"`{json.dumps(setting.default)}`",
-            group.expected.get(name, _choices(setting.kind)).removeprefix("one of "),
+            limits(group.kind.model_fields[name]).removeprefix("one of "),
             meaning[name].replace("None", "null") + (_read_with(name) if group.kind is Experiment else ""),
         ]
 
 
 def _type(annotation: object) -> str:
-    if isinstance(annotation, UnionType):
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
         return f"{_type(get_args(annotation)[0])}, or null"
     if get_origin(annotation) is Literal:
         return TYPES[type(get_args(annotation)[0])]
     if get_origin(annotation) is not None:
-        return f"{TYPES[get_args(annotation)[1]]} by name"
+        return f"{_type(get_args(annotation)[1])} by name"
     return TYPES[annotation]
 
 
@@ -127,7 +125,3 @@ def _read_with(name: str) -> str:
     """With which choices a setting of an experiment is read."""
     needs = (f"`{other}` {', '.join(values)}" for other, values in READ_WITH[name].items())
     return "".join(f" Read with {need}." for need in needs)
-
-
-def _choices(annotation: object) -> str:
-    return ", ".join(get_args(annotation)) if get_origin(annotation) is Literal else ""

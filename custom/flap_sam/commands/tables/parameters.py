@@ -35,7 +35,7 @@ def room_json(experiment: Experiment) -> str:
     found, full = inventory(experiment), full_fine_tuning(experiment)
     return json.dumps(
         {
-            "experiment": asdict(experiment),
+            "experiment": dict(experiment),
             "groups": {group: asdict(count) for group, count in found.groups.items()},
             **asdict(found.whole),
             "megabytes_a_round_each_way": found.megabytes,
