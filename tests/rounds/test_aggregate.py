@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import zlib
 from dataclasses import replace
 from itertools import permutations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ours against segment_anything's own encoder, on grids that its windows do not divide."""
 
 from functools import partial

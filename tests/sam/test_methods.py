@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The counts of DESIGN's table: parameters, to the unit."""
 
 from math import prod

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that prepare data and look at it."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands for what a run has left: results, report, masks of new scans, scores."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that train: in a federation, without one, and over a grid."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained: the one description that the server, every site and every payload share."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job's folder: what it trains and on which demo, and copies of it with other settings."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where things lie at this site: data, checkpoint, device. The site's own; no server and no job can set it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor: is everything there, whole and in agreement, before the first round?
 
 Every file is read to its end, one volume at a time, and a broken case does not keep the others from being

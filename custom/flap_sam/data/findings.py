@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor writes down: figures and findings by site."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label maps: whole numbers, each of which stands for a class."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site store says about itself: `manifest.json`."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A slice as a picture, with label maps drawn over it.
 
 A slice is seen from the patient's feet, as radiologists look at it: the left edge of the picture is the

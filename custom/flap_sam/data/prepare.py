@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From volumes to a site store."""
 
 import hashlib

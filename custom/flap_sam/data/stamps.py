@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a source as they are now: their size, times and SHA-256."""
 
 from collections.abc import Mapping, Sequence

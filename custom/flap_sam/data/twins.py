@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases that are one scan, or one patient, under two names.
 
 Copies are told by hashes. A scan that was exported twice, with other intensities, is told by a sample of its detail:

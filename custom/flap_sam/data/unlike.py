@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases that are unlike the others: in intensities, in spacing, in orientation.
 
 A figure is unlike the others of its site where it lies further from their median than `FAR` robust standard deviations

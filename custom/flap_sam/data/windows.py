@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of 5 neighbouring slices: what the network sees of a volume.
 
 One window is centred on every slice of a training case; beyond the first and last slice the edge slice is

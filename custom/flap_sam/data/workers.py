@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases done side by side, each in a process of its own, so that a site's cores are all of use."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hospital's own check of its kit, before it starts: is the policy in force, is what the site needs there."""
 
 import json

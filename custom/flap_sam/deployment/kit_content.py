@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a hospital's kit holds what it must and nothing that FLARE would load beside.
 
 FLARE merges every `*__resources.json` and `job_resources.json` of `local/` and `startup/` into its settings, lets

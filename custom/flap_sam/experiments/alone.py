@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiment without a federation: one site alone, or all data in one place, in this process."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan run cell by cell: in a federation and without one, each cell in a folder of its own."""
 
 import hashlib

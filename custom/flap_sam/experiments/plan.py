@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a comparison runs: grids of settings with several seeds, in the order in which they are run."""
 
 import itertools

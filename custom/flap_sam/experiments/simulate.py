@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job in FLARE's simulation environment: in this process, or silently in one of its own."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A MONAI bundle: the network, and a configuration by which `monai.bundle` segments a folder of scans with it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a bundle's configuration names beside MONAI's own parts."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoder and decoder as ONNX, written only if onnxruntime computes with them what torch does."""
 
 import logging

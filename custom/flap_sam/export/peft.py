@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adapters in the layout of Hugging Face's PEFT, a folder that `peft.PeftModel.from_pretrained` loads."""
 
 import json

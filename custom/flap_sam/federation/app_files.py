@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a job's app: FLARE's two configurations and their signatures, and nothing that FLARE could load beside.
 
 FLARE takes an app for one without code when it has no folder `custom`. But it also searches the whole kit, the apps of

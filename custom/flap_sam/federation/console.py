@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A console that a person can follow: our lines, warnings and errors; FLARE's own chatter stays in its log files."""
 
 import logging

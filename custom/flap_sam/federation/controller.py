@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's end of FLARE: the sites of a run are its clients, a task is its broadcast."""
 
 import time

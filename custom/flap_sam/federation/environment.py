@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLARE's simulation environment for a job that lies in a folder.
 
 FLARE offers its environments (`nvflare.recipe.SimEnv`) in place of its simulator command. They take a `FedJob`, which

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate as a FLARE component. A site lists it in its own `privacy.json`, where no job can reach it.
 
 FLARE adds it behind the job's components: it sees a task after every filter and before the executor, and a result

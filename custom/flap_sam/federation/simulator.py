@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLARE's simulator, whose server is told when a site's process has died: FLARE's own waits for its answer for ever.
 
 Run as a module with the arguments of `nvflare simulator`, by `environment`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that end with the one that started them, however that ends.
 
 A child is started by a guardian, which leads a session of its own. Linux tells the guardian when its parent is gone,

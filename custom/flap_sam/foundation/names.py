@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names that become folders and files here, while others have chosen them: of runs, of sites and cases."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of what is read from JSON: every field is known, there, and of its type, or one sentence names what is not.
 
 What outlives the flap-sam that wrote it says in a field `version` of which version of its format it is, a whole number.

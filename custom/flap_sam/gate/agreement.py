@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site has agreed to: `flap_gate.json` in its FLARE `local/` folder. No job and no server can change it."""
 
 from dataclasses import asdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site's audit log: a line of JSON for everything that came, left or was refused, each bound to the line before."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The digest by which the audit log and the gate know what has passed."""
 
 import hashlib

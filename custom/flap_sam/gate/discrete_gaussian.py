@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gaussian noise in whole numbers, exact, from the operating system's entropy.
 
 The discrete Gaussian N_Z(0, sigma^2) gives the whole number x with probability proportional to exp(-x^2 / 2 sigma^2).

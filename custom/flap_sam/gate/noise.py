@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differential privacy of a site's updates: discrete Gaussian noise on what leaves, and what it has cost so far.
 
 With clip C and noise multiplier z, a release of the weights w, measured from the base b, is made in four steps:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of an update leaves: bounded, with noise, or rounded, as the site has agreed."""
 
 from collections.abc import Mapping

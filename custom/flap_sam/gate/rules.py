@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a task may ask and what its answer may hold, judged without looking at who sends it."""
 
 from collections.abc import Collection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good segmentations are: of a payload on a store's cases, or of label maps beside the true ones."""
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run of `flap-sam predict` notes beside its label maps, so that the same command goes on after an interruption.
 
 OUTPUT/.<scan>.predict.json    while the run lasts, and after one that did not do all of its scans

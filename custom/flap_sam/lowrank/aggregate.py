@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weighted sum of the sites' weight changes, before any truncation (the paper's equation 2)."""
 
 import math

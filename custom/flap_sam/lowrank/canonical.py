@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The canonical form of low-rank factors: of all B and A with one product, the pair that says nothing but the product.
 
 Without it, factors can carry what their product does not: with B = 0 anything may stand in A.

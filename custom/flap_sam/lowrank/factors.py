@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight changes in factored form."""
 
 from dataclasses import dataclass

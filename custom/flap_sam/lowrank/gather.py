@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round's updates become one total a group of layers and one mean a plain tensor."""
 
 from abc import ABC, abstractmethod

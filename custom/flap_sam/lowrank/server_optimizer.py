@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers of the server, on the global change: Reddi et al., "Adaptive Federated Optimization", arXiv 2003.00295."""
 
 from abc import ABC, abstractmethod

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The leading singular triplets of a sum of weight changes: exact to float64's rounding."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MA-SAM federated: the averaged changes of all layers become shared factors and cores again."""
 
 from dataclasses import dataclass

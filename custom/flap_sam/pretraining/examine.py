@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How well a promptable network finds masks that it has never seen."""
 
 from collections.abc import Iterable, Iterator

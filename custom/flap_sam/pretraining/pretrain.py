@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pretrains the small SAM, promptably: an answer to a point or a box, then corrections of it."""
 
 import math

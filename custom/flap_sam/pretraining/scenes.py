@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of drawn shapes with their masks, an endless stream: what the small SAM is pretrained on.
 
 A scene is a textured ground with blobs, rings and tubes before and behind one another, some with parts of their own;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which payload of a run is the best: by validation Dice, in a federation and without one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A finished cell of a comparison: the note in its folder, and the line of JSON that tells it with its results."""
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a site's best and worst test cases. They show patients: they stay where the site wrote them."""
 
 from collections.abc import Sequence

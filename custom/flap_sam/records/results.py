@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The closing table of a run: test Dice by site and class, and where its files lie."""
 
 from collections.abc import Iterable, Iterator, Mapping

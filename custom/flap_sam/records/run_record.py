@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`run.json`: how a run was conducted, when, by which versions and with which sites. Nothing private is in it."""
 
 import platform

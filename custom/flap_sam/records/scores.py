@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good a payload is, in figures: of one case, and of a site's cases."""
 
 from collections.abc import Iterable, Sized

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the paper claims of its comparison (arXiv 2407.21739), and what the cells of ours say to it."""
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

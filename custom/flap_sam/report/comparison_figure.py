@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figure of a comparison, like the paper's Figure 1: test Dice against traffic, and what the federation gains."""
 
 import itertools

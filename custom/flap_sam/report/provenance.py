@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What left the sites, with which settings, by which software, into which files."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A report's page: the answer at a glance, then its sections."""
 
 from collections.abc import Iterable, Sequence

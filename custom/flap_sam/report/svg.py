@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A matplotlib figure as SVG within a page, in the page's colours, light and dark."""
 
 import re

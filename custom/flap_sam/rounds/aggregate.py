@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's arithmetic: the sites' updates of a round become the next payload."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answers to one task: who counts, who is refused, who is silent."""
 
 import time

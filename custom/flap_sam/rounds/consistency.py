@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All sites run one experiment on like data and began it from the same network: most of them are the measure."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rounds of a run, then the final and the best payload on every site's test cases."""
 
 import secrets

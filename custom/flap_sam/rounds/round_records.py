@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the round log keeps of a round, from the sites' reports and what the aggregator says of the whole."""
 
 from collections.abc import Iterator, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server needs to continue a run: one file a round, outside the run folder, whole or absent."""
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low-rank adapters on a linear projection y = W x + b: LoRA, DoRA and MoLE.
 
 Every adapter is called with the input x, the plain output y, and W and b, and returns the adapted output.

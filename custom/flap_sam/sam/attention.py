@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's two attention layers, with group for adapters on query and value, over torch's fused attention."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an experiment to a network, on the meta device: shapes only, no memory, no time."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's weights from a file: mapped, not read; checked whole; resized where the image size asks for it."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's mask decoder, upscaling 16 times instead of 4, one mask a class and one for the background."""
 
 import itertools

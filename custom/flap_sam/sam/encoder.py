@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's image encoder for grey slices, its maps with the channels last."""
 
 import torch

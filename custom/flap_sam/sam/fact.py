@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MA-SAM's two kinds of adapters: FacT-TT on the projections, and 3D adapters that let the slices of a window mix."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a tensor starts when no checkpoint holds it: drawn from the run's seed and the tensor's own name.
 
 So a tensor's start depends neither on the order of the others nor on who draws it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many parameters a method trains and sends, counted on the meta device."""
 
 import math

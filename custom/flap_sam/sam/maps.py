@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's layers on feature maps, for maps with the channels last: the same parameters, the same numbers."""
 
 from segment_anything.modeling.common import LayerNorm2d

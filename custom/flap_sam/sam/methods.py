@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning methods: which groups of the network train, and which of those leave the site."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole network: windows of slices in, class logits out."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training windows for a decoder alone: image embeddings in the place of images."""
 
 from collections.abc import Callable, Sequence

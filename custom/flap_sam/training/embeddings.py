@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site's cache of image embeddings, for methods that leave the image encoder as it is: each slice encoded once.
 
     <state>/embeddings/<site>/<encoder>/<sha256 of the case's image>.float32   the numbers, and a SHA-256 behind them

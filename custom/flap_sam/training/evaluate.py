@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dice and surfaces of a network on whole volumes."""
 
 from collections.abc import Sequence

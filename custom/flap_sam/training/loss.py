@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's loss: 0.2 cross-entropy + 0.8 Dice (section 3.2)."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site that does the server's tasks, one after another."""
 
 from collections.abc import Callable, Iterator

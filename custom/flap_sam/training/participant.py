@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One site at work: its data, its network, its trainer. What the federation and a run without it both drive."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic that the network runs in: what the site asks for, held against what its device can do."""
 
 import contextlib

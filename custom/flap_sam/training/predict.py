@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Class probabilities and label maps of whole volumes, each view of a slice encoded once.
 
 In this network the slices of a window do not mix: what a window-by-window evaluation finds for a slice is the mean

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The next batch while the step runs: on a GPU a thread makes it, on a stream of its own."""
 
 import itertools

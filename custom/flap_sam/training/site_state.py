@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site keeps between the rounds of a run: outside the run folder, so that a new job can go on from it."""
 
 from collections.abc import Iterator

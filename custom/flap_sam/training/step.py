@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loss and gradient of one batch: at once, or a window at a time in little memory."""
 
 from collections.abc import Callable

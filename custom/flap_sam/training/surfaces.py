@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a predicted organ's surface lies from the true one: Hausdorff 95 and surface Dice, by MONAI."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round trained by several processes, one a GPU, that torchrun starts for it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One site's local epochs: AdamW over the tensors that the method trains, and over nothing else."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The form in which adapters travel: where the server sums products B A, the product and nothing else."""
 
 from collections.abc import Iterable, Mapping

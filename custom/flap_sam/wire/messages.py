@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
 
 import re

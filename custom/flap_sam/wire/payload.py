@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tensors that travel: which they are, the check before any is used, and their file."""
 
 import json

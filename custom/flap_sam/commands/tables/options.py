@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of a job and of a site, from the classes that read them: `docs/reference/options.md`."""
 
 import inspect

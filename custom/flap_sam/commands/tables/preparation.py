@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a preparation did, in lines."""
 
 from collections.abc import Iterable, Iterator, Mapping

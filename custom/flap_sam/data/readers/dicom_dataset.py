@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One DICOM file, read by pydicom: quietly, and not unpacked beyond a limit."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DICOM files below a folder: which belong together as a series of slices, and what else lies there.
 
 On a CD, slices lie in nested folders, beside an index, reports, doses and segmentations.

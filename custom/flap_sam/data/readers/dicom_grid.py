@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slices in the order in which they lie in the patient, and the even grid that they lie on."""
 
 from collections.abc import Iterator, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The headers of MetaImage and NRRD files: what SimpleITK does not use of them is used, refused or mentioned here.
 
 Sources: the documentation of MetaIO (itk.org/Wiki/MetaIO) and of NRRD (teem.sourceforge.net/nrrd/format.html).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NIfTI files, read whole and distrusted: whatever is wrong with one ends in a sentence that names it."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that may be packed by gzip or zlib: never unpacked beyond what their header declares."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every reader gives, and how large a volume it may be."""
 
 import math

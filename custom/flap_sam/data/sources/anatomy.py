@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A procedural abdomen: organs painted one over another on a grid in millimetres.
 
 Coordinates are the patient's: x to the left, y to the back, z to the feet, with the origin in the middle of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own data in the layout of the Brain Imaging Data Structure, one scan a participant.
 
     DIR/sub-XX/anat/*.nii.gz                            one image, whatever its suffix (_T1w, _T2w, ...)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Medical Segmentation Decathlon layout, for your own data too.
 
     DIR/dataset.json   class names under "labels": {"0": "background", "1": ..., ...}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IXI-Tiny: small T1 MR scans of the brain from three London hospitals, split as in Fed-IXI.
 
     DIR/<case>/T1/<case>_image.nii.gz, DIR/<case>/label/<case>_label.nii.gz    (FLamby's IXI_sample)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KiTS19: contrast CT of kidneys with tumours, dealt to six sites as in Fed-KiTS19.
 
     DIR/data/case_XXXXX/{imaging,segmentation}.nii.gz, or with another ending of `readers.kinds.ENDINGS`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own data: an image and a label map for every case.
 
     DIR/images/<case>.nii.gz or <case>_0000.nii.gz (nnU-Net's way), DIR/labels/<case>.nii.gz;

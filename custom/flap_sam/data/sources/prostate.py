@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prostate MR (T2) from six hospitals.
 
     DIR/<site>/CaseXX.nii.gz, DIR/<site>/CaseXX_segmentation.nii.gz   (BMC: CaseXX_Segmentation.nii.gz)

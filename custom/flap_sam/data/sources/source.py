@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a layout of volumes must tell to become a store."""
 
 import stat

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources whose cases a table deals to sites."""
 
 from abc import abstractmethod

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables that deal your own cases to sites, as spreadsheets write them."""
 
 import codecs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door itself: a judgement in front of the one method through which FLARE's cells receive every message.
 
 FLARE's connections hand a message to `CoreCell.process_message` (the interface `MessageReceiver`), and to nothing else:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A knock at the door: one message that a run needs and one that nobody may send, to a cell on no network."""
 
 import json

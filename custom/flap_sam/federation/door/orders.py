@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands inside an administrative message: decoded only when it is plain, and a job's app and description."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was refused at the door, in the site's audit log: all of it counted, few lines of it whatever is sent."""
 
 import threading

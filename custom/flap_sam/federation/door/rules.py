@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a message may pass the hospital's door, judged from its envelope and from the line it came on.
 
 A message says itself where it comes from, so that alone lets nothing pass: it must also have come on the line of that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled small SAM. README.md beside this file says what it is, how it was made and what it is not."""
 
 from pathlib import Path
