@@ -161,7 +161,7 @@ class Experiment:
         _check_read(self)
 
     @classmethod
-    def from_dict(cls, settings: dict) -> "Experiment":
+    def from_dict(cls, settings: object) -> "Experiment":
         """Read the experiment from a job's settings; an unknown key is an error, not a silent default."""
         if not isinstance(settings, dict):
             raise _public(f"The experiment is {type(settings).__name__}; expected an object of named settings.")
@@ -208,7 +208,7 @@ class Experiment:
         """This experiment as the named site runs it: with its own rank."""
         return replace(self, rank=self.ranks.get(site, self.rank), ranks={}) if self.ranks else self
 
-    def resolved(self, backbone: str, image_size: int) -> "Experiment":
+    def resolved(self, backbone: str, image_size: int | None) -> "Experiment":
         """This experiment with "auto" and None replaced by what a site found."""
         return replace(
             self,
@@ -241,9 +241,9 @@ def unread(settings: Mapping[str, object]) -> dict[str, object]:
 def _check_read(experiment: Experiment) -> None:
     """Refuse a setting that nothing reads, rather than pass over it in silence."""
     for name, default in unread(vars(experiment)).items():
-        value = getattr(experiment, name)
-        if value != default:
-            other, values = lack(name, vars(experiment))
+        value, lacking = getattr(experiment, name), lack(name, vars(experiment))
+        if lacking and value != default:
+            other, values = lacking
             raise _public(
                 f"The experiment's {name} {value!r} needs {other} {' or '.join(map(repr, values))}, not "
                 f"{getattr(experiment, other)!r}; leave {name} out or change {other}."

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import NoReturn
 
 import numpy as np
 
@@ -144,5 +145,5 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _refuse(name: str, found: object, expected: str) -> None:
+def _refuse(name: str, found: object, expected: str) -> NoReturn:
     raise FlapSamError(f"The run policy's {name} is {found!r}; expected {expected}.")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 PREFIX = "flap-"
 PR_SET_PDEATHSIG = 1
@@ -35,7 +36,7 @@ class Interrupted(SystemExit):
 
 
 @contextmanager
-def child(command: Sequence[str], clears: Sequence[Path] = (), **how) -> Iterator[subprocess.Popen]:
+def child(command: Sequence[str], clears: Sequence[Path] = (), **how: Any) -> Iterator["subprocess.Popen[Any]"]:
     """A process that is ended, with its session, at the end of the block or with the thread that is in it.
 
     Args:
@@ -105,7 +106,7 @@ def _watch(parent: int, command: Sequence[str]) -> int:
         _end_session(process)
 
 
-def _end_session(process: subprocess.Popen) -> None:
+def _end_session(process: "subprocess.Popen[Any]") -> None:
     os.killpg(0, signal.SIGTERM)
     until = time.monotonic() + SECONDS_TO_END
     while (process.poll() is None or _others()) and time.monotonic() < until:

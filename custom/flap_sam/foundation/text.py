@@ -14,10 +14,11 @@ WIDTH = 120
 
 def as_text(*parts: RenderableType) -> str:
     """What rich would print, without colours, and with nothing that a terminal or rich would take for an order."""
-    out = Console(file=StringIO(), width=WIDTH, highlight=False, markup=False, emoji=False)
+    printed = StringIO()
+    out = Console(file=printed, width=WIDTH, highlight=False, markup=False, emoji=False)
     for part in parts:
         out.print(part, soft_wrap=isinstance(part, str))
-    return harmless(out.file.getvalue())
+    return harmless(printed.getvalue())
 
 
 def harmless(text: str) -> str:

@@ -3,7 +3,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 
@@ -13,7 +13,8 @@ from flap_sam.foundation.strict import StrictModel, parse
 from flap_sam.wire.messages import METRICS
 
 FILE_NAME = "flap_gate.json"
-BLOCK, CLIP = "block", "clip"
+BLOCK: Final = "block"
+CLIP: Final = "clip"
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

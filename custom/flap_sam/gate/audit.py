@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field
 
@@ -37,9 +37,10 @@ class Head(StrictModel):
     bytes: Annotated[int, Field(ge=0)] = 0
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = FIRST
 
-    def after(self, line: bytes) -> "Head":
-        """The head once a line has been added."""
-        return Head(lines=self.lines + 1, bytes=self.bytes + len(line), sha256=_hash(line))
+
+def _after(head: Head, line: bytes) -> Head:
+    """The head once a line has been added."""
+    return Head(lines=head.lines + 1, bytes=head.bytes + len(line), sha256=_hash(line))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class AuditLog:
                 log.write(line)
                 log.flush()
                 os.fsync(log.fileno())
-                self._keep(head.after(line))
+                self._keep(_after(head, line))
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
 
@@ -84,7 +85,7 @@ class AuditLog:
         """
         return any(RELEASED in entry for entry in self.entries())
 
-    def entries(self) -> Iterator[dict]:
+    def entries(self) -> Iterator[dict[str, Any]]:
         """What the log tells, line by line; nothing where there is none.
 
         Raises:
@@ -125,7 +126,7 @@ class AuditLog:
         if b"\n" not in rest:
             log.truncate(head.bytes)
         elif rest.count(b"\n") == 1 and rest.endswith(b"\n") and _entry(head.lines + 1, rest)[PREVIOUS] == head.sha256:
-            head = head.after(rest)
+            head = _after(head, rest)
             self._keep(head)
         else:
             raise self._refused("has lines that its head does not know; bring log and head back from one backup")
@@ -168,11 +169,11 @@ def head_of(path: Path) -> Head:
     for line in path.read_bytes().splitlines(keepends=True):
         if _entry(head.lines + 1, line)[PREVIOUS] != head.sha256:
             raise ValueError(f"line {head.lines + 1} is not bound to the one before it")
-        head = head.after(line)
+        head = _after(head, line)
     return head
 
 
-def _entry(number: int, line: bytes) -> dict:
+def _entry(number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:

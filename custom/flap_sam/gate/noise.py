@@ -79,7 +79,7 @@ def epsilon(releases: Mapping[float, int], delta: float) -> float:
     accountant = RdpAccountant()
     for noise_multiplier, count in releases.items():
         accountant.compose(ZCDpEvent(rho=2 / noise_multiplier**2), count)
-    return accountant.get_epsilon(delta)
+    return float(accountant.get_epsilon(delta))
 
 
 def _update(sent: Tensors, base: Tensors, name: str) -> Tensor:

@@ -4,6 +4,8 @@
 Without it, factors can carry what their product does not: with B = 0 anything may stand in A.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,7 @@ def is_canonical(factors: Factors, dtype: torch.dtype) -> bool:
 def _rounding(norms: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """How far rounding to the type may move vectors of these norms and this length."""
     kind = torch.finfo(dtype)
-    return MARGIN * (kind.eps * norms + kind.smallest_normal * kind.eps * length**0.5)
+    return MARGIN * (kind.eps * norms + kind.smallest_normal * kind.eps * math.sqrt(length))
 
 
 def _is_diagonal(gram: Tensor, norms: Tensor, error: Tensor) -> Tensor:

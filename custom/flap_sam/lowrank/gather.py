@@ -188,7 +188,7 @@ class Coordinatewise(Buffered):
         self._middle = middle
 
     def close(self, received: Mapping[str, Tensor]) -> Totals:
-        changes = {group.name: DenseSum(self._layers(group)) for group in self.strategy.groups}
+        changes: dict[str, Total] = {group.name: DenseSum(self._layers(group)) for group in self.strategy.groups}
         names = self.plain(self._updates[0])
         return Totals(changes, {name: self._middle(self.stacked(name), self.hostile) for name in names})
 

@@ -64,7 +64,7 @@ class TrainReport(StrictModel):
 Report = TypeVar("Report", TrainReport, Evaluation)
 
 
-def to_meta(report: TrainReport | Evaluation) -> dict:
+def to_meta(report: TrainReport | Evaluation) -> dict[str, object]:
     """The report as plain values."""
     return report.model_dump()
 

@@ -112,7 +112,7 @@ def read(path: Path) -> Payload:
         raise FlapSamError(f"Payload {path} cannot be read ({error}); point to a run's .safetensors.") from error
     if metadata.get("format") != FORMAT:
         raise FlapSamError(f"Payload {path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
-    experiment = Experiment.from_json(metadata.get("experiment"))
+    experiment = Experiment.from_json(metadata.get("experiment", ""))
     return Payload(check(tensors, types_kept(experiment)), experiment, _notes(path, metadata.get("notes")))
 
 
