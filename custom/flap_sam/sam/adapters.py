@@ -6,6 +6,7 @@ With B = 0 each returns y bit for bit.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,7 @@ class MoLE(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         for expert, share in zip(self.experts, self.shares(), strict=True):
-            y = y + share * expert.change(x)
+            y = y + share * cast(LoRA, expert).change(x)
         return y
 
 
