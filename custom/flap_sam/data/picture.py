@@ -100,7 +100,7 @@ def draw_legend(sheet: Image.Image, classes: Sequence[str], y: int) -> None:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     words = [("R and L are the patient's right and left. Outlines:", INK)]
     words += [(name, colour_of(label)) for label, name in enumerate(classes, 1)]
-    x = MARGIN
+    x = float(MARGIN)
     for word, colour in words:
         draw.text((x, y), word, colour, font, "lm")
         x += draw.textlength(word, font) + FONT_SIZE

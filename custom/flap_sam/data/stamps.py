@@ -76,7 +76,7 @@ def _stamps(path: Path, known: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
         ) from problem
 
 
-def _stamp(file: Path, hashes: Mapping[tuple, str]) -> SourceFile:
+def _stamp(file: Path, hashes: Mapping[tuple[str, int, int, int], str]) -> SourceFile:
     seen = _look(file)
     name, size, modified, changed = seen
     digest = hashes.get(seen) or sha256(file)

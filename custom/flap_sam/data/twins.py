@@ -104,7 +104,7 @@ def patients(names: Sequence[str]) -> dict[str, str]:
 
 
 def _digest(content: bytes | np.ndarray) -> bytes:
-    return hashlib.sha256(content).digest()[:16]
+    return hashlib.sha256(content if isinstance(content, bytes) else content.data).digest()[:16]
 
 
 def _detail(image: np.ndarray) -> np.ndarray:

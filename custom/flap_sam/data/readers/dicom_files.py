@@ -66,10 +66,13 @@ class _File:
 
 def series_below(folder: Path) -> DicomFiles:
     """The DICOM files in a folder and in all folders below it."""
-    files, others = [], []
+    files: list[_File] = []
+    others: list[Path] = []
     for path in _walk(folder):
-        told = _told(path) if is_dicom(path) else None
-        (others if told is None else files).append(told or path)
+        if is_dicom(path) and (told := _told(path)):
+            files.append(told)
+        else:
+            others.append(path)
     groups: dict[tuple[Path, str], list[_File]] = defaultdict(list)
     for file in files:
         if not file.kind:
@@ -84,8 +87,8 @@ def series_below(folder: Path) -> DicomFiles:
         groups[place, series] = kept + [file for file in damaged if file.path.parent == place]
     spared = {file.path.parent for file in damaged} & {place for place, _ in groups}
     aside = [file for file in files if file.kind and not (file.kind == DAMAGED and file.path.parent in spared)]
-    series = tuple(_series(group) for group in _merged(groups))
-    return DicomFiles(series, tuple(others), (*notes, *_passed_over(folder, aside)))
+    every = tuple(_series(group) for group in _merged(groups))
+    return DicomFiles(every, tuple(others), (*notes, *_passed_over(folder, aside)))
 
 
 def the_series_at(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

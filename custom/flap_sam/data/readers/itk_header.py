@@ -7,8 +7,8 @@ Sources: the documentation of MetaIO (itk.org/Wiki/MetaIO) and of NRRD (teem.sou
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
@@ -74,7 +74,7 @@ class Header:
     start: int
 
 
-def meta_header(path: Path, stream: BinaryIO) -> Header:
+def meta_header(path: Path, stream: BufferedIOBase) -> Header:
     """The header of a MetaImage; raises ValueError where it is none, FlapSamError where it says what cannot be."""
     text = stream.read(LONGEST)
     end = re.search(rb"^ElementDataFile\s*=\s*(.*?)\r?\n", text, re.MULTILINE)
@@ -144,7 +144,7 @@ def _from_codes(direction: np.ndarray) -> str:
     return "".join(opposite[code or "R"] for code in codes)
 
 
-def nrrd_header(path: Path, stream: BinaryIO) -> Header:
+def nrrd_header(path: Path, stream: BufferedIOBase) -> Header:
     """The header of a NRRD; raises ValueError where it is none, FlapSamError where it says what cannot be."""
     text = stream.read(LONGEST)
     if not text.startswith(b"NRRD"):
