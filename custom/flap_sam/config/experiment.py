@@ -216,6 +216,13 @@ class Experiment:
             image_size=self.image_size or image_size,
         )
 
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of a slice; raises a ValueError where `image_size` is not resolved yet."""
+        if self.image_size is None:
+            raise ValueError("image_size is null, which each backbone resolves to its own")
+        return self.image_size
+
 
 def _check_types(experiment: Experiment) -> None:
     expected = {int: "a whole number", float: "a number", str: "a text", dict: "an object of numbers by name"}

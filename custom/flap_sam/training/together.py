@@ -105,5 +105,5 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, he
         failure = parse(Failure, (folder / ERROR).read_bytes())
         raise FlapSamError(failure.message, failure.reason)
     if team.returncode:
-        told = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
-        raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {told}")
+        last = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
+        raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {last}")

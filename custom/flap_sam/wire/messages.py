@@ -61,7 +61,7 @@ class TrainReport(StrictModel):
     labels: Text
 
 
-Report = TypeVar("Report", TrainReport, Evaluation)
+Report = TypeVar("Report", bound=StrictModel)
 
 
 def to_meta(report: TrainReport | Evaluation) -> dict[str, object]:
