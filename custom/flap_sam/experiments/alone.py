@@ -57,7 +57,7 @@ def train(
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
     experiment, site = job.experiment(changes), Site.read(None)
     everyone = assignments(job, site)
-    chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
+    chosen = everyone if site_name is None else _one(everyone, site_name)
     name = ", ".join(chosen)
     data = Assignment(tuple(found.store for found in chosen.values()), any(found.demo for found in chosen.values()))
     own_name = CENTRALIZED if setting == CENTRALIZED else name

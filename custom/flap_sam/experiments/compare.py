@@ -29,7 +29,7 @@ from flap_sam.foundation.text import count
 from flap_sam.records import cell as cell_record
 from flap_sam.records.cell import CellNote, Data, FinishedCell, Key
 from flap_sam.records.results import FINAL, PAYLOAD_FILES
-from flap_sam.records.run_record import FEDERATED, LOCAL
+from flap_sam.records.run_record import FEDERATED
 from flap_sam.sam.weights import Weights, weights_for
 from flap_sam.wire import payload
 
@@ -168,7 +168,7 @@ class Comparison:
 
     def _cost(self, cell: Cell) -> float:
         """Of a cell, in units of a run on all data."""
-        return self.slices[cell.site] / sum(self.slices.values()) if cell.setting == LOCAL else 1.0
+        return 1.0 if cell.site is None else self.slices[cell.site] / sum(self.slices.values())
 
     def _run(self, cell: Cell, threads: int | None) -> float:
         """Run a cell, and only then say what its folder holds; the seconds that it took."""

@@ -147,7 +147,7 @@ def _built(value: Intensity) -> dict[str, object]:
     return {"_target_": _name(type(value)), **value.model_dump()}
 
 
-def _name(kind: Callable) -> str:
+def _name(kind: Callable[..., object]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -102,7 +102,8 @@ def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scen
     asked = choose(scenes, generator)
     embeddings = network.image_encoder(scenes.images)[asked.scene]
     prompts = (points_for, boxes_for)[seed % 2](asked.masks, generator)
-    before, losses = None, []
+    before: Tensor | None = None
+    losses: list[Tensor] = []
     for _ in range(1 + CORRECTIONS):
         logits, expected = network(embeddings, prompts, before)
         several = before is not None or prompts.boxes is not None
@@ -110,7 +111,7 @@ def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scen
         losses.append(loss)
         before = logits[torch.arange(len(best)), best].detach()
         prompts = corrected(prompts, asked, before, generator)
-    total = sum(losses) / len(losses)
+    total = sum(losses[1:], losses[0]) / len(losses)
     optimizer.zero_grad()
     total.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
