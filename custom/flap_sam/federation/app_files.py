@@ -49,7 +49,7 @@ def wrong_in_folder(app: Path) -> str | None:
 class ConfigurationOnly(AppValidator):
     """FLARE's check of an app before it runs it; a server lists it in its own `resources.json`."""
 
-    def validate(self, app_folder: str) -> tuple[str, dict]:
+    def validate(self, app_folder: str) -> tuple[str, dict[str, object]]:
         wrong = wrong_in_folder(Path(app_folder))
         return f"the app is refused: {wrong}" if wrong else "", {}
 

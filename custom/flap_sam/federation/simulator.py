@@ -7,6 +7,7 @@ Run as a module with the arguments of `nvflare simulator`, by `environment`.
 import argparse
 import os
 import sys
+from typing import Any
 
 from nvflare.apis.fl_constant import ConfigVarName
 from nvflare.private.fed.app.simulator.simulator import define_simulator_parser
@@ -22,7 +23,7 @@ class _Sites(SimulatorClientRunner):
         super().__init__(*words)
         self._server = server
 
-    def do_one_task(self, client: object, *words: object, **more: object) -> tuple[bool, object, str | None]:
+    def do_one_task(self, client: Any, *words: object, **more: object) -> tuple[bool, object, str | None]:
         stopped, following, ended = super().do_one_task(client, *words, **more)
         if following is None:  # as after no other end than that of the process
             with self._server.engine.new_context() as fl_ctx:
@@ -31,7 +32,7 @@ class _Sites(SimulatorClientRunner):
 
 
 class _Simulator(SimulatorRunner):
-    def client_run(self, server_custom_folder: str, clients: list, gpu: str | None) -> None:
+    def client_run(self, server_custom_folder: str, clients: list[Any], gpu: str | None) -> None:
         sites = _Sites(
             self.server,
             *(server_custom_folder, self.args, clients, self.client_config, self.deploy_args, self.build_ctx),

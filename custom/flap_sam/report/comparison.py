@@ -141,7 +141,7 @@ def _differing(settings: Sequence[Mapping[str, object]]) -> Iterator[str]:
             yield name
 
 
-def _place(row: Row) -> tuple:
+def _place(row: Row) -> tuple[int, list[tuple[int, int, str]], int]:
     """In a table: methods in the paper's order, numbers in theirs."""
     method = row.changes.get("method")
     return METHODS.index(method) if method in METHODS else -1, in_order(row.label), SETTINGS.index(row.setting)

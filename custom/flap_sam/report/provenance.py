@@ -46,7 +46,7 @@ def privacy(run: FinishedRun) -> Section:
     )
 
 
-def configuration(experiment: Experiment, policy: Mapping | None, without: Sequence[str] = ()) -> Section:
+def configuration(experiment: Experiment, policy: Mapping[str, object] | None, without: Sequence[str] = ()) -> Section:
     """Settings of experiment and policy, some perhaps left out, beside their defaults."""
     usual = asdict(Experiment())
     settings = {name: value for name, value in asdict(experiment).items() if name not in without}
@@ -60,7 +60,7 @@ def configuration(experiment: Experiment, policy: Mapping | None, without: Seque
     return Section("configuration", "Configuration", [sentence], tables=tables)
 
 
-def _settings(title: str, settings: Mapping, usual: Mapping) -> Table:
+def _settings(title: str, settings: Mapping[str, object], usual: Mapping[str, object]) -> Table:
     """Settings by name; the default stands beside those that differ."""
     rows = []
     for name, value in settings.items():

@@ -23,7 +23,7 @@ from flap_sam.federation.door.keeper import Keeper, hang
 from flap_sam.gate.audit import FILE_NAME, AuditLog
 
 NEEDED = ("train.check_status", {"admin_command": "check_status", "require_authz": "true"})
-REFUSED = ("sys.shell", {})
+REFUSED: tuple[str, dict[str, str]] = ("sys.shell", {})
 HANDLE = "knock"
 
 
