@@ -119,7 +119,9 @@ class WriteMaskd(MapTransform):
 class VolumeInferer(Inferer):
     """Label maps of whole volumes (`training.predict`): every view of a slice is encoded once."""
 
-    def __call__(self, inputs: MetaTensor, network: WindowNetwork) -> MetaTensor:  # type: ignore[override] # no more
+    def __call__(  # type: ignore[override] # the evaluator passes no more than these
+        self, inputs: MetaTensor, network: WindowNetwork
+    ) -> MetaTensor:
         """Codes [b, 1, slices, rows, columns] to classes, uint8 of the same shape."""
         volumes = inputs[:, 0].cpu().numpy().astype(np.uint16)
         labels = [
