@@ -189,7 +189,7 @@ class _SitePreparation:
         if all(case.split != "train" for case in cases):
             raise FlapSamError(f"Site {self.site} has no training case, expected at least one; correct the site table.")
         known = {case.id: case for case in before.cases} if before else {}
-        now = [stamped(known, case) for case in cases]  # quick beside what follows, and all there is where nothing does
+        now = [stamped(known, case) for case in cases]  # quick, and all there is to do where nothing changed
         recipe = settings(self.source, self._intensity(before, now))
         found, kept = None, {}
         if before:

@@ -157,7 +157,8 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
     def _read(self, arrays: list[np.ndarray], slices: np.ndarray) -> tuple[list[Tensor], np.ndarray]:
         """Codes or labels of some slices, each read once: a stack [n, rows, columns] for every case among them.
 
-        The second of the two says where the slices are found in the stacks behind one another.
+        Returns:
+            The stacks, and for every slice its index in the stacks joined one after another.
         """
         wanted, places = np.unique(slices, return_inverse=True)
         owners = self._owners(wanted)
@@ -167,7 +168,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return stacks, places.reshape(slices.shape)
 
     def _moved(self, stack: np.ndarray) -> Tensor:
-        """To the device; to a GPU by way of pinned memory, which nobody waits for."""
+        """The stack on the device; a copy to a GPU goes through pinned memory, and nothing waits for it."""
         tensor = torch.from_numpy(stack)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 

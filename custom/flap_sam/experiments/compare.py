@@ -142,7 +142,7 @@ class Comparison:
         try:
             digest = self.job.experiment(self._changes(cell)).digest()
         except FlapSamError:
-            digest = cell.name  # no experiment: running it tells why
+            digest = cell.name  # its settings are refused; running the cell reports why
         return cell.setting, cell.site, digest
 
     def _changes(self, cell: Cell) -> dict[str, object]:
@@ -171,7 +171,7 @@ class Comparison:
         return 1.0 if cell.site is None else self.slices[cell.site] / sum(self.slices.values())
 
     def _run(self, cell: Cell, threads: int | None) -> float:
-        """Run a cell, and only then say what its folder holds; the seconds that it took."""
+        """Run a cell and return the seconds it took; the note that makes its folder a finished cell is written last."""
         start = time.perf_counter()
         changes = self._changes(cell)
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]

@@ -60,7 +60,7 @@ class _Folder(FedJobConfig):
     def simulator_run(
         self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str
     ) -> int:
-        """As FLARE's, but the simulator ends with this process, as its own children do with it."""
+        """As FLARE's, except that the simulator and its children end with this process."""
         with tempfile.TemporaryDirectory() as root:
             self.generate_job_config(root)
             words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]

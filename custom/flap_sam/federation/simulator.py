@@ -25,7 +25,7 @@ class _Sites(SimulatorClientRunner):
 
     def do_one_task(self, client: Any, *words: object, **more: object) -> tuple[bool, object, str | None]:
         stopped, following, ended = super().do_one_task(client, *words, **more)
-        if following is None:  # as after no other end than that of the process
+        if following is None:  # FLARE returns this only where the site's process has died
             with self._server.engine.new_context() as fl_ctx:
                 self._server.server_runner.handle_dead_job(client.client_name, fl_ctx)
         return stopped, following, ended

@@ -61,9 +61,9 @@ def child(command: Sequence[str], clears: Sequence[Path] = (), **how: Any) -> It
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A block that is left by way of every `finally`, as `Interrupted`, when this process is told to end.
+    """Turn a signal that ends this process into the exception `Interrupted`, so that every `finally` in the block runs.
 
-    From then on it is told so in vain: what is being ended and put away is not interrupted once more.
+    Signals that follow are ignored, so that nothing interrupts the clean-up.
     """
     before = {number: signal.getsignal(number) for number in ENDING}
     for number, handler in before.items():

@@ -39,7 +39,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class StrictModel(BaseModel):
-    """A model that takes nothing for something else: no unknown field, no text for a number, no NaN, no change."""
+    """A model that converts nothing: it refuses unknown fields, values of other types and NaN, and is never changed."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 

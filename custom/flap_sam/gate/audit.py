@@ -26,7 +26,7 @@ FIRST = "0" * 64
 
 
 class Head(StrictModel):
-    """Where a log ends. It is kept apart from the log, so that a last line that was taken out is missed.
+    """Where a log ends. It is kept apart from the log, to show where the last line has been removed.
 
     Args:
         lines, bytes: length of the log.
@@ -111,11 +111,11 @@ class AuditLog:
         return f"it ends with line {head.lines}, but its head knows {kept.lines} lines or another last one"
 
     def _caught_up(self, log: BinaryIO) -> Head:
-        """The log's head, the log standing at its end.
+        """The log's head, once it agrees with the log; the file's position is the log's end.
 
-        A process that was killed after it had written a line, or a part of one, and before it wrote the head, or that
-        could not write the head, has let nothing pass on that line: a whole line stays, a part of one is removed. The
-        head is then brought up to the log before another line is added, so that it is never behind by more than one.
+        A process may have been killed between writing a line and writing the head. Nothing has passed on that line
+        yet: if it is whole it stays and the head is brought up to it, otherwise it is removed. As this happens before
+        every line, the head is never more than one line behind.
         """
         head = self._head() or Head()
         size = log.seek(0, os.SEEK_END)

@@ -59,7 +59,7 @@ def pretrain(out: Path, steps: int, seed: int, say: Callable[[str], None]) -> Pa
         FlapSamError: the state beside `out` is of another run, or damaged.
     """
     if out.suffix != ".safetensors":
-        raise FlapSamError(f"{out} does not end in .safetensors, which is what it would hold; let it.")
+        raise FlapSamError(f"{out} does not end in .safetensors, the format of the weights; choose a name that does.")
     network = PromptableSam(seed).train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     state = out.with_name(out.name + ".state")

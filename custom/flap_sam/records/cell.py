@@ -62,7 +62,7 @@ class CellNote(StrictModel):
 
     @property
     def key(self) -> Key:
-        """What cells have in common that are the same run, however their settings are said."""
+        """Equal for two cells that are the same run, however their settings are written."""
         return self.setting, self.site, self.experiment
 
     def write(self, folder: Path) -> None:

@@ -179,7 +179,7 @@ class Aggregator:
             self._gatherer.fold(sorted(ordered[few:], key=lambda update: update.site))
 
     def _require_enough(self, sites: int) -> None:
-        """Refuse to let a robust rule stand for a protection that it does not give among so few sites."""
+        """Raise a FlapSamError where so few sites count that the robust rule protects against none of them."""
         reason = shortcoming(self.experiment.robust, self.experiment.hostile_share, sites)
         if reason:
             told = "".join(f"; {site}: {why}" for site, why in sorted(self._screen.refused.items()))

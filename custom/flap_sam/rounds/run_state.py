@@ -170,9 +170,9 @@ class RunStore:
         return self._over.exists()
 
     def close(self) -> None:
-        """Keep of a run that is over its newest state, for it may go on to more rounds, and forget the others' of such.
+        """Mark the run as over and keep its newest state alone, as a later job may continue it to more rounds.
 
-        So a machine keeps one. Its results hold what a run made.
+        The states of all other runs that are over are removed, so that a machine keeps one of these at most.
         """
         self._keep(1)
         with replacing(self._over):

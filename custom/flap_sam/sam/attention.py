@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SAM's two attention layers, with group for adapters on query and value, over torch's fused attention."""
+"""SAM's two attention layers, which take adapters on query and value and use torch's fused attention."""
 
 from functools import partial
 

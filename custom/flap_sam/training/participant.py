@@ -159,7 +159,7 @@ class Participant:
         return self._trained_round is not None and self._trained_round >= round_number
 
     def restore_before(self, round_number: int) -> None:
-        """Stand where the site stood before a round, as it remembers it in its state."""
+        """Restore optimizer, error feedback and personal tensors to what they were before a round."""
         if self._trained_round is None:
             if newest := self._state.training(round_number):
                 self._trained_round, state = newest
@@ -168,7 +168,7 @@ class Participant:
             self._trainer.restore_personal(self._state.personal(round_number))
 
     def restore_to_score(self, round_number: int) -> None:
-        """Take the personal tensors that belong to the payload a round starts from; training is over for now."""
+        """Restore the personal tensors that belong to a round's payload, and end the site's training in this run."""
         self._trainer.restore_personal(self._state.personal(round_number))
         self._state.close()
 

@@ -150,7 +150,7 @@ def kind_of(header: "Dataset") -> str:
 
 
 def _without_copies(group: list[_File]) -> tuple[list[_File], list[Path]]:
-    """The files of a group, one of those that are alike to the byte, and the others of these."""
+    """The files of a group without byte-for-byte copies, and the paths of the copies."""
     seen: dict[str, list[_File]] = defaultdict(list)
     kept, double = [], []
     for file in group:
@@ -163,7 +163,10 @@ def _without_copies(group: list[_File]) -> tuple[list[_File], list[Path]]:
 
 
 def _merged(groups: dict[tuple[Path, str], list[_File]]) -> Iterator[list[_File]]:
-    """The groups, as one those of a series whose slices lie at other places in every folder: no copies, no phases."""
+    """The groups; those of one series are joined where all their slices lie at different places in the patient.
+
+    Where places repeat, the folders hold copies or time points, which stay apart.
+    """
     by_series: dict[str, list[list[_File]]] = defaultdict(list)
     for (_, series), group in sorted(groups.items()):
         by_series[series].append(group)
