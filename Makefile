@@ -43,6 +43,7 @@ sbom: $(READY) ## every package of the environment, with its version, as Cyclone
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)

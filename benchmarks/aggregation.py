@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's aggregation of SAM's low-rank pairs against what people run: time, memory, error.
 
     python benchmarks/aggregation.py [--sites 6 64 256 1000] [--ranks 4 32] [--repeat 3]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A picture of what networks answer to a point."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people train today, named `segment_anything`: that package's own modules, put together as its users do.
 
 Float32; attention with its position bias materialised, over windows padded with zero tokens; a patch embedding of

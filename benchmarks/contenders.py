@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same training step, ours and the baseline's, from the same weights on the same windows."""
 
 import argparse

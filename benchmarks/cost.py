@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the cost grows: with the windows of a batch, the image size, the rank, or the sites. Draws a figure.
 
     python benchmarks/cost.py {windows,image-size,rank,sites} [--values 1 2 4] [--backbone vit_b] [--out docs/figures]

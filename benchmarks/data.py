@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many augmented windows one core makes in a second, beside the common practice, and what sampling keeps.
 
 Synthetic cases of 512 x 512 pixels are written twice into a temporary folder: as a site store, and as one pickle

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the pretrained weights of the small SAM are a foundation: beside random weights of the same network.
 
     python benchmarks/foundation.py [CHECKPOINT] [--rounds 8] [--federated] [--seeds 3] [--probe-steps 300]

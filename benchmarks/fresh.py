@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the final payloads of a comparison on the phantom reach on volumes that no site holds.
 
     python benchmarks/fresh.py [runs/compare] [--seed 1] > docs/explanation/results_fresh.md

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a hospital's gate costs of a round, without `privacy`: its CPU seconds beside those of the round itself.
 
     python benchmarks/gate.py [--rounds 3] [--image-size 64]

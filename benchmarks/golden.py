@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the network and the aggregation against a kit of golden numbers from an independent implementation.
 
 A kit is a folder with `golden.json` (cases and aggregation) and `logits.npz`. Every case's weights, image

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of the server and the sites over many rounds of a small job in the simulator.
 
     python benchmarks/growth.py [--rounds 40] [--sites 3]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prediction of a whole volume against what people run: time, memory, and the same masks.
 
     python benchmarks/inference.py [--backbone vit_b] [--image-size 224] [--slices 8] [--repeat 3]

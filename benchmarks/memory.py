@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of a training step of `flap_sam` beside the same step out of segment_anything's own modules (baseline.py).
 
     python benchmarks/memory.py [--image-size 224] [--backbone vit_b] [--batch 1] [--repeat 3]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What secret, exact noise costs: seconds for a million numbers on one thread, beside torch's fast generator.
 
     python benchmarks/noise.py [--count 1000000] [--repeat 5]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A linear probe: how much of a segmentation the embeddings of a frozen image encoder hold already."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round in FLARE's simulator, by part: what training costs, what scoring costs, what the federation adds.
 
     python benchmarks/round.py [--sites 6] [--rounds 3] [--image-size 64]

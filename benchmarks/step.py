@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step of `flap_sam` beside the same step out of segment_anything's own modules (see baseline.py).
 
     python benchmarks/step.py [--image-size 224] [--backbone vit_b] [--batch 1] [--repeat 3]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several tests need: a small experiment, a small store, both odd in shape."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the documents say is true: their links, the commands in them, and the pages that are made from the code."""
 
 import re

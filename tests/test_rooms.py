@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rooms of the package: what each may touch. No module imports from a room above its own."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one error that a person is meant to read, and the codes that stand for it outside the site."""
 
 from enum import StrEnum

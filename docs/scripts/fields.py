@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of a model's fields: names, types and meanings, from its annotations and its docstring."""
 
 import inspect

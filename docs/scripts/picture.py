@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's picture of a round, as an SVG: `make docs` writes it to docs/figures/round.svg."""
 
 from collections.abc import Iterator

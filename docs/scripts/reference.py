@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference pages, made from the code: `make docs` runs this file, and a test holds that the pages are current."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import json
 
 import pytest
@@ -149,3 +150,9 @@ def test_a_site_may_have_its_own_rank():
 def test_an_experiment_keeps_its_name_from_version_to_version(settings, digest, but_rounds):
     experiment = Experiment(**settings)
     assert (experiment.digest(), experiment.digest_but_rounds()) == (digest, but_rounds)
+
+
+def test_pixels_are_known_once_the_image_size_is():
+    assert Experiment().resolved("vit_b", 224).pixels == 224
+    with pytest.raises(ValueError, match="image_size is null"):
+        _ = Experiment().pixels

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
-from flap_sam.config.job import SERVER_CONFIG, Job, named, parsed, values_of
+from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job, named, parsed, values_of
 from flap_sam.errors import FlapSamError
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -45,3 +47,12 @@ def test_settings_from_words():
     for text in ("rank", "=4"):
         with pytest.raises(FlapSamError, match="expected name=value"):
             named([text])
+
+
+@pytest.mark.parametrize("text", ["5", "null", '"server"', "[]", "true"])
+@pytest.mark.parametrize("name", [SERVER_CONFIG, CLIENT_CONFIG])
+def test_a_job_file_that_holds_no_object_is_refused(tmp_path, name, text):
+    folder = copytree(JOBS / "flap_sam_nifti", tmp_path / "job")
+    (folder / name).write_text(text)
+    with pytest.raises(FlapSamError, match="expected an object of named settings"):
+        Job.read(folder)

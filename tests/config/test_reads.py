@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of what is read, beside what the code does: networks, strategies, rules and optimizers are built."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError

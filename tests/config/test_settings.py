@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of an experiment and of a run policy: what its field lets in, beside limits written out here."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DICOM series for tests, written by SimpleITK."""
 
 import locale

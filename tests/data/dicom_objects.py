@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DICOM objects for tests, made by pydicom: series of slices, enhanced ones, and what else lies beside them."""
 
 from collections.abc import Callable, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A store follows its source: whatever changes there, the store is then what a new preparation would make."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever is wrong with one case ends in one sentence that names it, and the cases before it stay."""
 
 import errno

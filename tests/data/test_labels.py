@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label maps: whole numbers within rounding become classes, all else is named."""
 
 import itertools

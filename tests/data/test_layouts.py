@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In every layout volumes may have any ending; what begins with a dot is passed over, what else is, is named."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is odd about a volume reaches whoever prepares, examines, segments or scores it, and names no folder."""
 
 import nibabel as nib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own data: `pairs` and `bids`."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Left stays left: voxels keep their patient coordinates from the raw volume to the store and back."""
 
 import itertools

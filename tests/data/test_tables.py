@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables are read as spreadsheets of any country and system write them."""
 
 import csv

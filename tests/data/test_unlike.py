@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
 from flap_sam.data.unlike import FAR, Look, intensities, odd_intensities, odd_spacing, orientation, unlike

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small volumes for the tests of this folder."""
 
 from pathlib import Path

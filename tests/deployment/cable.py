@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cable between a hospital and the server, which can be pulled out."""
 
 import socket

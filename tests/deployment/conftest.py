@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One federation for all tests: its start takes longer than most of them."""
 
 from collections.abc import Iterator

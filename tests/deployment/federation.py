@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A federation on this machine: kits as provisioned, each in processes of its own, mutual TLS between them."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attacks on running kits: each is refused, the refusal is logged, nothing leaves, the other sites go on."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`flap-sam audit`, as a security officer runs it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hospital's check of its kit: a good one passes whole, and every fault is found by name."""
 
 import hashlib

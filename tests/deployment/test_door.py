@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attacks on the channels of a running hospital, from everyone who can reach it: heard by nobody, and written down."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Policies laid into kits: what is there afterwards, and what a hospital wrote itself stays."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes down and comes back, as the runbook says: cables, hospitals, the server."""
 
 import json

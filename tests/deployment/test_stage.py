@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is submitted: configuration of our classes, in the sites' privacy scope."""
 
 import json

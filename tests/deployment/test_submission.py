@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The staged job on running kits, submitted in every way that people submit jobs."""
 
 import json

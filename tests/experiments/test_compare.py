@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan is run once, cell by cell, and what is there is written down after each."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's comparison, in the order in which a run that is stopped is of most use."""
 
 import pytest

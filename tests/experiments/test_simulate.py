@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is started in FLARE's simulation environment, and how it ends; `tests/integration` looks at what comes out."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Payloads whose every tensor differs from its start, and segment_anything's own modules to load what comes of them."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 from flap_sam.foundation.files import sha256
 from flap_sam.sam.weights import RANDOM

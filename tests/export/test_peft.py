@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import flap_sam
 import peft as foreign
 import pytest

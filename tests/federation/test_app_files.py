@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an app may hold: what FLARE itself makes of a staged job, and no file beside."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The controller over a stand-in for FLARE's broadcast: what it counts, refuses, keeps and says."""
 
 import json

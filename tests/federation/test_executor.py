@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executor on a stand-in for FLARE's context: state between processes, and what leaves on failure."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate between a task and an answer, as FLARE fires its events."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from flap_sam.federation.tracking import scalars
 from flap_sam.records.round_log import RoundRecord, SiteRecord
 

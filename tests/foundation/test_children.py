@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A child, and what it has started, is gone when its parent is."""
 
 import os

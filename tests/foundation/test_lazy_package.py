@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A package whose modules come without what its `__init__` imports."""
 
 import subprocess

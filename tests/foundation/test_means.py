@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from flap_sam.foundation.means import mean_of_known, spread_of_known
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A name from a job, a server or a file never leads out of the folder that it is meant to lie in."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command deletes what it has made, and nothing else."""
 
 import ast

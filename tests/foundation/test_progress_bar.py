@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from flap_sam.foundation.progress_bar import bar
 from rich.progress import TextColumn
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strict models: nothing is taken for something else, and the sentence names the field."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text for a terminal: what others have named or said stands in it as it is, and does nothing."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import multiprocessing
 from collections.abc import Callable
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of an update leaves."""
 
 from dataclasses import replace

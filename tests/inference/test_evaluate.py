@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import nibabel as nib
 import numpy as np
 import pytest

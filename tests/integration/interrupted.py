@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A `flap-sam` command in a session of its own, and how terminals, operators and machines interrupt it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hospitals' networks and machines do, for real in the simulator: the run goes on, and says what happened."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an operator does after a run, by the user's commands: more rounds, another site, a start from its payload."""
 
 import json

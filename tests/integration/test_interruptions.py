@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that are interrupted: nothing is lost, nothing is left running, and the same command goes on."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kits that `provisioning/project.yml` makes."""
 
 import json

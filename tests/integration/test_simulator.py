@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real job in FLARE's simulator: the plain command, our jobs, small stores."""
 
 import json

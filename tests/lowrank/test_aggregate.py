@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of the weighted sum, on the weight change itself: A and B alone mean nothing."""
 
 from itertools import permutations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The canonical form: the product is kept, all else of the factors is gone, and the check tells the two apart."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which updates count: absolute and relative limits, and the site's own norm is no measure of itself."""
 
 from itertools import permutations

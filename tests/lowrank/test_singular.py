@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The best rank-r form against NumPy's whole decomposition, where small and large, with and without a gap."""
 
 import numpy as np

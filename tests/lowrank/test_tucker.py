@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import torch
 from flap_sam.lowrank.tucker import change_factors, tucker2
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import torch
 from flap_sam.commands.tables.pretraining import overlap_table
 from flap_sam.pretraining.examine import examine, favourite, held_out, overlap_with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import torch
 from flap_sam.pretraining.prompts import boxes_for, correction, filled, point_in, points_for
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which payload is kept as the best, beside a computation of its own over the table of all Dice."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every file that a run leaves says its version; another one is refused, naming both, and no version is the first."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Invented cells of a comparison."""
 
 from flap_sam.config.experiment import Experiment

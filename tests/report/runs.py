@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Made-up runs as they lie in a folder, of any number of sites and rounds."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from flap_sam.records.run_record import FEDERATED, LOCAL
 from flap_sam.report import comparison
 

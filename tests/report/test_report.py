@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report from made-up runs: what stands in it, and what never does."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report in a browser: on a phone and on a desk, in light and in dark, without a network."""
 
 import os

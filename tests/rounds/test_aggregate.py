@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import zlib
 from itertools import permutations
 from typing import NamedTuple

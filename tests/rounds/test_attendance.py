@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sites that connect while a job goes on: they take part from the next round, and are measured as the others."""
 
 from collections.abc import Mapping

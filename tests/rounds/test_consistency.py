@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whom the sites are measured by: the majority by number, whoever answers first and however many slices it has."""
 
 from itertools import permutations

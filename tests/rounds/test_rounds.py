@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sites and server over several rounds, without FLARE between them: every strategy, rule, optimizer and wire type."""
 
 from collections.abc import Iterator

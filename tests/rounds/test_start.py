@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that starts from a payload: which file, which checks, and that the sites are still measured."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a tensor's numbers lie."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ours against segment_anything's own layers, on odd shapes."""
 
 import pytest

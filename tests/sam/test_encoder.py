@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ours against segment_anything's own encoder, on grids that its windows do not divide."""
 
 from functools import partial
@@ -29,7 +30,7 @@ def same_gradients(ours: nn.Module, theirs: nn.Module) -> None:
 @pytest.mark.parametrize(("grid", "window"), [((6, 3), 3), ((5, 7), 3), ((4, 3), 4), ((2, 3), 5), ((3, 8), 2)])
 def test_a_windowed_block_is_sams(grid, window):
     theirs = filled(Block(24, 3, norm_layer=NORM, use_rel_pos=True, window_size=window))
-    ours = EncoderBlock(24, 3, norm_layer=NORM)
+    ours = EncoderBlock(24, 3)
     ours.attn = EncoderAttention(24, 3, (window, window), windowed=True)
     ours.load_state_dict(theirs.state_dict())
     x, toward = torch.randn(2, *grid, 24), torch.randn(2, *grid, 24)
@@ -48,7 +49,7 @@ def encoders() -> tuple[ImageEncoder, ImageEncoderViT]:
     )
     ours = ImageEncoder(**sizes, depth=0)
     for windowed in (True, False):
-        block = EncoderBlock(24, 3, norm_layer=NORM)
+        block = EncoderBlock(24, 3)
         block.attn = EncoderAttention(24, 3, (3, 3) if windowed else (5, 5), windowed)
         ours.blocks.append(block)
     ours.load_state_dict(theirs.state_dict())

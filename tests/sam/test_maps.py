@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import torch
 from flap_sam.sam.maps import Doubling, PixelNorm, in_image_order
 from segment_anything.modeling.common import LayerNorm2d

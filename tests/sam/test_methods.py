@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The counts of DESIGN's table: parameters, to the unit."""
 
 from math import prod
@@ -7,6 +8,7 @@ from flap_sam.config.experiment import BACKBONES, METHODS, Experiment
 from flap_sam.sam import build as building
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import METHOD_TABLE, groups_of_parameters, parameter_table, train_only
+from torch import nn
 
 
 def counts(**settings) -> tuple[int, int, int]:
@@ -77,3 +79,8 @@ def test_training_freezes_the_rest():
 def test_the_names_of_methods_and_backbones_agree():
     assert set(METHODS) == set(METHOD_TABLE)
     assert set(BACKBONES) == set(building.BACKBONES)
+
+
+def test_a_parameter_of_no_group_is_named():
+    with pytest.raises(ValueError, match=r"on the way to inner\.weight names its group"):
+        list(groups_of_parameters(nn.ModuleDict({"inner": nn.Linear(2, 2)})))

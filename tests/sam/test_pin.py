@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pinned file gives the pinned tensors or none, whoever changes it at whatever moment."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores of cases that need no volumes."""
 
 from collections.abc import Sequence

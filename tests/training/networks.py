@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks without weights, in the form in which prediction uses one."""
 
 import torch

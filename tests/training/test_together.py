@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round by two processes is the round of one."""
 
 import os

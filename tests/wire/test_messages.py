@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.records.scores import Evaluation

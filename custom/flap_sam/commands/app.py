@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `flap-sam` command and the panels of its help."""
 
 from typing import Annotated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`flap-sam compare`: a comparison whose tables and page are drawn anew after every cell."""
 
 from pathlib import Path

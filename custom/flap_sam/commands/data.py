@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that prepare data and look at it."""
 
 from pathlib import Path
@@ -61,13 +62,12 @@ def doctor(
     from flap_sam.data.contact_sheet import contact_sheet
     from flap_sam.foundation.files import replacing
 
-    raw = folder is not None and layout is not None
-    if (store and (site or (layout and not folder))) or not (store or raw):
-        raise FlapSamError("Name a store, a store and its --source, or --source with its --layout.")
-    if store:
+    if store and not site and (folder or not layout):
         report = examination.examine_store(store, folder, layout)
-    else:
+    elif not store and folder and layout:
         report = examination.examine_source(layout, folder, site)
+    else:
+        raise FlapSamError("Name a store, a store and its --source, or --source with its --layout.")
     with replacing(out / "doctor.json") as stream:
         stream.write(report.to_json().encode())
     sheet = contact_sheet(report.pictures, report.classes, out / "contact_sheet.png")
@@ -85,4 +85,4 @@ def checkpoint(
     """Show a checkpoint's hash, and which tensors the network loads, resizes or starts anew."""
     from flap_sam.commands.tables.checkpoint import describe
 
-    typer.echo(describe(file, Experiment(method=method, image_size=image_size)))
+    typer.echo(describe(file, Experiment.from_dict({"method": method, "image_size": image_size})))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands for kits, jobs and a hospital's own checks."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that write a trained payload for other tools."""
 
 from pathlib import Path

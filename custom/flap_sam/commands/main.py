@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The entry point: every panel of commands, and how the command ends."""
 
 import errno

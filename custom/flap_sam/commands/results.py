@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands for what a run has left: results, report, masks of new scans, scores."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -100,6 +102,7 @@ def evaluate(
     from flap_sam.training.precision import settle
 
     extra: list[Path] = []
+    names: Sequence[str]
     if predicted and truth and classes and not payload:
         extra = maps_without_truth(predicted, truth)
         scores = list(evaluate_masks(predicted, truth, classes, tolerance, typer.echo))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that train: in a federation, without one, and over a grid."""
 
 from pathlib import Path
@@ -37,9 +38,8 @@ def params(
         return
     if backbone == "auto":
         raise FlapSamError("Nothing says which backbone auto is without a checkpoint; name one.")
-    experiment = Experiment(
-        method=method, adapter=adapter, rank=rank, classes=classes, image_size=image_size, backbone=backbone
-    )
+    asked = {"method": method, "adapter": adapter, "rank": rank, "classes": classes, "image_size": image_size}
+    experiment = Experiment.from_dict(asked | {"backbone": backbone})
     typer.echo(parameters.room_json(experiment) if as_json else parameters.room_table(experiment))
 
 
@@ -79,10 +79,12 @@ def train(
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments import alone
     from flap_sam.records.results import closing_summary
+    from flap_sam.records.run_record import CENTRALIZED, LOCAL, Setting
 
-    if setting not in (alone.LOCAL, alone.CENTRALIZED):
-        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
-    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
+    known: tuple[Setting, ...] = (LOCAL, CENTRALIZED)
+    if setting not in known:
+        raise FlapSamError(f"There is no setting {setting!r}; expected {LOCAL} or {CENTRALIZED}.")
+    alone.train(Job.read(job), known[known.index(setting)], site, parsed(changes or []), out, typer.echo)
     typer.echo(closing_summary(out))
 
 
@@ -112,13 +114,13 @@ def compare(
     from flap_sam.commands.comparison import published
     from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets
-    from flap_sam.experiments.plan import Grid, Plan
+    from flap_sam.experiments.plan import Grid, Plan, check_settings
     from flap_sam.records.run_record import FEDERATED, SETTINGS
     from flap_sam.report import comparison
 
     if preset and vary:
         raise FlapSamError("A preset says itself what is varied; leave out --vary or --preset.")
-    chosen = settings.split(",") if settings else list(SETTINGS) if preset else [FEDERATED]
+    chosen = check_settings(settings.split(",") if settings else SETTINGS if preset else [FEDERATED])
     varied = {name: values_of(values) for name, values in named(vary or []).items()}
     plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)

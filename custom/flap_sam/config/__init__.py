@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained, how a run is conducted, and where things lie at a site."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained: the one description that the server, every site and every payload share."""
 
 import hashlib
@@ -171,12 +172,19 @@ class Experiment(Settings):
         """This experiment as the named site runs it: with its own rank."""
         return self.changed(rank=self.ranks.get(site, self.rank), ranks={}) if self.ranks else self
 
-    def resolved(self, backbone: str, image_size: int) -> Self:
+    def resolved(self, backbone: str, image_size: int | None) -> Self:
         """This experiment with "auto" and None replaced by what a site found."""
         return self.changed(
             backbone=backbone if self.backbone == "auto" else self.backbone,
             image_size=self.image_size or image_size,
         )
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of a slice; raises a ValueError where `image_size` is not resolved yet."""
+        if self.image_size is None:
+            raise ValueError("image_size is null, which each backbone resolves to its own")
+        return self.image_size
 
 
 def unread(settings: Mapping[str, object]) -> dict[str, object]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job's folder: what it trains and on which demo, and copies of it with other settings."""
 
 import json
@@ -5,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy
@@ -25,7 +27,7 @@ class Job:
     """
 
     folder: Path
-    settings: dict
+    settings: dict[str, object]
     policy: RunPolicy
     demo: str | None
 
@@ -42,11 +44,11 @@ class Job:
             raise FlapSamError(f"Job {folder} has no {error} where its configuration names the experiment.") from error
         return cls(folder, settings, RunPolicy.from_dict(server.get("run_policy")), demo)
 
-    def experiment(self, changes: dict | None = None) -> Experiment:
+    def experiment(self, changes: Mapping[str, object] | None = None) -> Experiment:
         """The experiment, some of its settings changed."""
-        return Experiment.from_dict(self.settings | (changes or {}))
+        return Experiment.from_dict({**self.settings, **(changes or {})})
 
-    def copy(self, folder: Path, changes: dict, policy: Mapping[str, object] | None = None) -> Path:
+    def copy(self, folder: Path, changes: Mapping[str, object], policy: Mapping[str, Any] | None = None) -> Path:
         """A copy of the job with some settings changed, checked before anything is written.
 
         Args:
@@ -57,7 +59,7 @@ class Job:
             self.policy.changed(**policy)
         path = folder / SERVER_CONFIG
         config = _read(self.folder / SERVER_CONFIG)
-        config["experiment"] = self.settings | changes
+        config["experiment"] = {**self.settings, **changes}
         if policy:
             config["run_policy"] = {**(config.get("run_policy") or {}), **policy}
         with writing(folder):
@@ -95,8 +97,14 @@ def value_of(text: str) -> object:
         return text
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise FlapSamError(f"Job file {path} cannot be read ({error}); point to a folder of jobs/.") from error
+    if not isinstance(found, dict):
+        raise FlapSamError(
+            f"Job file {path} holds {type(found).__name__}, expected an object of named settings; point to a folder "
+            "of jobs/."
+        )
+    return found

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which settings of an experiment are read under which choices: the one table of it, a row for every setting.
 
 A setting is read where each setting in its row is read itself and has one of the values named there; where its row is

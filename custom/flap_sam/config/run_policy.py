@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a run is conducted: the operator's part of a job, which says nothing of what is trained."""
 
 from collections.abc import Mapping, Sequence

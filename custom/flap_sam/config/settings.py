@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings that a job has: a model that says in a sentence of ours which of them is none."""
 
 import reprlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where things lie at this site: data, checkpoint, device. The site's own; no server and no job can set it."""
 
 import os
@@ -50,7 +51,7 @@ PathOrNone = Annotated[Path | None, BeforeValidator(_path)]
 
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a site's paths that are relative, from where this process stands: others may stand elsewhere."""
+    """The variables that hold a relative path, made absolute: processes that inherit them may run in another folder."""
     given = {
         name: environment.get(name)
         for name in (ENVIRONMENT[key] for key in ("data", "checkpoint", "state", "payloads"))
@@ -151,7 +152,7 @@ class Site(StrictModel):
 
     def torch_device(self) -> "torch.device":
         """The device to compute on; asking for a GPU that is not there is an error, not a quiet CPU run."""
-        import torch  # a hospital's parent process, whose door reads these settings, does without
+        import torch  # here, as a hospital's parent process reads these settings too and should start without torch
 
         wanted = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

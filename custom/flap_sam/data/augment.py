@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation of windows: what is drawn for each, and how it is applied to a batch of them.
 
 The operations and their ranges are MA-SAM's, as the paper (arXiv 2407.21739) takes them over. Each with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contact sheet: one slice of every case with its mask, to see that masks sit on organs and left is left."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled demo: procedural volumes, drawn and prepared once in a cache folder."""
 
 import os

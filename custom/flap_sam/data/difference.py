@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a source differs from the store that was prepared from it."""
 
 from collections.abc import Sequence

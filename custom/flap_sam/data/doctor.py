@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor: is everything there, whole and in agreement, before the first round?
 
 Every file is read to its end, one volume at a time, and a broken case does not keep the others from being
@@ -8,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -24,6 +26,8 @@ from flap_sam.data.twins import patients, relation
 from flap_sam.data.unlike import apart_from_zero, odd_intensities, odd_orientation, odd_spacing
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import sha256
+
+Tracked = TypeVar("Tracked")
 
 
 def examine_store(store: Path, source: Path | None = None, layout: str | None = None) -> Report:
@@ -78,8 +82,8 @@ def _examine_prepared(store: Path, site: str, source: Path | None, layout: str |
         _examine_arrays(record, opened, case)
     _try_to_open(record, store)
     if source:
-        for case, sentence in stale(opened.manifest, source, store, layout):
-            record.note(ERROR, case, sentence)
+        for name, sentence in stale(opened.manifest, source, store, layout):
+            record.note(ERROR, name, sentence)
     return record
 
 
@@ -255,7 +259,7 @@ def _odd(records: Sequence[SiteFacts]) -> Iterator[Finding]:
                 told.add(case)
 
 
-def _tracked(cases: Sequence, site: str) -> Iterable:
+def _tracked(cases: Sequence[Tracked], site: str) -> Iterable[Tracked]:
     """The cases, under a bar where someone watches."""
     console = Console(stderr=True)
     return track(cases, f"site {site}: examining", console=console, transient=True, disable=not sys.stderr.isatty())

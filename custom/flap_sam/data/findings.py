@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor writes down: figures and findings by site."""
 
 import json
@@ -119,6 +120,10 @@ class ScanFacts:
     intercept: float = 0.0
     notes: tuple[str, ...] = ()
 
+    def in_unit(self, number: float) -> float:
+        """A number of the image as an intensity in the scan's unit."""
+        return self.intercept + self.slope * number
+
 
 @dataclass(frozen=True)
 class WholeCase:
@@ -175,11 +180,16 @@ class SiteFacts:
         )
 
     def _look(self, scan: ScanFacts) -> Look:
-        low, high, organ = (
-            None if found is None else scan.intercept + scan.slope * found
-            for found in intensities(scan.image, scan.label)
+        low, high, organ = intensities(scan.image, scan.label)
+        return Look(
+            site=self.site,
+            id=scan.id,
+            low=scan.in_unit(low),
+            high=scan.in_unit(high),
+            organ=None if organ is None else scan.in_unit(organ),
+            spacing=scan.spacing,
+            orientation=orientation(scan.affine),
         )
-        return Look(self.site, scan.id, low, high, organ, scan.spacing, orientation(scan.affine))
 
     def summary(self) -> SiteSummary:
         holding = Counter(label for case in self.cases for label in case.labels)

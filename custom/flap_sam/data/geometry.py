@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Volumes in and out of the store orientation.
 
 Store orientation is nibabel's ('S', 'P', 'L'): axis 0 runs from inferior to superior (axial slices),
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import DTypeLike
 
 from flap_sam.data.labels import LabelRule
 from flap_sam.data.readers.raw import RawVolume, farthest, size
@@ -24,14 +26,18 @@ FLAT = 1e-3
 SKEWED = 0.5  # degrees off a right angle, from which on it is mentioned
 PLAUSIBLE = (0.01, 50.0)  # mm from voxel to voxel
 
-Affine = tuple[tuple[float, ...], ...]
+Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
 
 
 class HasGrid(Protocol):
     """What says on which grid an array of a file lies, as a `Volume` does and a store's `Case`."""
 
-    affine: Affine
-    original_shape: tuple[int, int, int]
+    @property
+    def affine(self) -> Affine: ...
+
+    @property
+    def original_shape(self) -> tuple[int, int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,12 @@ def volume_of(path: Path, raw: RawVolume) -> Volume:
     to_store = _to_store(raw.affine)
     spacing = np.empty(3)
     spacing[to_store[:, 0].astype(int)] = np.linalg.norm(raw.affine[:3, :3], axis=0)
+    slices, rows, columns = spacing.tolist()
     return Volume(
         path=path,
         array=apply_orientation(raw.array, to_store),
-        spacing=tuple(spacing.tolist()),
-        affine=tuple(map(tuple, raw.affine.tolist())),
+        spacing=(slices, rows, columns),
+        affine=affine_of(raw.affine),
         original_shape=raw.array.shape,
         notes=(*raw.notes, *(f"{path.name} {note}" for note in _odd_axes(raw.affine))),
     )
@@ -170,7 +177,7 @@ def diagonal(grid: HasGrid) -> float:
     return float(np.linalg.norm(sides))
 
 
-def by_rows(array: np.ndarray, dtype: type, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def by_rows(array: np.ndarray, dtype: DTypeLike, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply `change` to the plane [slices, columns] of every row; the result lies slice after slice in memory.
 
     Files often keep a voxel beside its neighbours in other slices. Slice by slice, the processor would fetch the
@@ -180,7 +187,7 @@ def by_rows(array: np.ndarray, dtype: type, change: Callable[[np.ndarray], np.nd
         array: [slices, rows, columns] in any memory order.
         dtype: of the result.
     """
-    changed = np.empty(array.shape, dtype)
+    changed: np.ndarray = np.empty(array.shape, dtype)
     for row in range(array.shape[1]):
         changed[:, row] = change(array[:, row])
     return changed
@@ -204,7 +211,8 @@ def to_original(array: np.ndarray, affine: Affine, original_shape: tuple[int, in
         FlapSamError: the array does not cover that grid.
     """
     back = ornt_transform(axcodes2ornt(STORE_AXES), io_orientation(np.asarray(affine)))
-    own_shape = tuple(original_shape[int(axis)] for axis in back[:, 0])
+    slices, rows, columns = (original_shape[int(axis)] for axis in back[:, 0])
+    own_shape = slices, rows, columns
     padded = _padded(own_shape, min(array.shape[1:]))
     if array.shape != tuple(size for _, size in padded):
         raise FlapSamError(
@@ -219,6 +227,12 @@ def _padded(shape: tuple[int, int, int], side: int) -> list[tuple[int, int]]:
     """Every axis' own size, and its size once the slices are padded."""
     slices, rows, columns = shape
     return [(slices, slices), (rows, max(rows, side)), (columns, max(columns, side))]
+
+
+def affine_of(matrix: np.ndarray) -> Affine:
+    """A matrix [4, 4] as a `Volume` keeps it."""
+    first, second, third, last = ((a, b, c, d) for a, b, c, d in matrix.tolist())
+    return first, second, third, last
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:

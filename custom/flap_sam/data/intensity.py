@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How raw intensities become the 16-bit codes of a store.
 
 A scan is clipped as its site prescribes, and its remaining range is laid on 0..65535, meaning 0..1. Scaling

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label maps: whole numbers, each of which stands for a class."""
 
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ class LabelRule:
         return "only whole numbers from 0" if self.any_label else f"only the whole numbers 0 to {self.classes}"
 
 
-def _digits(value: np.generic) -> str:
+def _digits(value: np.floating | np.integer) -> str:
     """A number with all the digits that tell it from its neighbours."""
     if value.dtype.kind != "f" or value == np.rint(value):
         return str(int(value))

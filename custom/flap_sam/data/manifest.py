@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site store says about itself: `manifest.json`."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -12,9 +14,9 @@ from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.names import is_name
 from flap_sam.foundation.strict import StrictModel, VersionError, loads, parse
 
-VERSION = 3
+VERSION: Final = 3
 Split = Literal["train", "validation", "test"]
-SPLITS = get_args(Split)
+SPLITS: tuple[Split, ...] = get_args(Split)
 MOST_CLASSES = 255  # a store keeps a label in 8 bits
 
 
@@ -174,7 +176,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from problem
 
 
-def _of_another_version(path: Path, problem: VersionError, found: dict) -> FlapSamError:
+def _of_another_version(path: Path, problem: VersionError, found: Mapping[str, Any]) -> FlapSamError:
     told = f"{path} cannot be read: {problem}"
     if not problem.is_older:
         return FlapSamError(f"{told}.", Reason.STORE)

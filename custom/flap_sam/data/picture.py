@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A slice as a picture, with label maps drawn over it.
 
 A slice is seen from the patient's feet, as radiologists look at it: the left edge of the picture is the
@@ -99,7 +100,7 @@ def draw_legend(sheet: Image.Image, classes: Sequence[str], y: int) -> None:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     words = [("R and L are the patient's right and left. Outlines:", INK)]
     words += [(name, colour_of(label)) for label, name in enumerate(classes, 1)]
-    x = MARGIN
+    x = float(MARGIN)
     for word, colour in words:
         draw.text((x, y), word, colour, font, "lm")
         x += draw.textlength(word, font) + FONT_SIZE

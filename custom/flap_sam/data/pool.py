@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several sites' stores as one: what a training without a federation sees."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From volumes to a site store."""
 
 import hashlib
@@ -30,7 +31,7 @@ from flap_sam.foundation.progress_bar import bar
 VALIDATION_SHARE = 0.2
 PUBLISHED = "-published"  # after the name of a layout whose intensity tables are the paper's
 
-SOURCES = {
+SOURCES: dict[str, Callable[[Path], Source]] = {
     "kits19": Kits19,
     "ixi": Ixi,
     "prostate": Prostate,
@@ -188,10 +189,12 @@ class _SitePreparation:
         if all(case.split != "train" for case in cases):
             raise FlapSamError(f"Site {self.site} has no training case, expected at least one; correct the site table.")
         known = {case.id: case for case in before.cases} if before else {}
-        now = [stamped(known, case) for case in cases]  # quick beside what follows, and all there is where nothing does
+        now = [stamped(known, case) for case in cases]  # quick, and all there is to do where nothing changed
         recipe = settings(self.source, self._intensity(before, now))
-        found = difference(before, recipe, now) if before else None
-        kept = {name: known[name] for name in found.kept if self._is_whole(before, known[name])} if found else {}
+        found, kept = None, {}
+        if before:
+            found = difference(before, recipe, now)
+            kept = {name: known[name] for name in found.kept if self._is_whole(before, known[name])}
         todo = [each for each in now if each.case.id not in kept]
         next_revision = before.revision + 1 if before else 1
         work = _Work(store.working_folder(self.out / self.site, next_revision), recipe)
@@ -201,7 +204,7 @@ class _SitePreparation:
             store.discard(work.arrays, [each.case.id for each in todo])
         self._show("cases", len(todo))
         made = self._crew.each(partial(_prepare_case, work), todo, done=self._advance)
-        revision = next_revision if todo else before.revision
+        revision = before.revision if before and not todo else next_revision
         manifest = Manifest(**dict(recipe), site=self.site, revision=revision, cases=_in_order(now, kept, made))
         if manifest != before:
             store.write_manifest(self.out, manifest)
@@ -213,8 +216,8 @@ class _SitePreparation:
 
     def _intensity(self, before: Manifest | None, now: Sequence[Stamped]) -> Intensity:
         """As the source says; a table that is made of all training scans is taken over while they are as they were."""
-        same_labels = before and before.label_values == _label_values(self.source)
-        if same_labels and isinstance(before.intensity, SiteIntensity):
+        same_labels = before is not None and before.label_values == _label_values(self.source)
+        if before and same_labels and isinstance(before.intensity, SiteIntensity):
             then = {case.id: case.contents for case in before.cases if case.split != "test"}
             if then == {each.case.id: each.contents for each in now if each.case.split != "test"}:
                 return before.intensity

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a store is still what its source would give."""
 
 from collections.abc import Iterator

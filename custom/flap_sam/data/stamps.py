@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a source as they are now: their size, times and SHA-256."""
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ def _stamps(path: Path, known: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
         ) from problem
 
 
-def _stamp(file: Path, hashes: Mapping[tuple, str]) -> SourceFile:
+def _stamp(file: Path, hashes: Mapping[tuple[str, int, int, int], str]) -> SourceFile:
     seen = _look(file)
     name, size, modified, changed = seen
     digest = hashes.get(seen) or sha256(file)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site store: what a site trains from, and all that training ever reads.
 
     STORE/<site>/manifest.json

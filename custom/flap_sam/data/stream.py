@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random numbers that depend on a key alone, not on their company: SplitMix64 (Steele, Lea & Flood 2014)."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases that are one scan, or one patient, under two names.
 
 Copies are told by hashes. A scan that was exported twice, with other intensities, is told by a sample of its detail:
@@ -103,7 +104,7 @@ def patients(names: Sequence[str]) -> dict[str, str]:
 
 
 def _digest(content: bytes | np.ndarray) -> bytes:
-    return hashlib.sha256(content).digest()[:16]
+    return hashlib.sha256(content if isinstance(content, bytes) else content.data).digest()[:16]
 
 
 def _detail(image: np.ndarray) -> np.ndarray:

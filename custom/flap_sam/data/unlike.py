@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases that are unlike the others: in intensities, in spacing, in orientation.
 
 A figure is unlike the others of its site where it lies further from their median than `FAR` robust standard deviations
@@ -105,18 +106,18 @@ def _median(looks: Sequence[Look]) -> float:
 
 def _of_organs(site: Sequence[Look], absolute: bool) -> Iterator[tuple[str, str]]:
     """Of scans without a unit only how the labelled voxels lie within their own range can be compared."""
-    known = [look for look in site if look.organ is not None and look.range > 0]
+    known = [(look, look.organ) for look in site if look.organ is not None and look.range > 0]
     if not known:
         return
     if absolute:
-        values, least = [look.organ for look in known], SHIFTED * float(np.median([look.range for look in known]))
+        values, least = [organ for _, organ in known], SHIFTED * float(np.median([look.range for look, _ in known]))
         what = "The median of its labelled voxels is {:.4g}, that of the site's cases {:.4g}"
     else:
-        values, least = [(look.organ - look.low) / look.range for look in known], SHIFTED
+        values, least = [(organ - look.low) / look.range for look, organ in known], SHIFTED
         what = "Its labelled voxels lie at {:.2f} of its range of intensities, those of the site's cases at {:.2f}"
     for k in unlike(values, least):
         told = what.format(values[k], float(np.median(values)))
-        yield known[k].id, f"{told}; see whether image and mask belong together, and the unit of the image."
+        yield known[k][0].id, f"{told}; see whether image and mask belong together, and the unit of the image."
 
 
 def _of_ranges(site: Sequence[Look], absolute: bool) -> Iterator[tuple[str, str]]:

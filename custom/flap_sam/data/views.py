@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Views: the different pictures of its slices that a volume's windows are made of.
 
 Under the normalisation "volume" a slice looks the same in all 5 windows that hold it. Under "window" every window

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of 5 neighbouring slices: what the network sees of a volume.
 
 One window is centred on every slice of a training case; beyond the first and last slice the edge slice is
 repeated. Where slices mix, a volume is cut into windows side by side for prediction (see also `views`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 from flap_sam.config.experiment import NORMALISATIONS, WINDOW_SLICES
 from flap_sam.data.augment import Augmentation, Parameters, adjust, reduced, sample
 from flap_sam.data.intensity import CODE_MAXIMUM
+from flap_sam.data.pool import PooledStore
 from flap_sam.data.store import SiteStore
 from flap_sam.data.stream import stable_number
 from flap_sam.errors import FlapSamError
@@ -23,7 +25,7 @@ from flap_sam.errors import FlapSamError
 TOGETHER = 8  # windows sampled at once: memory of this size is kept and used again, larger is fetched anew each time
 
 
-class Windows(Dataset):
+class Windows(Dataset[tuple[Tensor, Tensor]]):
     """The training windows of one site.
 
     Args:
@@ -34,7 +36,11 @@ class Windows(Dataset):
     """
 
     def __init__(
-        self, store: SiteStore, image_size: int, normalisation: str = "volume", device: torch.device | str = "cpu"
+        self,
+        store: SiteStore | PooledStore,
+        image_size: int,
+        normalisation: str = "volume",
+        device: torch.device | str = "cpu",
     ) -> None:
         check_normalisation(normalisation)
         self.store = store
@@ -79,9 +85,9 @@ class Windows(Dataset):
         if augmentation is None:
             return self._resized(slices)
         cases = [self._cases[owner] for owner in owners]
-        within = torch.from_numpy(within)
-        visits = torch.zeros_like(within) if visits is None else visits
-        parameters = augmentation.draw([case.id for case in cases], within, visits)
+        centres = torch.from_numpy(within)
+        visits = torch.zeros_like(centres) if visits is None else visits
+        parameters = augmentation.draw([case.id for case in cases], centres, visits)
         return self._augmented(slices, [case.shape[1:] for case in cases], parameters)
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
@@ -151,7 +157,8 @@ class Windows(Dataset):
     def _read(self, arrays: list[np.ndarray], slices: np.ndarray) -> tuple[list[Tensor], np.ndarray]:
         """Codes or labels of some slices, each read once: a stack [n, rows, columns] for every case among them.
 
-        The second of the two says where the slices are found in the stacks behind one another.
+        Returns:
+            The stacks, and for every slice its index in the stacks joined one after another.
         """
         wanted, places = np.unique(slices, return_inverse=True)
         owners = self._owners(wanted)
@@ -161,7 +168,7 @@ class Windows(Dataset):
         return stacks, places.reshape(slices.shape)
 
     def _moved(self, stack: np.ndarray) -> Tensor:
-        """To the device; to a GPU by way of pinned memory, which nobody waits for."""
+        """The stack on the device; a copy to a GPU goes through pinned memory, and nothing waits for it."""
         tensor = torch.from_numpy(stack)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
@@ -237,7 +244,7 @@ def check_normalisation(normalisation: str) -> None:
         raise FlapSamError(f"The normalisation is {normalisation!r}, expected one of {', '.join(NORMALISATIONS)}.")
 
 
-def _alike(kinds: list, order: np.ndarray) -> Iterator[list[int]]:
+def _alike(kinds: Sequence[Hashable], order: np.ndarray) -> Iterator[list[int]]:
     """The places of equal entries, up to `TOGETHER` at once, ascending in an order [b]."""
     for kind in set(kinds):
         places = sorted((place for place, other in enumerate(kinds) if other == kind), key=order.__getitem__)
@@ -257,9 +264,9 @@ def _stretch(images: Tensor, stacks: list[Tensor], places: np.ndarray) -> None:
 
     Resizing averages with weights of sum 1, so the range may be taken off afterwards.
     """
-    places = torch.from_numpy(places).to(images.device)
-    low = torch.cat([_intensities(codes).amin((1, 2)) for codes in stacks])[places].amin(1)[:, None, None, None]
-    high = torch.cat([_intensities(codes).amax((1, 2)) for codes in stacks])[places].amax(1)[:, None, None, None]
+    chosen = torch.from_numpy(places).to(images.device)
+    low = torch.cat([_intensities(codes).amin((1, 2)) for codes in stacks])[chosen].amin(1)[:, None, None, None]
+    high = torch.cat([_intensities(codes).amax((1, 2)) for codes in stacks])[chosen].amax(1)[:, None, None, None]
     images.sub_(low).div_(torch.where(high > low, high - low, 1.0)).clamp_(0, 1)
 
 

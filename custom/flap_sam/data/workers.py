@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases done side by side, each in a process of its own, so that a site's cores are all of use."""
 
 import os
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from flap_sam.errors import FlapSamError
@@ -93,4 +95,10 @@ def _pool(count: int) -> ProcessPoolExecutor:
 def _follow_parent() -> None:
     """Leave an interruption to the parent, and end with it even where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

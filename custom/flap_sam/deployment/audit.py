@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hospital's audit log, verified."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hospital's own check of its kit, before it starts: is the policy in force, is what the site needs there."""
 
 import json
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
@@ -96,7 +98,7 @@ def _tried(what: str, look: Callable[[], Look]) -> CheckResult:
         return CheckResult(what, False, str(error))
 
 
-def _client(startup: Path) -> dict:
+def _client(startup: Path) -> dict[str, Any]:
     """What the kit says of its server and its key."""
     try:
         found = loads(startup.read_bytes())
@@ -121,11 +123,11 @@ def _installed() -> Look:
     return True, f"flap-sam {version('flap-sam')}, nvflare {version('nvflare')}, torch {version('torch')}"
 
 
-def _components(local: Path) -> list[dict]:
+def _components(local: Path) -> list[dict[str, Any]]:
     return json.loads((local / RESOURCES).read_text())["components"]
 
 
-def _door(components: list[dict]) -> Look:
+def _door(components: list[dict[str, Any]]) -> Look:
     doors = [component for component in components if component.get("path") == DOOR]
     if len(doors) != 1:
         return False, f"{RESOURCES} lists {DOOR} {len(doors)} times; expected once, or the server reaches every command"
@@ -151,9 +153,9 @@ def _ledger(places: Places) -> Look:
     with held(places.folder, places.audit_log) as file:
         book = file.read()
         file.write(book)
-    told = Counter(entry.get("run") for entry in places.audit_log.entries() if RELEASED in entry)
+    told = Counter(str(entry.get("run")) for entry in places.audit_log.entries() if RELEASED in entry)
     known = {name: run.answers + run.evaluations for name, run in book.runs.items()}
-    missing = [str(name) for name, count in told.items() if known.get(name, 0) < count]
+    missing = [name for name, count in told.items() if known.get(name, 0) < count]
     if missing:
         return False, f"it knows fewer answers of run {missing[0]} than the audit log; bring it back from a backup"
     return True, f"{sum(known.values())} answers in {len(known)} runs"
@@ -191,13 +193,13 @@ def _data(site: Site, name: str) -> Look:
 def _checkpoint(site: Site) -> Look:
     if notice := NOTICES.get(weights_for("auto", site.checkpoint).origin):
         return False, notice
-    if site.checkpoint_sha256 is None:
+    if site.checkpoint is None or site.checkpoint_sha256 is None:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
     found = sha256(site.checkpoint)
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
 
 
-def _servers(client: dict) -> Iterator[CheckResult]:
+def _servers(client: dict[str, Any]) -> Iterator[CheckResult]:
     for server in client["servers"]:
         host, _, port = server["service"]["target"].rpartition(":")
         try:

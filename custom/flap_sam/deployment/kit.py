@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's policies laid into the startup kits that `nvflare provision` made."""
 
 import json

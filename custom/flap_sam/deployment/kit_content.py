@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a hospital's kit holds what it must and nothing that FLARE would load beside.
 
 FLARE merges every `*__resources.json` and `job_resources.json` of `local/` and `startup/` into its settings, lets
@@ -11,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flap_sam.deployment.kit import COMMUNICATION, HOSPITAL, POLICIES
 from flap_sam.foundation.strict import loads
@@ -68,15 +70,15 @@ def _wrong(kit: Path) -> Iterator[str]:
         yield f"{COMMUNICATION} beside local/ is not the shipped one; run `flap-sam kit` again"
     if foreign := set(_read(kit / "startup" / CLIENT_FILE)) - CLIENT_KEYS:
         yield f"startup/{CLIENT_FILE} has {min(foreign)}, which would overrule the policy; take it out"
-    for path in (kit / "local" / RELAY, kit / "startup" / RELAY):
-        if path.is_file() and set(_read(path)) != {"relay_config"}:
-            yield f"{path.relative_to(kit)} says more than relay_config; take the rest out"
-    for path in (kit / "local" / LOG, kit / "local" / f"{LOG}{DEFAULT}"):
-        if path.is_file() and (named := next(_unknown_loggers(_read(path)), None)):
-            yield f"{path.relative_to(kit)} has FLARE build {named}; log to files with FLARE's own classes"
+    for file in (kit / "local" / RELAY, kit / "startup" / RELAY):
+        if file.is_file() and set(_read(file)) != {"relay_config"}:
+            yield f"{file.relative_to(kit)} says more than relay_config; take the rest out"
+    for file in (kit / "local" / LOG, kit / "local" / f"{LOG}{DEFAULT}"):
+        if file.is_file() and (named := next(_unknown_loggers(_read(file)), None)):
+            yield f"{file.relative_to(kit)} has FLARE build {named}; log to files with FLARE's own classes"
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     found = loads(path.read_bytes())
     if not isinstance(found, dict):
         raise ValueError(f"{path} is {json.dumps(found)[:50]}, expected names and values")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a kit's policy is the one that the package ships, and whether those it binds could change it."""
 
 import hashlib

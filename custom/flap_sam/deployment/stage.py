@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The copy of a job that is submitted: configuration only, in the privacy scope of the sites, and what it will run."""
 
 import json

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experiment without a federation: one site alone, or all data in one place, in this process."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
@@ -14,7 +16,7 @@ from flap_sam.foundation.lock import locked
 from flap_sam.records import run_record
 from flap_sam.records.results import PAYLOAD_FILES, TEST_DICE
 from flap_sam.records.round_log import ROUND_LOG
-from flap_sam.records.run_record import CENTRALIZED, LOCAL, RUN_RECORD
+from flap_sam.records.run_record import CENTRALIZED, LOCAL, RUN_RECORD, Setting
 from flap_sam.rounds.in_process import InProcess
 from flap_sam.rounds.loop import Run, Surroundings
 from flap_sam.rounds.run_state import RunStore
@@ -36,7 +38,9 @@ def assignments(job: Job, site: Site) -> dict[str, Assignment]:
     return {name: assign(unnamed, name, job.demo) for name in names}
 
 
-def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Path, say: Say) -> Path:
+def train(
+    job: Job, setting: Setting, site_name: str | None, changes: Mapping[str, object], out: Path, say: Say
+) -> Path:
     """Run a job's experiment as a federation of one; leaves the files of a federated run in the folder `out`.
 
     A run that was interrupted in `out` goes on after the last round that had closed.
@@ -53,7 +57,7 @@ def train(job: Job, setting: str, site_name: str | None, changes: dict, out: Pat
         raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
     experiment, site = job.experiment(changes), Site.read(None)
     everyone = assignments(job, site)
-    chosen = everyone if setting == CENTRALIZED else _one(everyone, site_name)
+    chosen = everyone if site_name is None else _one(everyone, site_name)
     name = ", ".join(chosen)
     data = Assignment(tuple(found.store for found in chosen.values()), any(found.demo for found in chosen.values()))
     own_name = CENTRALIZED if setting == CENTRALIZED else name

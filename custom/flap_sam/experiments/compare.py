@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan run cell by cell: in a federation and without one, each cell in a folder of its own."""
 
 import hashlib
@@ -28,7 +29,7 @@ from flap_sam.foundation.text import count
 from flap_sam.records import cell as cell_record
 from flap_sam.records.cell import CellNote, Data, FinishedCell, Key
 from flap_sam.records.results import FINAL, PAYLOAD_FILES
-from flap_sam.records.run_record import FEDERATED, LOCAL
+from flap_sam.records.run_record import FEDERATED
 from flap_sam.sam.weights import Weights, weights_for
 from flap_sam.wire import payload
 
@@ -141,7 +142,7 @@ class Comparison:
         try:
             digest = self.job.experiment(self._changes(cell)).digest()
         except FlapSamError:
-            digest = cell.name  # no experiment: running it tells why
+            digest = cell.name  # its settings are refused; running the cell reports why
         return cell.setting, cell.site, digest
 
     def _changes(self, cell: Cell) -> dict[str, object]:
@@ -167,10 +168,10 @@ class Comparison:
 
     def _cost(self, cell: Cell) -> float:
         """Of a cell, in units of a run on all data."""
-        return self.slices[cell.site] / sum(self.slices.values()) if cell.setting == LOCAL else 1.0
+        return 1.0 if cell.site is None else self.slices[cell.site] / sum(self.slices.values())
 
     def _run(self, cell: Cell, threads: int | None) -> float:
-        """Run a cell, and only then say what its folder holds; the seconds that it took."""
+        """Run a cell and return the seconds it took; the note that makes its folder a finished cell is written last."""
         start = time.perf_counter()
         changes = self._changes(cell)
         unique = hashlib.sha256(repr(self._key(cell)).encode()).hexdigest()[:8]

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a comparison runs: grids of settings with several seeds, in the order in which they are run."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from flap_sam.errors import FlapSamError
-from flap_sam.records.run_record import LOCAL, SETTINGS
+from flap_sam.records.run_record import LOCAL, SETTINGS, Setting
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Cell:
         site: whose data a local run trains on.
     """
 
-    setting: str
+    setting: Setting
     changes: Mapping[str, object]
     seed: int
     site: str | None = None
@@ -40,7 +42,7 @@ class Grid:
         FlapSamError: one of them is none, or the seed is varied.
     """
 
-    settings: Sequence[str]
+    settings: Sequence[Setting]
     varied: Mapping[str, Sequence[object]]
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class Plan:
             raise FlapSamError(f"The seeds {', '.join(map(str, self.seeds))} hold one twice; name each once.")
         _check_no_seed(self.fixed, "--set")
 
-    def changed(self, fixed: Mapping[str, object], seeds: Sequence[int] | None) -> "Plan":
+    def changed(self, fixed: Mapping[str, object], seeds: Sequence[Any] | None) -> "Plan":
         """This plan with more settings fixed, and other seeds unless they are None."""
         return replace(self, fixed={**self.fixed, **fixed}, seeds=self.seeds if seeds is None else seeds)
 
@@ -90,11 +92,12 @@ class Plan:
         return {**self.fixed, **cell.changes, "seed": cell.seed}
 
 
-def check_settings(settings: Collection[str]) -> None:
-    """Raises a FlapSamError where one is not of `run_record.SETTINGS`."""
+def check_settings(settings: Collection[str]) -> list[Setting]:
+    """The settings unchanged; raises a FlapSamError where one is not of `run_record.SETTINGS`."""
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
         raise FlapSamError(f"There is no setting {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}.")
+    return [SETTINGS[SETTINGS.index(setting)] for setting in settings]
 
 
 def _check_no_seed(settings: Collection[str], option: str) -> None:

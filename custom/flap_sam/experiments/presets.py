@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans by name."""
 
 from flap_sam.errors import FlapSamError

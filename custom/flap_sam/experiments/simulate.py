@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job in FLARE's simulation environment: in this process, or silently in one of its own."""
 
 import os
@@ -7,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from flap_sam.config.job import Job
 from flap_sam.config.site import ENVIRONMENT, Site, absolute_paths
@@ -80,9 +81,9 @@ def start(
     work: Path,
     sites: int,
     threads: int | None = None,
-    errors: int | IO = subprocess.DEVNULL,
+    errors: int | IO[str] = subprocess.DEVNULL,
     **settings: str,
-) -> AbstractContextManager[subprocess.Popen]:
+) -> AbstractContextManager["subprocess.Popen[Any]"]:
     """`flap-sam simulate` on a job's folder in a process that says nothing but errors, and ends with the block.
 
     Args:

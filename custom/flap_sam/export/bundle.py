@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A MONAI bundle: the network, and a configuration by which `monai.bundle` segments a folder of scans with it."""
 
 import json
@@ -146,7 +147,7 @@ def _built(value: Intensity) -> dict[str, object]:
     return {"_target_": _name(type(value)), **value.model_dump()}
 
 
-def _name(kind: Callable) -> str:
+def _name(kind: Callable[..., object]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

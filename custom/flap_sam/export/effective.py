@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an adapter makes of its projection: W + B A of the same effect, or the one weight that W becomes."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM with the adapters folded into its weights, under segment_anything's names."""
 
 from collections.abc import Mapping

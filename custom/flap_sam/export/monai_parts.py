@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a bundle's configuration names beside MONAI's own parts."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.data.geometry import pad_in_plane, to_original
+from flap_sam.data.geometry import affine_of, pad_in_plane, to_original
 from flap_sam.data.intensity import Intensity, encode
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.scans import Scan, scans_at
@@ -47,19 +49,25 @@ class Scans(IterableDataset):
         skipped: why, by the scan's name.
     """
 
-    def __init__(self, data: Sequence[dict[str, Scan]], transform: Callable) -> None:
+    def __init__(self, data: Sequence[dict[str, Scan]], transform: Callable[..., Any]) -> None:
         super().__init__(data=data, transform=transform)
+        self._scans, self._prepared = data, transform
         self.skipped: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[dict[str, MetaTensor]]:
-        for item in self.data:
+        for item in self._scans:
             try:
-                yield self.transform(item)
+                yield self._prepared(item)
             except RuntimeError as problem:  # MONAI's, around what a transform raises
                 cause = _cause(problem)
                 if cause is None:
                     raise
                 self.skipped[item["image"].name] = str(cause)
+
+    @property
+    def listed(self) -> int:
+        """How many scans the data list has."""
+        return len(self._scans)
 
     def __len__(self) -> int:
         raise TypeError("how many scans are of use is not known before they are read")
@@ -78,7 +86,7 @@ class ReadScand(MapTransform):
         self.intensity, self.minimum_side = intensity, minimum_side
 
     def __call__(self, data: Mapping[Hashable, Scan]) -> dict[Hashable, MetaTensor]:
-        read = dict(data)
+        read: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(read):
             volume = read[key].read()
             codes = pad_in_plane(encode(volume, self.intensity).codes, self.minimum_side)
@@ -102,16 +110,18 @@ class WriteMaskd(MapTransform):
         for key in self.key_iterator(data):
             meta = data[key].meta
             labels = data[key][0].cpu().numpy().astype(np.uint8)
-            affine = tuple(tuple(map(float, row)) for row in meta[AFFINE])
+            affine, (first, second, third) = np.asarray(meta[AFFINE], float), map(int, meta[SHAPE])
             path = self.folder / f"{meta[NAME]}{MASK}"
-            write_nifti(path, to_original(labels, affine, tuple(map(int, meta[SHAPE]))), np.asarray(affine))
+            write_nifti(path, to_original(labels, affine_of(affine), (first, second, third)), affine)
         return dict(data)
 
 
 class VolumeInferer(Inferer):
     """Label maps of whole volumes (`training.predict`): every view of a slice is encoded once."""
 
-    def __call__(self, inputs: MetaTensor, network: WindowNetwork) -> MetaTensor:
+    def __call__(  # type: ignore[override] # the evaluator passes no more than these
+        self, inputs: MetaTensor, network: WindowNetwork
+    ) -> MetaTensor:
         """Codes [b, 1, slices, rows, columns] to classes, uint8 of the same shape."""
         volumes = inputs[:, 0].cpu().numpy().astype(np.uint16)
         labels = [
@@ -137,10 +147,10 @@ def check_skipped(dataset: Scans) -> None:
     """Raises a FlapSamError that names the scans of which no mask was made, once all others have theirs."""
     if dataset.skipped:
         told = " ".join(f"{name}: {why}" for name, why in dataset.skipped.items())
-        raise FlapSamError(f"{len(dataset.skipped)} of {len(dataset.data)} scans have no mask. {told}")
+        raise FlapSamError(f"{len(dataset.skipped)} of {dataset.listed} scans have no mask. {told}")
 
 
 def _cause(problem: BaseException | None) -> FlapSamError | None:
-    while problem and not isinstance(problem, FlapSamError):
+    while problem is not None and not isinstance(problem, FlapSamError):
         problem = problem.__cause__
     return problem

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoder and decoder as ONNX, written only if onnxruntime computes with them what torch does."""
 
 import logging
@@ -65,7 +66,7 @@ def write(model: Model, provenance: Mapping[str, str], folder: Path) -> float:
     _check_packages()
     mixes = METHOD_TABLE[model.experiment.method].mixes_slices
     network = model.network if mixes else merged(model)
-    slices, size = WINDOW_SLICES if mixes else 1, model.experiment.image_size
+    slices, size = WINDOW_SLICES if mixes else 1, model.experiment.pixels
     generator = torch.Generator().manual_seed(model.experiment.seed)
     windows = torch.rand(max(CHECKED), slices, size, size, generator=generator)
     with torch.no_grad(), new_folder(folder) as partial:
@@ -118,8 +119,11 @@ def _export(part: nn.Module, example: Tensor, path: Path, names: tuple[str, str]
         dynamic_shapes=({0: "batch"},),
         verbose=False,
     )
+    if program is None:  # as torch's older exporter returns, which `dynamo` does not ask for
+        raise ValueError("torch.onnx.export returned no program")
     program.model.metadata_props.update(notes)
-    size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
+    constants = [value.const_value for value in program.model.graph.initializers.values()]
+    size = sum(constant.nbytes for constant in constants if constant is not None)
     program.save(path, external_data=size > LARGEST_FILE)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adapters in the layout of Hugging Face's PEFT, a folder that `peft.PeftModel.from_pretrained` loads."""
 
 import json
@@ -109,7 +110,7 @@ def _fused(query: PeftLayer, value: PeftLayer, key_weight: Tensor) -> PeftLayer:
     """Both on the fused projection, whose rows are those of query, key and value; the keys' stay as they are."""
     keys = key_weight.new_zeros(len(key_weight), 0)
     magnitude = None
-    if query.magnitude is not None:
+    if query.magnitude is not None and value.magnitude is not None:
         magnitude = torch.cat([query.magnitude, torch.linalg.vector_norm(key_weight, dim=1), value.magnitude])
     return PeftLayer(torch.cat([query.A, value.A]), torch.block_diag(query.B, keys, value.B), magnitude)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where an exported network comes from, as every format carries it."""
 
 import json

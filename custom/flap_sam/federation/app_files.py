@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a job's app: FLARE's two configurations and their signatures, and nothing that FLARE could load beside.
 
 FLARE takes an app for one without code when it has no folder `custom`. But it also searches the whole kit, the apps of
@@ -48,7 +49,7 @@ def wrong_in_folder(app: Path) -> str | None:
 class ConfigurationOnly(AppValidator):
     """FLARE's check of an app before it runs it; a server lists it in its own `resources.json`."""
 
-    def validate(self, app_folder: str) -> tuple[str, dict]:
+    def validate(self, app_folder: str) -> tuple[str, dict[str, object]]:
         wrong = wrong_in_folder(Path(app_folder))
         return f"the app is refused: {wrong}" if wrong else "", {}
 

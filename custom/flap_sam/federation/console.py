@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """A console that a person can follow: our lines, warnings and errors; FLARE's own chatter stays in its log files."""
 
 import logging
 from copy import deepcopy
+from typing import Any
 
 from nvflare.fuel.utils.log_utils import LoggerNameFilter, concise_log_dict
 
@@ -16,7 +18,7 @@ def quiet() -> None:
             handler.addFilter(OURS_OR_SERIOUS)
 
 
-def quiet_config() -> dict:
+def quiet_config() -> dict[str, Any]:
     """FLARE's own configuration of its logs, with a console that is quiet from a process's first line on."""
     config = deepcopy(concise_log_dict)
     kind = f"{LoggerNameFilter.__module__}.{LoggerNameFilter.__qualname__}"

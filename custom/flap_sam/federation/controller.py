@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's end of FLARE: the sites of a run are its clients, a task is its broadcast."""
 
 import time
@@ -41,7 +42,7 @@ class FlapSamController(ModelController):
         run_policy: settings as `RunPolicy` names them.
     """
 
-    def __init__(self, experiment: dict, run_policy: dict | None = None) -> None:
+    def __init__(self, experiment: dict[str, object], run_policy: dict[str, object] | None = None) -> None:
         super().__init__(persistor_id="", allow_empty_global_weights=True)
         fobs.register(TensorDecomposer)
         quiet()
@@ -114,9 +115,15 @@ class FlapSamController(ModelController):
                 self.cancel_all_tasks()
             time.sleep(CHECK_SECONDS)
 
+    @property
+    def _current_answers(self) -> Answers:
+        if self._answers is None:
+            raise ValueError("a site answers before any task was sent")
+        return self._answers
+
     def _on_result(self, result: FLModel) -> None:
         answer = Answer(result.current_round, result.params, result.meta.get(REPORT), version_of(result.meta))
-        self._answers.take(result.meta["client_name"], answer)
+        self._current_answers.take(result.meta["client_name"], answer)
 
     def _accept_train_result(
         self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
@@ -125,7 +132,7 @@ class FlapSamController(ModelController):
         if result.get_return_code() not in (None, ReturnCode.OK):
             code = result.get_header(REASON)
             reason = Reason.of(code).sentence if code else f"FLARE says {result.get_return_code()}"
-            self._answers.refuse(client_name, reason)
+            self._current_answers.refuse(client_name, reason)
             return False
         return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
 

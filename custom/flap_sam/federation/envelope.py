@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLARE's message around a task or a result, taken off before the gate's rules judge what is in it."""
 
 from nvflare.apis.dxo import DataKind, from_shareable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLARE's simulation environment for a job that lies in a folder.
 
 FLARE offers its environments (`nvflare.recipe.SimEnv`) in place of its simulator command. They take a `FedJob`, which
@@ -59,7 +60,7 @@ class _Folder(FedJobConfig):
     def simulator_run(
         self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str
     ) -> int:
-        """As FLARE's, but the simulator ends with this process, as its own children do with it."""
+        """As FLARE's, except that the simulator and its children end with this process."""
         with tempfile.TemporaryDirectory() as root:
             self.generate_job_config(root)
             words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]

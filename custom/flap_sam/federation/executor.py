@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site's end of the wire: takes a task, lets the participant work, sends back what may leave."""
 
 from functools import partial

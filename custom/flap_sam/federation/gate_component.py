@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate as a FLARE component. A site lists it in its own `privacy.json`, where no job can reach it.
 
 FLARE adds it behind the job's components: it sees a task after every filter and before the executor, and a result
@@ -6,7 +7,7 @@ emptied before it is judged, and filled again only with what has passed: whateve
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -221,7 +222,7 @@ class Gate(FLComponent):
             self._bases = {experiment: Base(experiment, places.site)}
         return self._bases[experiment]
 
-    def _write(self, fl_ctx: FLContext, entry: dict, often: bool = False) -> None:
+    def _write(self, fl_ctx: FLContext, entry: Mapping[str, object], often: bool = False) -> None:
         """Write a line into the audit log, if it is one that a server can bring about `often`, then as `flood` says."""
         due = self._flood.due(entry) if often else entry
         if due is not None:
@@ -275,7 +276,7 @@ def _failure(reason: Reason, code: str = ReturnCode.EXECUTION_EXCEPTION) -> Shar
     return reply
 
 
-def _check_unchanged(result: Shareable, fingerprint: str, fl_ctx: FLContext) -> None:
+def _check_unchanged(result: Shareable, fingerprint: str | None, fl_ctx: FLContext) -> None:
     if _fingerprint(result, fl_ctx) != fingerprint:
         raise rules.refusal("the result was changed behind the gate", "what the gate let pass", Reason.CHANGED)
 

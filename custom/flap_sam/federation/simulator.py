@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLARE's simulator, whose server is told when a site's process has died: FLARE's own waits for its answer for ever.
 
 Run as a module with the arguments of `nvflare simulator`, by `environment`.
@@ -6,6 +7,7 @@ Run as a module with the arguments of `nvflare simulator`, by `environment`.
 import argparse
 import os
 import sys
+from typing import Any
 
 from nvflare.apis.fl_constant import ConfigVarName
 from nvflare.private.fed.app.simulator.simulator import define_simulator_parser
@@ -21,16 +23,16 @@ class _Sites(SimulatorClientRunner):
         super().__init__(*words)
         self._server = server
 
-    def do_one_task(self, client: object, *words: object, **more: object) -> tuple[bool, object, str | None]:
+    def do_one_task(self, client: Any, *words: object, **more: object) -> tuple[bool, object, str | None]:
         stopped, following, ended = super().do_one_task(client, *words, **more)
-        if following is None:  # as after no other end than that of the process
+        if following is None:  # FLARE returns this only where the site's process has died
             with self._server.engine.new_context() as fl_ctx:
                 self._server.server_runner.handle_dead_job(client.client_name, fl_ctx)
         return stopped, following, ended
 
 
 class _Simulator(SimulatorRunner):
-    def client_run(self, server_custom_folder: str, clients: list, gpu: str | None) -> None:
+    def client_run(self, server_custom_folder: str, clients: list[Any], gpu: str | None) -> None:
         sites = _Sites(
             self.server,
             *(server_custom_folder, self.args, clients, self.client_config, self.deploy_args, self.build_ctx),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorBoard scalars of a round, through FLARE's own tracking: the server's figures, sent by no site."""
 
 from collections.abc import Iterator

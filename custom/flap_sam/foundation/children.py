@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that end with the one that started them, however that ends.
 
 A child is started by a guardian, which leads a session of its own. Linux tells the guardian when its parent is gone,
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 PREFIX = "flap-"
 PR_SET_PDEATHSIG = 1
@@ -34,7 +36,7 @@ class Interrupted(SystemExit):
 
 
 @contextmanager
-def child(command: Sequence[str], clears: Sequence[Path] = (), **how) -> Iterator[subprocess.Popen]:
+def child(command: Sequence[str], clears: Sequence[Path] = (), **how: Any) -> Iterator["subprocess.Popen[Any]"]:
     """A process that is ended, with its session, at the end of the block or with the thread that is in it.
 
     Args:
@@ -59,9 +61,9 @@ def child(command: Sequence[str], clears: Sequence[Path] = (), **how) -> Iterato
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A block that is left by way of every `finally`, as `Interrupted`, when this process is told to end.
+    """Turn a signal that ends this process into the exception `Interrupted`, so that every `finally` in the block runs.
 
-    From then on it is told so in vain: what is being ended and put away is not interrupted once more.
+    Signals that follow are ignored, so that nothing interrupts the clean-up.
     """
     before = {number: signal.getsignal(number) for number in ENDING}
     for number, handler in before.items():
@@ -104,7 +106,7 @@ def _watch(parent: int, command: Sequence[str]) -> int:
         _end_session(process)
 
 
-def _end_session(process: subprocess.Popen) -> None:
+def _end_session(process: "subprocess.Popen[Any]") -> None:
     os.killpg(0, signal.SIGTERM)
     until = time.monotonic() + SECONDS_TO_END
     while (process.poll() is None or _others()) and time.monotonic() < until:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A package whose modules are imported without what its `__init__` imports beside them."""
 
 import sys
@@ -27,7 +28,7 @@ class _LazyPackage(ModuleType):
     __spec__: ModuleSpec
 
     def __getattr__(self, name: str) -> object:
-        self.__class__ = ModuleType
+        self.__class__ = ModuleType  # type: ignore[assignment]  # mypy knows of subclasses only
         assert self.__spec__.loader
         self.__spec__.loader.exec_module(self)
         return getattr(self, name)

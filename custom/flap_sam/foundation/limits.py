@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a field of a model may be beyond its type: declared at the field, told in words from there."""
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 NULL = "null"
-TYPES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+TYPES: dict[object, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _flat(marks: Iterable[object]) -> Iterable[object]:
 
 
 def _words(marks: list[object]) -> Iterable[str]:
-    found = {type(mark): mark for mark in marks}
+    found: dict[type, Any] = {type(mark): mark for mark in marks}
     if MultipleOf in found:
         yield f"a multiple of {found[MultipleOf].multiple_of}"
     if Ge in found and Le in found:

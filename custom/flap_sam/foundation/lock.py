@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locks that name their holder. The kernel releases them when the holder ends, however it ends."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean and spread of what is known: Dice has no value where the truth has no voxel of a class."""
 
 import itertools

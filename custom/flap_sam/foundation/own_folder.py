@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders that a command has made and marked: these alone it may empty."""
 
 import os

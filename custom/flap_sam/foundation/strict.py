@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of what is read from JSON: every field is known, there, and of its type, or one sentence names what is not.
 
 What outlives the flap-sam that wrote it says in a field `version` of which version of its format it is, a whole number.
@@ -38,7 +39,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class StrictModel(BaseModel):
-    """A model that takes nothing for something else: no unknown field, no text for a number, no NaN, no change."""
+    """A model that converts nothing: it refuses unknown fields, values of other types and NaN, and is never changed."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables for a person's spreadsheet, as CSV."""
 
 import re

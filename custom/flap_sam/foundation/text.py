@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables and figures as plain text."""
 
 import re
@@ -12,15 +13,16 @@ WIDTH = 120
 
 
 def as_text(*parts: RenderableType) -> str:
-    """What rich would print, without colours, and with nothing that a terminal or rich would take for an order."""
-    out = Console(file=StringIO(), width=WIDTH, highlight=False, markup=False, emoji=False)
+    """The parts as rich prints them, without colours, markup or control characters."""
+    printed = StringIO()
+    out = Console(file=printed, width=WIDTH, highlight=False, markup=False, emoji=False)
     for part in parts:
         out.print(part, soft_wrap=isinstance(part, str))
-    return harmless(out.file.getvalue())
+    return harmless(printed.getvalue())
 
 
 def harmless(text: str) -> str:
-    """Text with a mark in the place of every character that is none to be seen: a file's name may hold any."""
+    """The text with every unprintable character replaced by a mark; a file's name may hold any character."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 

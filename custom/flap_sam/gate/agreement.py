@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site has agreed to: `flap_gate.json` in its FLARE `local/` folder. No job and no server can change it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
@@ -11,7 +12,8 @@ from flap_sam.foundation.strict import StrictModel, parse
 from flap_sam.wire.messages import METRICS
 
 FILE_NAME = "flap_gate.json"
-BLOCK, CLIP = "block", "clip"
+BLOCK: Final = "block"
+CLIP: Final = "clip"
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -19,9 +21,10 @@ Count = Annotated[int, Field(ge=1)]
 
 def _experiment(found: object, handler: ValidatorFunctionWrapHandler) -> Experiment:
     try:
-        return handler(found)
+        experiment: Experiment = handler(found)
     except FlapSamError as error:
         raise ValueError(str(error)) from error
+    return experiment
 
 
 def _metric(name: str) -> str:

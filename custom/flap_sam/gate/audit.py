@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site's audit log: a line of JSON for everything that came, left or was refused, each bound to the line before."""
 
 import fcntl
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field
 
@@ -25,7 +26,7 @@ FIRST = "0" * 64
 
 
 class Head(StrictModel):
-    """Where a log ends. It is kept apart from the log, so that a last line that was taken out is missed.
+    """Where a log ends. It is kept apart from the log, to show where the last line has been removed.
 
     Args:
         lines, bytes: length of the log.
@@ -36,9 +37,10 @@ class Head(StrictModel):
     bytes: Annotated[int, Field(ge=0)] = 0
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = FIRST
 
-    def after(self, line: bytes) -> "Head":
-        """The head once a line has been added."""
-        return Head(lines=self.lines + 1, bytes=self.bytes + len(line), sha256=_hash(line))
+
+def _after(head: Head, line: bytes) -> Head:
+    """The head once a line has been added."""
+    return Head(lines=head.lines + 1, bytes=head.bytes + len(line), sha256=_hash(line))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class AuditLog:
                 log.write(line)
                 log.flush()
                 os.fsync(log.fileno())
-                self._keep(head.after(line))
+                self._keep(_after(head, line))
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
 
@@ -83,7 +85,7 @@ class AuditLog:
         """
         return any(RELEASED in entry for entry in self.entries())
 
-    def entries(self) -> Iterator[dict]:
+    def entries(self) -> Iterator[dict[str, Any]]:
         """What the log tells, line by line; nothing where there is none.
 
         Raises:
@@ -109,11 +111,11 @@ class AuditLog:
         return f"it ends with line {head.lines}, but its head knows {kept.lines} lines or another last one"
 
     def _caught_up(self, log: BinaryIO) -> Head:
-        """The log's head, the log standing at its end.
+        """The log's head, once it agrees with the log; the file's position is the log's end.
 
-        A process that was killed after it had written a line, or a part of one, and before it wrote the head, or that
-        could not write the head, has let nothing pass on that line: a whole line stays, a part of one is removed. The
-        head is then brought up to the log before another line is added, so that it is never behind by more than one.
+        A process may have been killed between writing a line and writing the head. Nothing has passed on that line
+        yet: if it is whole it stays and the head is brought up to it, otherwise it is removed. As this happens before
+        every line, the head is never more than one line behind.
         """
         head = self._head() or Head()
         size = log.seek(0, os.SEEK_END)
@@ -124,7 +126,7 @@ class AuditLog:
         if b"\n" not in rest:
             log.truncate(head.bytes)
         elif rest.count(b"\n") == 1 and rest.endswith(b"\n") and _entry(head.lines + 1, rest)[PREVIOUS] == head.sha256:
-            head = head.after(rest)
+            head = _after(head, rest)
             self._keep(head)
         else:
             raise self._refused("has lines that its head does not know; bring log and head back from one backup")
@@ -167,11 +169,11 @@ def head_of(path: Path) -> Head:
     for line in path.read_bytes().splitlines(keepends=True):
         if _entry(head.lines + 1, line)[PREVIOUS] != head.sha256:
             raise ValueError(f"line {head.lines + 1} is not bound to the one before it")
-        head = head.after(line)
+        head = _after(head, line)
     return head
 
 
-def _entry(number: int, line: bytes) -> dict:
+def _entry(number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:

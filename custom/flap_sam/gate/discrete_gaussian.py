@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gaussian noise in whole numbers, exact, from the operating system's entropy.
 
 The discrete Gaussian N_Z(0, sigma^2) gives the whole number x with probability proportional to exp(-x^2 / 2 sigma^2).
@@ -61,7 +62,9 @@ def _laplace(proposals: int, scale: int) -> Integers:
     size = rest + scale * whole
     negative = uniform_below(2, len(size)) == 1
     valid = (whole <= FARTHEST) & ~(negative & (size == 0))  # a zero of either sign would count twice
-    return np.where(negative, -size, size)[valid]
+    size[negative] *= -1
+    kept: Integers = size[valid]
+    return kept
 
 
 def _geometric(count: int) -> Integers:
@@ -102,7 +105,7 @@ def _exp_below_one(numerators: Integers, denominator: int) -> Decisions:
     going, trial = np.arange(len(numerators)), 1
     while len(going):
         success = uniform_below(denominator, len(going)) < numerators[going]
-        success[success] = uniform_below(trial, np.count_nonzero(success)) == 0
+        success[success] = uniform_below(trial, int(np.count_nonzero(success))) == 0
         passed[going[~success]] = trial % 2 == 1
         going, trial = going[success], trial + 1
     return passed

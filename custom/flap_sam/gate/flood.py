@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of the audit log that another party can bring about as often as it likes: few are written, all are counted."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site has answered so far, over all jobs: which rounds of which run, and how much left without noise."""
 
 import fcntl

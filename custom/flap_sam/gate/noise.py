@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differential privacy of a site's updates: discrete Gaussian noise on what leaves, and what it has cost so far.
 
 With clip C and noise multiplier z, a release of the weights w, measured from the base b, is made in four steps:
@@ -78,7 +79,7 @@ def epsilon(releases: Mapping[float, int], delta: float) -> float:
     accountant = RdpAccountant()
     for noise_multiplier, count in releases.items():
         accountant.compose(ZCDpEvent(rho=2 / noise_multiplier**2), count)
-    return accountant.get_epsilon(delta)
+    return float(accountant.get_epsilon(delta))
 
 
 def _update(sent: Tensors, base: Tensors, name: str) -> Tensor:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a site keeps what its gate and its door rest on."""
 
 from dataclasses import dataclass

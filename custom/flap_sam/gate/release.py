@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of an update leaves: bounded, with noise, or rounded, as the site has agreed."""
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
-from flap_sam.gate.agreement import CLIP, Agreement
+from flap_sam.gate.agreement import CLIP, Agreement, Privacy
 from flap_sam.gate.discrete_gaussian import uniform_below
 from flap_sam.gate.ledger import Ledger
 from flap_sam.gate.noise import epsilon, privatised
@@ -45,7 +46,7 @@ def release(wire: Tensors, update: Change, payload_dtype: str, agreement: Agreem
             spent.
     """
     if agreement.privacy:
-        return _noised(update, payload_dtype, agreement, ledger)
+        return _noised(update, payload_dtype, agreement.privacy, ledger)
     if not update.are_canonical(next(iter(wire.values())).dtype):
         raise FlapSamError("An adapter is not in canonical form; its factors may carry more than B A.", Reason.FORM)
     norm, note = update.norm(), {}
@@ -82,9 +83,8 @@ def rounded(update: Change, bits: int) -> dict[str, Tensor]:
     return told
 
 
-def _noised(update: Change, payload_dtype: str, agreement: Agreement, ledger: Ledger) -> Release:
+def _noised(update: Change, payload_dtype: str, privacy: Privacy, ledger: Ledger) -> Release:
     """The tensors with noise, once the budget has been found to suffice."""
-    privacy = agreement.privacy
     if ledger.bare:
         raise FlapSamError(
             f"Data of this site left without noise {ledger.bare} times, which no budget covers; nothing more leaves.",

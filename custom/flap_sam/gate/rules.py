@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a task may ask and what its answer may hold, judged without looking at who sends it."""
 
 from collections.abc import Collection
@@ -100,7 +101,7 @@ def question(name: object, task: Content, agreement: Agreement) -> Question:
         raise refusal(f"the task is {clean_reason(name)!r}", f"{TASK_TRAIN} or {TASK_EVALUATE}", Reason.TASK)
     check_version("task", version_of(task.meta), Reason.VERSION)
     check_names("the task's entries", task.meta, {EXPERIMENT, RUN, VERSION}, Reason.TASK)
-    experiment = Experiment.from_json(task.meta[EXPERIMENT])
+    experiment = Experiment.from_json(_text("the task's experiment", task.meta[EXPERIMENT]))
     if not agreement.admits(experiment):
         found = f"the task is of experiment {experiment.digest()[:12]}"
         raise refusal(found, "one that the site has agreed to", Reason.NOT_AGREED)
@@ -155,13 +156,13 @@ def answer(result: Content, task: Admitted) -> tuple[Tensors, TrainReport | Eval
     check_version("answer", version_of(result.meta), Reason.RESULT)
     if result.round != task.round:
         raise refusal(f"the result is of round {clean_reason(result.round)}", str(task.round))
-    kind = TrainReport if task.task == TASK_TRAIN else Evaluation
-    report = from_meta(kind, result.meta[REPORT], task.experiment.classes)
-    if isinstance(report, TrainReport):
+    if task.task == TASK_TRAIN:
+        report = from_meta(TrainReport, result.meta[REPORT], task.experiment.classes)
         _check_texts(report, task.experiment)
         return payload.check(result.tensors, payload.types_up(task.own)), report
+    scores = from_meta(Evaluation, result.meta[REPORT], task.experiment.classes)
     check_names("the result's tensors", result.tensors, set())
-    return {}, report
+    return {}, scores
 
 
 def refusal(found: str, expected: str, reason: Reason = Reason.RESULT) -> FlapSamError:
@@ -179,10 +180,16 @@ def _check_texts(report: TrainReport, experiment: Experiment) -> None:
             raise refusal(f"the report's {name} is no SHA-256", "64 hexadecimal digits")
 
 
-def check_names(
-    what: str, found: Collection[object], expected: Collection[str], reason: Reason = Reason.RESULT
-) -> None:
+def _text(what: str, found: object) -> str:
+    if not isinstance(found, str):
+        raise refusal(f"{what} is {type(found).__name__}", "a text", Reason.EXPERIMENT)
+    return found
+
+
+def check_names(what: str, found: object, expected: Collection[str], reason: Reason = Reason.RESULT) -> None:
     """Raise a refusal where the names of what a message holds are not the expected ones."""
+    if not isinstance(found, Collection):
+        raise refusal(f"{what} are {type(found).__name__}", ", ".join(sorted(expected)) or "none", reason)
     if set(found) != set(expected):
         told = clean_reason(", ".join(sorted(map(str, found))))[:200] or "none"
         raise refusal(f"{what} are {told}", ", ".join(sorted(expected)) or "none", reason)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site changed in a round, and how much that is."""
 
 from collections.abc import Mapping

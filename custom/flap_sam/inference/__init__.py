@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a payload is good for: segmenting new scans. Speaks to no network."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good segmentations are: of a payload on a store's cases, or of label maps beside the true ones."""
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,8 @@ from flap_sam.data.store import SiteStore, sites
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.model import Model
 from flap_sam.inference.segment import MASK
-from flap_sam.training.evaluate import CaseScore, compared, score
+from flap_sam.records.scores import CaseScore
+from flap_sam.training.evaluate import compared, score
 
 SUFFIX = MASK.removesuffix(".nii.gz")
 NAMED = 20  # of the maps that are missing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run of `flap-sam predict` notes beside its label maps, so that the same command goes on after an interruption.
 
 OUTPUT/.<scan>.predict.json    while the run lasts, and after one that did not do all of its scans
@@ -65,7 +66,7 @@ class ScanNote:
             stream.write(_Note(by=self._by, scan=self._digest, outcome=outcome).to_json().encode())
 
     def remove(self) -> None:
-        """Forget the scan, whose files are nobody's business from now on."""
+        """Remove the note: the scan's files are finished, and later runs do not touch them."""
         with writing(self._path):
             self._path.unlink(missing_ok=True)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which intensities of a new scan the network sees as 0 and 1: as in the data that it was trained on."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A payload and SAM's weights put together again."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A picture of what was found in a scan: slices through the organs, the classes outlined."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scans of a folder, one after the other, to label maps and pictures of them."""
 
 from collections.abc import Callable, Iterator, Sequence

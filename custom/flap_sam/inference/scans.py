@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """New scans as a person points to them: a volume of any kind, a DICOM series, or a folder of such."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A new scan in, its label map out, on the scan's own grid."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weighted sum of the sites' weight changes, before any truncation (the paper's equation 2)."""
 
 import math
@@ -90,11 +91,11 @@ class RunningSum:
 
     def total(self) -> StackedSum | DenseSum:
         """The weighted mean of the changes so far."""
-        if not self._weight > 0:
-            raise ValueError(f"the weights sum to {self._weight}; some update must count")
-        if self._dense is not None:
+        if self._dense is not None and self._weight > 0:
             return DenseSum(self._dense / self._weight)
-        return StackedSum(self._stacked.left / self._weight, self._stacked.right)
+        if self._stacked is not None and self._weight > 0:
+            return StackedSum(self._stacked.left / self._weight, self._stacked.right)
+        raise ValueError(f"the weights sum to {self._weight}; some update must count")
 
     def _stack(self, updates: Sequence[Factors], weights: Sequence[float]) -> None:
         left, right = _side_by_side(updates, weights)
@@ -123,8 +124,7 @@ class RunningAverage:
     """
 
     def __init__(self) -> None:
-        self._high: Tensor | float = 0.0
-        self._low: Tensor | float = 0.0
+        self._high = self._low = torch.zeros((), dtype=torch.float64)
         self._weight = 0.0
 
     def add(self, tensor: Tensor, weight: float) -> None:

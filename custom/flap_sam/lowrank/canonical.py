@@ -1,7 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The canonical form of low-rank factors: of all B and A with one product, the pair that says nothing but the product.
 
 Without it, factors can carry what their product does not: with B = 0 anything may stand in A.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -55,7 +58,7 @@ def is_canonical(factors: Factors, dtype: torch.dtype) -> bool:
 def _rounding(norms: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """How far rounding to the type may move vectors of these norms and this length."""
     kind = torch.finfo(dtype)
-    return MARGIN * (kind.eps * norms + kind.smallest_normal * kind.eps * length**0.5)
+    return MARGIN * (kind.eps * norms + kind.smallest_normal * kind.eps * math.sqrt(length))
 
 
 def _is_diagonal(gram: Tensor, norms: Tensor, error: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight changes in factored form."""
 
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ class Factors:
 
     def sizes(self) -> Tensor:
         """scale ||B|| ||A||, Frobenius norms in float64: [...], at least the norm of the change."""
-        return abs(self.scale) * self.B.double().norm(dim=(-2, -1)) * self.A.double().norm(dim=(-2, -1))
+        b, a = torch.linalg.matrix_norm(self.B.double()), torch.linalg.matrix_norm(self.A.double())
+        found: Tensor = abs(self.scale) * b * a
+        return found
 
 
 def leading(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round's updates become one total a group of layers and one mean a plain tensor."""
 
 from abc import ABC, abstractmethod
@@ -187,7 +188,7 @@ class Coordinatewise(Buffered):
         self._middle = middle
 
     def close(self, received: Mapping[str, Tensor]) -> Totals:
-        changes = {group.name: DenseSum(self._layers(group)) for group in self.strategy.groups}
+        changes: dict[str, Total] = {group.name: DenseSum(self._layers(group)) for group in self.strategy.groups}
         names = self.plain(self._updates[0])
         return Totals(changes, {name: self._middle(self.stacked(name), self.hostile) for name in names})
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The best rank-r form of a weight change, split into new adapters (the paper's equation 3)."""
 
 from dataclasses import dataclass

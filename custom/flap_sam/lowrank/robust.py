@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules that keep a few hostile or broken sites from steering the sum: on the weight changes, before any SVD."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which updates of a round stand out by their norm and do not count."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimizers of the server, on the global change: Reddi et al., "Adaptive Federated Optimization", arXiv 2003.00295."""
 
 from abc import ABC, abstractmethod
@@ -31,17 +32,17 @@ class ServerOptimizer(ABC):
         for name, mean in target.items():
             before = previous[name].double()
             gradient = mean.double() - before
-            moments = {
+            before_it = {
                 moment: self._state.get(f"{moment}/{name}", torch.full_like(gradient, start))
                 for moment, start in self.moments.items()
             }
-            moments, direction = self._direction(gradient, **moments)
+            moments, direction = self._direction(gradient, before_it)
             self._state |= {f"{moment}/{name}": value for moment, value in moments.items()}
             stepped[name] = before + self.rate * direction
         return stepped
 
     @abstractmethod
-    def _direction(self, gradient: Tensor, **moments: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _direction(self, gradient: Tensor, moments: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The new moments and the direction of the step."""
 
     def state(self) -> dict[str, Tensor]:
@@ -59,8 +60,8 @@ class Momentum(ServerOptimizer):
     default_rate = 1.0
     moments = {"m": 0.0}
 
-    def _direction(self, gradient: Tensor, m: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        m = BETA_1 * m + (1 - BETA_1) * gradient
+    def _direction(self, gradient: Tensor, moments: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        m = BETA_1 * moments["m"] + (1 - BETA_1) * gradient
         return {"m": m}, m
 
 
@@ -73,9 +74,9 @@ class Adam(ServerOptimizer):
     default_rate = 1e-3
     moments = {"m": 0.0, "v": TAU**2}
 
-    def _direction(self, gradient: Tensor, m: Tensor, v: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        m = BETA_1 * m + (1 - BETA_1) * gradient
-        v = self._second(v, gradient.square())
+    def _direction(self, gradient: Tensor, moments: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        m = BETA_1 * moments["m"] + (1 - BETA_1) * gradient
+        v = self._second(moments["v"], gradient.square())
         return {"m": m, "v": v}, m / (v.sqrt() + TAU)
 
     def _second(self, v: Tensor, squared: Tensor) -> Tensor:
@@ -91,5 +92,5 @@ class Yogi(Adam):
 
 def server_optimizer(name: str, rate: float | None) -> ServerOptimizer | None:
     """The optimizer of a name of `experiment.SERVER_OPTIMIZERS`; None for "none"."""
-    kinds = {"momentum": Momentum, "adam": Adam, "yogi": Yogi}
+    kinds: dict[str, type[Momentum | Adam]] = {"momentum": Momentum, "adam": Adam, "yogi": Yogi}
     return kinds[name](rate) if name != "none" else None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site may weigh: by its training slices, and no more than a share of all."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The leading singular triplets of a sum of weight changes: exact to float64's rounding."""
 
 import torch
@@ -48,20 +49,27 @@ def _iterated(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor
         change.shape[-1], rank + OVERSAMPLING, generator=torch.Generator().manual_seed(0), dtype=change.dtype
     )
     left, _ = orthonormal(change @ drawn)
-    u, moved, stands = None, None, torch.zeros(len(change), dtype=torch.bool)
-    for _ in range(PASSES):
-        right, core = orthonormal(change.mT @ left)
-        v, s, uh = torch.linalg.svd(core)
-        s, before = s[..., :rank], u
-        u, vh = left @ uh.mT[..., :rank], (right @ v[..., :rank]).mT
-        if before is not None:
-            form = u * s.unsqueeze(-2)
-            last, moved = moved, torch.linalg.matrix_norm(form - before @ (before.mT @ form))
-            stands |= _remaining(moved, last) <= STANDS * torch.linalg.vector_norm(s, dim=-1)
-            if stands.all():
-                break
+    (u, s, vh), right = _refined(change, left, rank)
+    stands = torch.zeros(len(change), dtype=torch.bool)
+    last: Tensor | None = None
+    for _ in range(PASSES - 1):
+        before = u
         left, _ = orthonormal(change @ right)
+        (u, s, vh), right = _refined(change, left, rank)
+        form = u * s.unsqueeze(-2)
+        moved = torch.linalg.matrix_norm(form - before @ (before.mT @ form))
+        stands |= _remaining(moved, last) <= STANDS * torch.linalg.vector_norm(s, dim=-1)
+        if stands.all():
+            break
+        last = moved
     return u, s, vh, stands
+
+
+def _refined(change: Tensor, left: Tensor, rank: int) -> tuple[Triplets, Tensor]:
+    """Triplets of [L, m, n] within the columns of `left`, and a basis of the right side."""
+    right, core = orthonormal(change.mT @ left)
+    v, s, uh = torch.linalg.svd(core)
+    return (left @ uh.mT[..., :rank], s[..., :rank], (right @ v[..., :rank]).mT), right
 
 
 def _remaining(moved: Tensor, last: Tensor | None) -> Tensor:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server makes of the sites' adapters: one class a strategy, chosen in the job by name."""
 
 from abc import ABC, abstractmethod

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MA-SAM federated: the averaged changes of all layers become shared factors and cores again."""
 
 from dataclasses import dataclass
@@ -51,6 +52,6 @@ def tucker2(total: Tensor, rank: int, scale: float) -> Tucker2:
 
 def _leading(gram: Tensor, rank: int) -> Tensor:
     """Eigenvectors [d, r] of the largest eigenvalues, in every one the entry of largest size positive."""
-    vectors = torch.linalg.eigh(gram).eigenvectors[:, -rank:].flip(-1)
+    vectors: Tensor = torch.linalg.eigh(gram).eigenvectors[:, -rank:].flip(-1)
     largest = vectors.abs().argmax(dim=0, keepdim=True)
     return vectors * torch.where(vectors.gather(0, largest) < 0, -1.0, 1.0).to(vectors.dtype)

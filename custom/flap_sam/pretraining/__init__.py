@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled small SAM: pretrained promptably, as SAM was, on pictures of drawn shapes."""

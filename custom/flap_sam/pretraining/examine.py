@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """How well a promptable network finds masks that it has never seen."""
 
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -58,7 +60,7 @@ def overlaps_of(
     found["three points"] = overlap_with(asked, answer)
     prompts = boxes_for(asked.masks, generator)
     found["a box"] = overlap_with(asked, network(embeddings, prompts, None)[0][:, 0])
-    found["the box itself"] = overlap(filled(prompts.boxes, network.side), asked.masks)
+    found["the box itself"] = overlap(filled(cast(Tensor, prompts.boxes), network.side), asked.masks)
     return found
 
 

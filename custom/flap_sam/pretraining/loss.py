@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What SAM is pretrained with: focal loss and Dice of the masks, and the error of the overlap that it expects."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The small SAM as a promptable network: SAM's own prompt encoder and mask decoder on our image encoder."""
 
 from pathlib import Path

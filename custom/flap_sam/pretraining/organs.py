@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Organs of prepared cases, to be asked for one by one."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pretrains the small SAM, promptably: an answer to a point or a box, then corrections of it."""
 
 import math
@@ -58,7 +59,7 @@ def pretrain(out: Path, steps: int, seed: int, say: Callable[[str], None]) -> Pa
         FlapSamError: the state beside `out` is of another run, or damaged.
     """
     if out.suffix != ".safetensors":
-        raise FlapSamError(f"{out} does not end in .safetensors, which is what it would hold; let it.")
+        raise FlapSamError(f"{out} does not end in .safetensors, the format of the weights; choose a name that does.")
     network = PromptableSam(seed).train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     state = out.with_name(out.name + ".state")
@@ -101,7 +102,8 @@ def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scen
     asked = choose(scenes, generator)
     embeddings = network.image_encoder(scenes.images)[asked.scene]
     prompts = (points_for, boxes_for)[seed % 2](asked.masks, generator)
-    before, losses = None, []
+    before: Tensor | None = None
+    losses: list[Tensor] = []
     for _ in range(1 + CORRECTIONS):
         logits, expected = network(embeddings, prompts, before)
         several = before is not None or prompts.boxes is not None
@@ -109,7 +111,7 @@ def _step(network: PromptableSam, optimizer: torch.optim.Optimizer, scenes: Scen
         losses.append(loss)
         before = logits[torch.arange(len(best)), best].detach()
         prompts = corrected(prompts, asked, before, generator)
-    total = sum(losses) / len(losses)
+    total = sum(losses[1:], losses[0]) / len(losses)
     optimizer.zero_grad()
     total.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)

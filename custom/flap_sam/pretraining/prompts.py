@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Points and boxes that ask for a mask, as a person would give them."""
 
 from dataclasses import dataclass

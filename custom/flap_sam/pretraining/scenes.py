@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of drawn shapes with their masks, an endless stream: what the small SAM is pretrained on.
 
 A scene is a textured ground with blobs, rings and tubes before and behind one another, some with parts of their own;
@@ -113,7 +114,8 @@ def _tubes(random: _Random, shape: tuple[int, int], x: Tensor, y: Tensor) -> Ten
 def _on_curve(corners: list[Tensor], t: Tensor) -> Tensor:
     """The place [.., 2] on a Bezier curve of third order."""
     shares = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
-    return sum(share * corner for share, corner in zip(shares, corners, strict=True))
+    first, *others = (share * corner for share, corner in zip(shares, corners, strict=True))
+    return sum(others, first)
 
 
 def _squared_distance(x: Tensor, y: Tensor, near: Tensor, far: Tensor) -> Tensor:
@@ -128,7 +130,7 @@ def _squared_distance(x: Tensor, y: Tensor, near: Tensor, far: Tensor) -> Tensor
 
 def _parts(random: _Random, holders: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Blobs within shapes [b, k, S, S]."""
-    shape = holders.shape[:2]
+    shape = holders.shape[0], holders.shape[1]
     area = holders.flatten(2).sum(2)
     weight = holders.flatten(2).float() + 1e-9
     places = (weight.cumsum(2) > (random.unit(*shape) * weight.sum(2))[..., None]).float().argmax(2)

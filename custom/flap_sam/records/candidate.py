@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which payload of a run is the best: by validation Dice, in a federation and without one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,10 +50,8 @@ def improves(candidate: Candidate, best: Candidate | None, best_by: int | None =
     if best is None or not any(_known(best.validation, best_by)):
         return True
     both = [*_shared(candidate.validation, best.validation, best_by)]
-    if not both:
-        return False
-    new, old = zip(*both, strict=True)
-    return mean_of_sites(new) >= mean_of_sites(old)
+    new, old = mean_of_sites(new for new, _ in both), mean_of_sites(old for _, old in both)
+    return new is not None and old is not None and new >= old
 
 
 def is_stale(best: Candidate | None, current: int, patience: int | None) -> bool:
@@ -80,5 +79,5 @@ def _shared(new: Validation, old: Validation, best_by: int | None) -> Iterator[t
     """By site that has scored both, its Dice of either by class, of those that it has scored in both."""
     for site in sorted(new.keys() & old.keys()):
         pairs = zip(_chosen(new[site], best_by), _chosen(old[site], best_by), strict=True)
-        if known := [pair for pair in pairs if None not in pair]:
-            yield [dice for dice, _ in known], [dice for _, dice in known]
+        if known := [(now, then) for now, then in pairs if now is not None and then is not None]:
+            yield [now for now, _ in known], [then for _, then in known]

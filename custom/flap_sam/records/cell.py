@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A finished cell of a comparison: the note in its folder, and the line of JSON that tells it with its results."""
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ class CellNote(StrictModel):
 
     @property
     def key(self) -> Key:
-        """What cells have in common that are the same run, however their settings are said."""
+        """Equal for two cells that are the same run, however their settings are written."""
         return self.setting, self.site, self.experiment
 
     def write(self, folder: Path) -> None:

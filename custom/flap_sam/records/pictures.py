@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a site's best and worst test cases. They show patients: they stay where the site wrote them."""
 
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Gallery:
 
     def __init__(self, folder: Path, site: str, classes: Sequence[str], round_number: int) -> None:
         self._folder, self._site, self._classes, self._round = folder, site, list(classes), round_number
-        self._shown: list[tuple[Caption, Image.Image]] = []
+        self._shown: list[tuple[float, Caption, Image.Image]] = []
 
     def add(
         self,
@@ -65,19 +66,20 @@ class Gallery:
         dice: ByClass,
     ) -> None:
         """Take up a case, unless its truth is empty: arrays are [slices, rows, columns], `spacing` in millimetres."""
-        if mean_of_known(dice) is None:
+        mean = mean_of_known(dice)
+        if mean is None:
             return
         k = fullest_slice(truth)
         caption = Caption(
             site=self._site, round=self._round, dice=list(dice), slice=k + 1, slices=len(truth), classes=self._classes
         )
-        self._shown.append((caption, overlay(image[k], spacing[1:], SIDE, truth[k], prediction[k])))
-        self._shown.sort(key=lambda shown: shown[0].mean, reverse=True)
+        self._shown.append((mean, caption, overlay(image[k], spacing[1:], SIDE, truth[k], prediction[k])))
+        self._shown.sort(key=lambda shown: shown[0], reverse=True)
         del self._shown[EACH:-EACH]
 
     def write(self) -> None:
         """Write the pictures as PNG, from the best to the worst."""
-        for number, (caption, picture) in enumerate(self._shown, 1):
+        for number, (_, caption, picture) in enumerate(self._shown, 1):
             notes = PngInfo()
             notes.add_text(CAPTION, caption.to_json())
             with replacing(self._folder / f"round_{self._round:05}_{number}.png", private=True) as stream:
@@ -99,7 +101,7 @@ def read(path: Path) -> tuple[Caption, bytes]:
         content = path.read_bytes()
         with Image.open(BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
-            caption = parse(Caption, picture.text[CAPTION])
+            caption = parse(Caption, picture.info[CAPTION])
     except (OSError, UnidentifiedImageError, KeyError, ValueError, TypeError) as error:
         raise FlapSamError(f"Picture {path} cannot be read ({error}); remove it.") from error
     return caption, content

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The closing table of a run: test Dice by site and class, and where its files lie."""
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -218,12 +219,12 @@ def by_class(reports: Iterable[Evaluation]) -> list[tuple[float | None, ...]]:
 
 
 def n_known(values: Iterable[float | None]) -> int:
-    """Of how many values a mean of what is known is."""
+    """How many values are known: the n of their mean."""
     return sum(value is not None for value in values)
 
 
 def of_n(n: int | None) -> str:
-    """Of how many cases or sites a mean is, where it is of any and that is told."""
+    """A mean's n as text; empty where it is 0 or not known."""
     return f" n={n}" if n else ""
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`rounds.jsonl`, the round log: one line of JSON a round, written as the round closes."""
 
 from pathlib import Path

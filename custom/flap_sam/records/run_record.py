@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`run.json`: how a run was conducted, when, by which versions and with which sites. Nothing private is in it."""
 
 import platform
@@ -5,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -16,7 +17,9 @@ from flap_sam.foundation.strict import Count, StrictModel, parse
 from flap_sam.sam.weights import Origin
 
 RUN_RECORD = "run.json"
-LOCAL, FEDERATED, CENTRALIZED = "local", "federated", "centralized"
+LOCAL: Final = "local"
+FEDERATED: Final = "federated"
+CENTRALIZED: Final = "centralized"
 Setting = Literal["local", "federated", "centralized"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good a payload is, in figures: of one case, and of a site's cases; and how a site's round went."""
 
 from collections.abc import Iterable, Sized

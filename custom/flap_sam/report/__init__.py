@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run, or a grid of runs, as one page of HTML that needs nothing else."""
 
 from pathlib import Path

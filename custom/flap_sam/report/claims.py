@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the paper claims of its comparison (arXiv 2407.21739), and what the cells of ours say to it."""
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,8 +91,8 @@ def traffic_ratio(one: Row, other: Row) -> float | None:
 def _verdict(claim: Claim, found: Mapping[Side, Row], seeds: Sequence[int]) -> Verdict:
     sides = [claim.one, claim.other]
     known = [found[side].by_seed() if side in found else {} for side in sides]
-    missing = [(side, len(own.keys() & set(seeds))) for side, own in zip(sides, known, strict=True)]
-    missing = [f"{side}: {number} of {count(len(seeds), 'seed')}" for side, number in missing if number < len(seeds)]
+    there = [(side, len(own.keys() & set(seeds))) for side, own in zip(sides, known, strict=True)]
+    missing = [f"{side}: {number} of {count(len(seeds), 'seed')}" for side, number in there if number < len(seeds)]
     shared = [seed for seed in seeds if all(seed in own for own in known)]
     differences = {seed: known[0][seed] - known[1][seed] for seed in shared}
     ratio = traffic_ratio(*(found[side] for side in sides)) if all(side in found for side in sides) else None
@@ -103,16 +104,21 @@ def _verdict(claim: Claim, found: Mapping[Side, Row], seeds: Sequence[int]) -> V
 
 def _beats(differences: Mapping[int, float]) -> str:
     mean, spread = mean_of_known(differences.values()), spread_of_known(differences.values())
-    if spread is None or abs(mean) <= spread or len({difference > 0 for difference in differences.values()}) > 1:
+    if (
+        mean is None
+        or spread is None
+        or abs(mean) <= spread
+        or len({difference > 0 for difference in differences.values()}) > 1
+    ):
         return UNDECIDED
     return YES if mean > 0 else NO
 
 
 def _reaches(differences: Mapping[int, float], other: Mapping[int, float], ratio: float | None) -> str:
-    spread = spread_of_known(other[seed] for seed in differences)
-    if spread is None:
+    mean, spread = mean_of_known(differences.values()), spread_of_known(other[seed] for seed in differences)
+    if mean is None or spread is None:
         return UNDECIDED
-    return YES if mean_of_known(differences.values()) >= -spread and ratio is not None and ratio > 1 else NO
+    return YES if mean >= -spread and ratio is not None and ratio > 1 else NO
 
 
 def _figures(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's table form over the cells of a grid: a row a method and setting, a column a site."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -140,7 +141,7 @@ def _differing(settings: Sequence[Mapping[str, object]]) -> Iterator[str]:
             yield name
 
 
-def _place(row: Row) -> tuple:
+def _place(row: Row) -> tuple[int, list[tuple[int, int, str]], int]:
     """In a table: methods in the paper's order, numbers in theirs."""
     method = row.changes.get("method")
     return METHODS.index(method) if method in METHODS else -1, in_order(row.label), SETTINGS.index(row.setting)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of a comparison: what was run, the paper's tables and figure, and what of its claims reproduces."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

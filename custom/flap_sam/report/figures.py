@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a report."""
 
 import itertools
@@ -74,8 +75,8 @@ def dice_by_site(reports: Mapping[str, Evaluation], classes: Sequence[str]) -> F
             for y, report in enumerate(reports.values()):
                 if (dice := report.test[k]) is not None:
                     spread = report.test_spread[k] or 0
-                    bar = {"xerr": [[min(spread, dice)], [min(spread, 1 - dice)]], "elinewidth": 0.9}
-                    ax.errorbar(dice, y + shift, **bar, color=colour, fmt=mark, clip_on=False)
+                    xerr = [[min(spread, dice)], [min(spread, 1 - dice)]]
+                    ax.errorbar(dice, y + shift, xerr=xerr, elinewidth=0.9, color=colour, fmt=mark, clip_on=False)
         _sites(ax, list(reports))
         ax.set(xlabel="Dice", xlim=(0, 1))
 
@@ -106,7 +107,7 @@ def attendance(run: FinishedRun) -> Figure:
     def draw(ax: Axes) -> None:
         for kind, colour, mark in (("sites", SERIES[0], "s"), ("refused", SERIES[1], "X"), ("missing", SERIES[4], "o")):
             points = [(r.round, sites.index(site)) for r in run.rounds for site in getattr(r, kind)]
-            hollow = {"markerfacecolor": "none"} if kind == "missing" else {}
+            hollow: dict[str, Any] = {"markerfacecolor": "none"} if kind == "missing" else {}
             ax.plot(*zip(*points, strict=True) if points else ([], []), mark, color=colour, markersize=4, **hollow)
         _sites(ax, sites)
         _rounds(ax)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of a report's page, and its HTML."""
 
 from collections.abc import Sequence

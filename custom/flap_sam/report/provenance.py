@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What left the sites, with which settings, by which software, into which files."""
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def privacy(run: FinishedRun) -> Section:
     )
 
 
-def configuration(experiment: Experiment, policy: Mapping | None, without: Sequence[str] = ()) -> Section:
+def configuration(experiment: Experiment, policy: Mapping[str, object] | None, without: Sequence[str] = ()) -> Section:
     """Settings of experiment and policy, some perhaps left out, beside their defaults."""
     usual = dict(Experiment())
     settings = {name: value for name, value in dict(experiment).items() if name not in without}
@@ -58,7 +59,7 @@ def configuration(experiment: Experiment, policy: Mapping | None, without: Seque
     return Section("configuration", "Configuration", [sentence], tables=tables)
 
 
-def _settings(title: str, settings: Mapping, usual: Mapping) -> Table:
+def _settings(title: str, settings: Mapping[str, object], usual: Mapping[str, object]) -> Table:
     """Settings by name; the default stands beside those that differ."""
     rows = []
     for name, value in settings.items():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How well a run segments: Dice, surfaces, comparison, pictures."""
 
 import base64

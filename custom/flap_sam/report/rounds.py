@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happened in the rounds: loss, who took part, what travelled, what the server made of it."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run as it lies in a folder, read whole."""
 
 from collections.abc import Callable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A report's page: the answer at a glance, then its sections."""
 
 from collections.abc import Iterable, Sequence
@@ -133,7 +134,7 @@ def _at_a_glance(run: FinishedRun) -> list[tuple[str, str, str]]:
 
 
 def _test_dice(run: FinishedRun) -> list[tuple[str, str, str]]:
-    if not run.finished:
+    if run.best_round is None:
         return []
     final, best = ([mean_of_known(report.test) for report in run.tests[kind].values()] for kind in (FINAL, BEST))
     spread = spread_of_known(final)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A matplotlib figure as SVG within a page, in the page's colours, light and dark."""
 
 import re
@@ -5,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -17,7 +19,7 @@ VARIABLES = {INK: "ink", RULE: "rule", MUTED: "muted"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)
 }
 NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
-STYLE = {
+STYLE: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "flap-sam",
     "font.size": 7.5,

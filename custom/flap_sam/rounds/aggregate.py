@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's arithmetic: the sites' updates of a round become the next payload."""
 
 from collections.abc import Mapping
@@ -73,8 +74,8 @@ class Aggregator:
         self._kept_back: list[SiteUpdate] = []
         self._slices: dict[str, int] = {}
 
-    def accept(self, site: str, slices: int, sent: object) -> None:
-        """Count a site in, after its whole update has been checked.
+    def accept(self, site: str, slices: int, sent: object) -> dict[str, Tensor]:
+        """Count a site in, after its whole update has been checked; the update as it came.
 
         Args:
             slices: that it has trained on; sent: its update as it came.
@@ -89,12 +90,15 @@ class Aggregator:
         if not 1 <= slices <= registered:
             expected = f"1 to {registered}, its registered number" if slices > registered else "1 or more"
             raise FlapSamError(f"{site} reports {slices} training slices; expected {expected}.")
-        update = SiteUpdate(site, slices, self._decode(site, sent))
+        experiment = self.experiment.at(site)
+        checked = payload.check(sent, self._types_of(experiment))
+        update = SiteUpdate(site, slices, self._decode(experiment, checked))
         self._slices[site] = slices
         self._buffered.append(update)
         held = len(self._buffered) + len(self._kept_back)
         if not self._gatherer.whole_round and (held >= BLOCK_SITES or held * update.bytes >= BLOCK_BYTES):
             self._fold()
+        return checked
 
     def close(self) -> Merged:
         """End the round.
@@ -144,13 +148,15 @@ class Aggregator:
         if self._optimizer is not None:
             self._optimizer.restore(parts["optimizer"])
 
-    def _decode(self, site: str, wire: object) -> dict[str, Tensor]:
-        """A site's float32 tensors, from what it sent."""
-        experiment = self.experiment.at(site)
+    def _types_of(self, experiment: Experiment) -> Mapping[str, WireType]:
+        """Shapes and types of a site's tensors on the wire."""
         if experiment.rank not in self._types:
             self._types[experiment.rank] = payload.types_up(experiment)
-        types = self._types[experiment.rank]
-        checked = payload.check(wire, types)
+        return self._types[experiment.rank]
+
+    def _decode(self, experiment: Experiment, checked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A site's float32 tensors, from what it sent."""
+        types = self._types_of(experiment)
         known = {name: leading(self._received[name], types[name][0]) for name in checked if name in self._received}
         return encoding.numbers(checked, experiment.payload_dtype, known)
 
@@ -173,7 +179,7 @@ class Aggregator:
             self._gatherer.fold(sorted(ordered[few:], key=lambda update: update.site))
 
     def _require_enough(self, sites: int) -> None:
-        """Refuse to let a robust rule stand for a protection that it does not give among so few sites."""
+        """Raise a FlapSamError where so few sites count that the robust rule protects against none of them."""
         reason = shortcoming(self.experiment.robust, self.experiment.hostile_share, sites)
         if reason:
             told = "".join(f"; {site}: {why}" for site, why in sorted(self._screen.refused.items()))
@@ -208,7 +214,7 @@ def strategy_for(experiment: Experiment, network: nn.Module) -> Strategy:
 def groups_of(network: nn.Module) -> list[LayerGroup]:
     """Low-rank pairs of one shape together: they are refactorised in one batch."""
     parameters = dict(network.named_parameters())
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple[int, int], list[str]] = {}
     for a, b in low_rank_pairs(network):
         groups.setdefault((parameters[b].shape[0], parameters[a].shape[1]), []).append(a.removesuffix(".A"))
     return [LayerGroup(tuple(layers)) for layers in groups.values()]

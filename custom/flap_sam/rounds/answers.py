@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answers to one task: who counts, who is refused, who is silent."""
 
 import time
@@ -36,7 +37,8 @@ class Answers:
         self.asked, self._accept, self._stopped, self._gone, self._say = asked, accept, stopped, gone, say
         self._timeout, self._wait_after_min = timeout, policy.wait_after_min
         self._needed = min(policy.min_sites or len(asked), len(asked))
-        self._began, self._enough_since = time.monotonic(), None
+        self._began = time.monotonic()
+        self._enough_since: float | None = None
         self._time_is_over = False
         self.counted: set[str] = set()
         self.refused: dict[str, str] = {}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sites take part in a job: those that are connected at its start, and those that join later."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All sites run one experiment on like data and began it from the same network: most of them are the measure."""
 
 from collections import Counter
@@ -34,6 +35,13 @@ class Consistency:
         self.reference: TrainReport | None = None
         self.experiment = job
         self._voices: dict[str, TrainReport] = {}
+
+    @property
+    def agreed(self) -> TrainReport:
+        """The report that every other must match; raises a ValueError where none has been adopted yet."""
+        if self.reference is None:
+            raise ValueError("the sites have not agreed on a report yet")
+        return self.reference
 
     def adopt(self, reference: TrainReport) -> None:
         """Take a report as the measure, with the backbone and image size that it found."""
@@ -81,7 +89,7 @@ class Consistency:
 
     def check(self, report: TrainReport) -> None:
         """Raise a FlapSamError that says in what a site differs from most."""
-        reference = self.reference
+        reference = self.agreed
         if report.experiment != reference.experiment:
             own = self._resolved(report)
             raise FlapSamError(
@@ -99,14 +107,14 @@ class Consistency:
 
     def notices(self) -> Iterator[str]:
         """What a run must say of itself: that its data or its weights are for trying alone."""
-        if self.reference.demo:
+        if self.agreed.demo:
             yield DEMO_NOTICE
-        if notice := NOTICES.get(self.reference.weights):
+        if notice := NOTICES.get(self.agreed.weights):
             yield notice
 
     def digests(self) -> dict[str, str]:
         """Of the network that all sites start from, as a payload notes them."""
-        return {"start": self.reference.start_digest, "frozen": self.reference.frozen_digest}
+        return {"start": self.agreed.start_digest, "frozen": self.agreed.frozen_digest}
 
     def _resolved(self, report: TrainReport) -> Experiment:
         """The experiment that a site ran, if the backbone and the image size are all that it found."""

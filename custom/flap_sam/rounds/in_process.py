@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sites of this process: a federation of one, without a wire."""
 
 from collections.abc import Mapping, Sequence

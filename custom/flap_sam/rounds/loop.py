@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rounds of a run, then the final and the best payload on every site's test cases."""
 
 import secrets
@@ -16,7 +17,7 @@ from flap_sam.records import round_log
 from flap_sam.records.candidate import Candidate, improves, is_stale
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, write_test_dice
 from flap_sam.records.round_log import ROUND_LOG, RoundRecord, SiteRecord
-from flap_sam.records.run_record import FEDERATED, RunRecord, attempt
+from flap_sam.records.run_record import FEDERATED, RunRecord, Setting, attempt
 from flap_sam.records.scores import Evaluation, departures
 from flap_sam.rounds.aggregate import Aggregator
 from flap_sam.rounds.answers import Accept, Answers
@@ -40,7 +41,7 @@ class Surroundings:
         results: the folder for what the run makes; it exists.
         state: the folder for all runs' states of this machine (see `Site.state_root`).
         payloads: the operator's folder of payloads to start from, if there is one.
-        setting: of `run_record.SETTINGS`.
+        setting: in a federation, or which sites' data it is trained on without one.
         deployed: the server runs from a startup kit.
         say: takes a line, or a block of lines, for the person at the console.
         closed: is given the record of every round that has closed.
@@ -49,7 +50,7 @@ class Surroundings:
     results: Path
     state: Path
     payloads: Path | None
-    setting: str
+    setting: Setting
     deployed: bool
     say: Say
     closed: Callable[[RoundRecord], None] = lambda _: None
@@ -102,8 +103,9 @@ class Run:
     def _begin_or_resume(self) -> tuple[Candidate, Candidate | None]:
         """The payload that the first round of this job starts from, and the best so far."""
         if self._policy.resume is not None:
-            return self._resume()
-        start = self._policy.start and Start.read(self._around.payloads, self._policy.start, self._job)
+            return self._resume(self._policy.resume)
+        named = self._policy.start
+        start = Start.read(self._around.payloads, named, self._job) if named else None
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         self._store = RunStore(self._around.state, f"{stamp}-{secrets.token_hex(2)}")
         self._held.enter_context(self._store.held())
@@ -111,9 +113,9 @@ class Run:
         self._attempt = attempt(0, self._attendance.sites, dict(self._policy))
         return Candidate(start.tensors if start else {}, 0), None
 
-    def _resume(self) -> tuple[Candidate, Candidate | None]:
+    def _resume(self, run: str) -> tuple[Candidate, Candidate | None]:
         """The same of a run that this job continues, perhaps to more rounds than the run had."""
-        self._store = find(self._around.state, self._policy.resume, self._job, self._say)
+        self._store = find(self._around.state, run, self._job, self._say)
         self._held.enter_context(self._store.held())
         state = self._store.load()
         check_goes_on(self._store, state, self._job)
@@ -143,7 +145,7 @@ class Run:
     def _state(self, current: Candidate, best: Candidate | None) -> RunState:
         return RunState(
             experiment=self._job,
-            first=self._consistency.reference,
+            first=self._consistency.agreed,
             current=current,
             best=best,
             memory=self._aggregator.memory(),
@@ -181,8 +183,8 @@ class Run:
             if self._consistency.reference is None:
                 return self._hear(site, answer, report, current, answers)
             self._consistency.check(report)
-            self._aggregator.accept(site, report.slices, answer.update)
-            bytes_up = self._travelled(size(answer.update, answer.entries))
+            update = self._aggregator.accept(site, report.slices, answer.update)
+            bytes_up = self._travelled(size(update, answer.entries))
             records[site] = site_record(report, bytes_down, bytes_up)
             self._say(round_log.site_line(number, site, records[site]))
             return True
@@ -229,15 +231,20 @@ class Run:
         self._unread[site] = answer
         if agreed:
             self._begin(sent)
-            self._write_record(self._new_record(self._consistency.reference))
+            self._write_record(self._new_record(self._consistency.agreed))
             for other in [s for s in self._unread if s not in answers.refused]:
                 answers.take(other, self._unread.pop(other))
             self._unread.clear()
         return site in answers.counted
 
     def _new_record(self, first: TrainReport) -> RunRecord:
-        origin = {"demo": first.demo, "weights": first.weights}
-        return RunRecord(run=self._store.run, setting=self._around.setting, attempts=[self._attempt], **origin)
+        return RunRecord(
+            run=self._store.run,
+            setting=self._around.setting,
+            demo=first.demo,
+            weights=first.weights,
+            attempts=[self._attempt],
+        )
 
     def _require_agreement(self, answers: Answers) -> None:
         if self._consistency.reference is None and self._unread and not self._sites.stopped():
@@ -248,7 +255,8 @@ class Run:
         """Score the last payload, and the best one where that is another, at every site."""
         tables = {FINAL: self._evaluate(FINAL, final)}
         scores = {site: report.validation for site, report in tables[FINAL].items()}
-        best = self._better(best, replace(final, validation=scores))
+        scored = replace(final, validation=scores)
+        best = self._better(best, scored) or scored
         tables[BEST] = tables[FINAL] if best.round == final.round else self._evaluate(BEST, best)
         write_test_dice(self._around.results, tables, best.round, departures(self._job, tables[FINAL]))
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must hold before the first round of a job: enough sites, registered ones, and rules that mean something."""
 
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the round log keeps of a round, from the sites' reports and what the aggregator says of the whole."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.records.candidate import mean_of_sites
@@ -44,7 +46,7 @@ def lines_of_capped(sites: Mapping[str, SiteRecord], largest_share: float) -> It
             )
 
 
-def round_record(sites: Mapping[str, SiteRecord], merged: Merged, **known: object) -> RoundRecord:
+def round_record(sites: Mapping[str, SiteRecord], merged: Merged, **known: Any) -> RoundRecord:
     """The record of a round; `known` are the entries that neither its sites nor the aggregator say."""
     return RoundRecord(
         validation=mean_of_sites(r.validation for r in sites.values()),

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server needs to continue a run: one file a round, outside the run folder, whole or absent."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class _Scored(StrictModel):
     """What a payload is called and how it has been scored, see `Candidate`."""
 
     round: Count
-    validation: Mapping[str, list[Number | None]]
+    validation: Mapping[str, Sequence[Number | None]]
 
 
 class _Notes(StrictModel):
@@ -105,12 +106,12 @@ class RunStore:
         tensors = {f"current/{name}": tensor for name, tensor in state.current.tensors.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (state.best.tensors if state.best else {}).items()}
         tensors |= {f"memory/{name}": tensor for name, tensor in state.memory.items()}
-        best = state.best and _Scored(round=state.best.round, validation=state.best.validation)
+        scored = _Scored(round=state.best.round, validation=state.best.validation) if state.best else None
         notes = _Notes(
             experiment=state.experiment.to_json(),
             first=state.first,
             round=state.current.round,
-            best=best,
+            best=scored,
             log=state.log,
             record=state.record,
         )
@@ -135,7 +136,8 @@ class RunStore:
             if _hash_file(path).read_text() != sha256(path):
                 raise ValueError("it is damaged: its hash differs")
             notes, tensors = _notes(path), load_file(path)
-            best = notes.best and Candidate(_part(tensors, "best/"), notes.best.round, notes.best.validation)
+            scored = notes.best
+            best = Candidate(_part(tensors, "best/"), scored.round, scored.validation) if scored else None
             return RunState(
                 experiment=Experiment.from_json(notes.experiment),
                 first=notes.first,
@@ -168,9 +170,9 @@ class RunStore:
         return self._over.exists()
 
     def close(self) -> None:
-        """Keep of a run that is over its newest state, for it may go on to more rounds, and forget the others' of such.
+        """Mark the run as over and keep its newest state alone, as a later job may continue it to more rounds.
 
-        So a machine keeps one. Its results hold what a run made.
+        The states of all other runs that are over are removed, so that a machine keeps one of these at most.
         """
         self._keep(1)
         with replacing(self._over):

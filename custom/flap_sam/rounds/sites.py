@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sites of a run as the loop of rounds sees them: FLARE's, or those of this process."""
 
 from collections.abc import Collection, Sequence

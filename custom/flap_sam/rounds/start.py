@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A payload that a run starts from in place of the sites' own start: a file that the server's operator has laid out."""
 
 from collections.abc import Mapping

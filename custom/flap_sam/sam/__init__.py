@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network: SAM with adapters and the 16x decoder. Knows neither data nor FLARE."""
 
 from flap_sam.foundation.lazy_package import without_init

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low-rank adapters on a linear projection y = W x + b: LoRA, DoRA and MoLE.
 
 Every adapter is called with the input x, the plain output y, and W and b, and returns the adapted output.
@@ -5,6 +6,7 @@ With B = 0 each returns y bit for bit.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +115,7 @@ class MoLE(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         for expert, share in zip(self.experts, self.shares(), strict=True):
-            y = y + share * expert.change(x)
+            y = y + share * cast(LoRA, expert).change(x)
         return y
 
 

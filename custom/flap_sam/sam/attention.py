@@ -1,4 +1,5 @@
-"""SAM's two attention layers, with places for adapters on query and value, over torch's fused attention."""
+# SPDX-License-Identifier: Apache-2.0
+"""SAM's two attention layers, which take adapters on query and value and use torch's fused attention."""
 
 from functools import partial
 
@@ -37,7 +38,7 @@ class AdaptedAttention(nn.Module):
 
     def adapted(self) -> list[tuple[nn.Module, Tensor]]:
         """The query's and the value's adapter, each with the W that it adapts; nothing where there are none."""
-        if self.adapter_q is None:
+        if self.adapter_q is None or self.adapter_v is None:
             return []
         return list(zip((self.adapter_q, self.adapter_v), self.adapted_weights(), strict=True))
 
@@ -86,14 +87,14 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         for top, bottom, height in _bands(x.shape[1], self.input_size[0]):
             row = []
             for left, right, width in _bands(x.shape[2], self.input_size[1]):
-                own = (t[:, top:bottom, left:right] for t in (q, k, v))
-                row.append(self._attend(*own, height, width))
+                own = slice(None), slice(top, bottom), slice(left, right)
+                row.append(self._attend(q[own], k[own], v[own], height, width))
             rows.append(_joined(row, 2))
         return self.proj(_joined(rows, 1))
 
     def _projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        if self.adapter_q is not None:
+        if self.adapter_q is not None and self.adapter_v is not None:
             weight_q, weight_v = self.adapted_weights()
             bias_q, _, bias_v = self.qkv.bias.chunk(3)
             q = self.adapter_q(x, q, weight_q, bias_q)
@@ -105,14 +106,13 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
         """Attention within windows that hold height x width tokens each: [b, h, w, heads, c] to [b, h, w, d]."""
         b, h, w, heads, c = q.shape
-        own = [_windows(t, height, width) for t in (q, k, v)]
         tables = self._distances(self.rel_pos_h)[:height], self._distances(self.rel_pos_w)[:width]
-        places = self._places(height, width, k)
+        own = [*(_windows(t, height, width) for t in (q, k, v)), *tables, self._places(height, width, k)]
         if self.remakes and torch.is_grad_enabled():
             kept = partial(create_selective_checkpoint_contexts, FUSED)
-            out = checkpoint(self._folded, *own, *tables, places, use_reentrant=False, context_fn=kept)
+            out = checkpoint(self._folded, *own, use_reentrant=False, context_fn=kept)
         else:
-            out = self._folded(*own, *tables, places)
+            out = self._folded(*own)
         out = out[..., :c].view(b, h // height, w // width, heads, height, width, c)
         return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, heads * c)
 
@@ -124,7 +124,8 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         k, v = self._filled(k.flatten(-3, -2), 1), self._filled(v.flatten(-3, -2), 2)
         k = torch.cat([k, places.expand(*k.shape[:-1], -1)], dim=-1)
         v = torch.cat([v, places.new_zeros(()).expand(*v.shape[:-1], places.shape[-1])], dim=-1)
-        return F.scaled_dot_product_attention(*(t.flatten(0, 2) for t in (q, k, v)), scale=self.scale)
+        q, k, v = (t.flatten(0, 2) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
 
     def _distances(self, table: Tensor) -> Tensor:
         """R / s of queries and keys along one axis, out of SAM's table [2 n - 1, c] by distance: [n, c, n]."""
@@ -165,7 +166,7 @@ class DecoderAttention(transformer.Attention, AdaptedAttention):
         """Queries [b, n, d], keys and values [b, m, d] to [b, n, d]."""
         x_q, x_v = q, v
         q, k, v = self.q_proj(x_q), self.k_proj(k), self.v_proj(x_v)
-        if self.adapter_q is not None:
+        if self.adapter_q is not None and self.adapter_v is not None:
             q = self.adapter_q(x_q, q, self.q_proj.weight, self.q_proj.bias)
             v = self.adapter_v(x_v, v, self.v_proj.weight, self.v_proj.bias)
         q, k, v = (self._separate_heads(t, self.num_heads) for t in (q, k, v))

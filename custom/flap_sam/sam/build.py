@@ -1,12 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an experiment to a network, on the meta device: shapes only, no memory, no time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
@@ -109,7 +108,6 @@ class _Undrawn(TorchFunctionMode):
 
 def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> ImageEncoder:
     tokens = image_size // PATCH
-    norm = partial(nn.LayerNorm, eps=1e-6)
     encoder = ImageEncoder(
         img_size=image_size,
         patch_size=PATCH,
@@ -120,11 +118,11 @@ def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> I
     for i in range(backbone.depth):
         windowed = i not in backbone.global_attention
         side = backbone.window if windowed else tokens
-        sizes = {"num_heads": backbone.heads, "norm_layer": norm}
-        if mixes_slices:
-            block = SliceMixingBlock(width=backbone.width, slices=WINDOW_SLICES, **sizes)
-        else:
-            block = EncoderBlock(backbone.width, **sizes)
+        block = (
+            SliceMixingBlock(backbone.width, backbone.heads, WINDOW_SLICES)
+            if mixes_slices
+            else EncoderBlock(backbone.width, backbone.heads)
+        )
         block.attn = EncoderAttention(backbone.width, backbone.heads, (side, side), windowed)
         encoder.blocks.append(block)
     return encoder
@@ -136,14 +134,14 @@ def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
         freeze_a = experiment.strategy == "freeze-a"
         if experiment.adapter == "mole":
             gate = MixtureWeights(experiment.experts)
-            pair = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
-            attention.attach(*pair, gate)
+            query, value = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
+            attention.attach(query, value, gate)
         else:
             layer = {"lora": LoRA, "dora": DoRA}[experiment.adapter]
             attention.attach(layer(*shape, freeze_a), layer(*shape, freeze_a))
 
 
 def _attach_fact(encoder: ImageEncoder, width: int, experiment: Experiment) -> None:
-    encoder.fact = SharedFactors(width, experiment.rank)
-    for block in encoder.blocks:
-        block.attn.attach(FacT(encoder.fact, experiment.alpha), FacT(encoder.fact, experiment.alpha))
+    shared = encoder.fact = SharedFactors(width, experiment.rank)
+    for attention in [m for m in encoder.modules() if isinstance(m, AdaptedAttention)]:
+        attention.attach(FacT(shared, experiment.alpha), FacT(shared, experiment.alpha))

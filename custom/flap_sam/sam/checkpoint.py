@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's weights from a file: mapped, not read; checked whole; resized where the image size asks for it."""
 
 import hashlib
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.sam.adapters import DoRA, low_rank_pairs
-from flap_sam.sam.attention import AdaptedAttention
+from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
 from flap_sam.sam.build import BACKBONES, build
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import ADAPTER_GROUPS, UNUSED, groups_of_parameters, parameter_table
@@ -202,9 +203,9 @@ def _refused(path: Path, cause: str) -> FlapSamError:
 def _resizable(network: FlapSam) -> set[str]:
     """Position tables whose size follows the image: `pos_embed` and the global layers' relative positions."""
     names = {"image_encoder.pos_embed"}
-    for i, block in enumerate(network.image_encoder.blocks):
-        if not block.attn.windowed:
-            names |= {f"image_encoder.blocks.{i}.attn.{table}" for table in ("rel_pos_h", "rel_pos_w")}
+    for path, module in network.named_modules():
+        if isinstance(module, EncoderAttention) and not module.windowed:
+            names |= {f"{path}.{table}" for table in ("rel_pos_h", "rel_pos_w")}
     return names
 
 

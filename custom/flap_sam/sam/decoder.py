@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's mask decoder, upscaling 16 times instead of 4, one mask a class and one for the background."""
 
 import itertools
@@ -41,7 +42,9 @@ class MaskDecoder16x(MaskDecoder):
         self.output_upscaling = _upscaling(width)
         self.output_hypernetworks_mlps = nn.ModuleList(MLP(width, width, width // 32, 3) for _ in range(classes + 1))
 
-    def forward(self, embeddings: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
+    def forward(  # type: ignore[override] # SAM's also chooses one of several masks
+        self, embeddings: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor
+    ) -> Tensor:
         """Logits of a batch of slices.
 
         Args:

@@ -1,17 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's image encoder for grey slices, its maps with the channels last."""
+
+from typing import cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from flap_sam.sam.attention import EncoderAttention
 from flap_sam.sam.maps import layer_norm
+
+Neck = tuple[nn.Conv2d, LayerNorm2d, nn.Conv2d, LayerNorm2d]
+"""What SAM's encoder has in its `neck`, which is an `nn.Sequential` and knows its parts as modules only."""
+
+
+class TokenNorm(nn.LayerNorm):
+    """SAM's norm over the width of the encoder's tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
 
 
 class EncoderBlock(Block):
     """SAM's encoder block around an attention that cuts its own windows (`attention.EncoderAttention`)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads, norm_layer=TokenNorm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [b, h, w, width] to the same."""
@@ -22,13 +40,15 @@ class EncoderBlock(Block):
 class ImageEncoder(ImageEncoderViT):
     """Grey slices to embeddings."""
 
+    pos_embed: nn.Parameter  # never None, as in SAM's own
     _recomputes = False
 
     def recompute_blocks(self) -> None:
         """From now on keep only each block's input for the backward pass, and compute the rest there again."""
         self._recomputes = True
-        for block in self.blocks:
-            block.attn.remakes = False
+        for module in self.modules():
+            if isinstance(module, EncoderAttention):
+                module.remakes = False
 
     def forward(self, slices: Tensor) -> Tensor:
         """Slices [b, S, S], intensities in [0, 1], to embeddings [b, width, S / 16, S / 16]."""
@@ -36,7 +56,7 @@ class ImageEncoder(ImageEncoderViT):
         recompute = self._recomputes and torch.is_grad_enabled()
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-        narrow, first_norm, smooth, second_norm = self.neck
+        narrow, first_norm, smooth, second_norm = cast(Neck, tuple(self.neck))
         x = layer_norm(first_norm, F.linear(x, narrow.weight.flatten(1)))
         x = smooth(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return layer_norm(second_norm, x).permute(0, 3, 1, 2)

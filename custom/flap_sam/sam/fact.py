@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MA-SAM's two kinds of adapters: FacT-TT on the projections, and 3D adapters that let the slices of a window mix."""
 
 import math
@@ -85,8 +86,8 @@ class SliceMixingBlock(EncoderBlock):
 
     parameter_groups = {"attention_slices": "slice_adapter", "mlp_slices": "slice_adapter"}
 
-    def __init__(self, *, width: int, slices: int, **settings: object) -> None:
-        super().__init__(dim=width, **settings)
+    def __init__(self, width: int, heads: int, slices: int) -> None:
+        super().__init__(width, heads)
         self.attention_slices = SliceAdapter(width, slices)
         self.mlp_slices = SliceAdapter(width, slices)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a tensor starts when no checkpoint holds it: drawn from the run's seed and the tensor's own name.
 
 So a tensor's start depends neither on the order of the others nor on who draws it.
@@ -20,8 +21,8 @@ def initial(network: nn.Module, full_name: str, seed: int) -> Tensor:
     shape = getattr(module, name).shape
     digest = hashlib.sha256(f"{seed}/{full_name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    if hasattr(module, "initial"):
-        return module.initial(name, generator)
+    if (own := getattr(module, "initial", None)) is not None:
+        return own(name, generator)
     if isinstance(module, nn.LayerNorm | LayerNorm2d):
         return torch.ones(shape) if name == "weight" else torch.zeros(shape)
     if name == "bias":

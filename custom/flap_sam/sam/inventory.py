@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many parameters a method trains and sends, counted on the meta device."""
 
 import math
@@ -66,7 +67,7 @@ class PaperRow:
     """
 
     label: str
-    settings: dict
+    settings: dict[str, object]
     trained: float | None = None
     total: float | None = None
     reduction: float | None = None
@@ -102,4 +103,4 @@ PAPER = (
 
 def paper_experiment(row: PaperRow) -> Experiment:
     """A row's experiment, on `vit_b` at 224 px."""
-    return Experiment(**{"backbone": "vit_b", "image_size": 224, **row.settings})
+    return Experiment.from_dict({"backbone": "vit_b", "image_size": 224, **row.settings})

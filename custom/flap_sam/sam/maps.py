@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAM's layers on feature maps, for maps with the channels last: the same parameters, the same numbers."""
 
 from segment_anything.modeling.common import LayerNorm2d
@@ -13,10 +14,12 @@ def layer_norm(norm: LayerNorm2d, x: Tensor) -> Tensor:
 class Doubling(nn.ConvTranspose2d):
     """A 2x2 transposed convolution of stride 2: every pixel becomes four, by one linear map."""
 
+    bias: nn.Parameter  # never None
+
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, kernel_size=2, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override] # the output's size leaves no choice here
         """Pixels [b, n, before] to [b, 4 n, after]: the four that come of one lie side by side, row by row."""
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         return F.linear(x, weight, self.bias.repeat(4)).view(x.shape[0], -1, self.out_channels)

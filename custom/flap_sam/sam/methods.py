@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning methods: which groups of the network train, and which of those leave the site."""
 
 from collections.abc import Iterator
@@ -89,7 +90,9 @@ def groups_of_parameters(module: nn.Module, prefix: str = "", group: str | None 
     """Name and group of every parameter: the nearest `parameter_groups` above it that names the way to it."""
     declared = getattr(module, "parameter_groups", {})
     for name, _ in module.named_parameters(recurse=False):
-        yield prefix + name, declared.get(name, group)
+        if (own := declared.get(name, group)) is None:
+            raise ValueError(f"no `parameter_groups` on the way to {prefix}{name} names its group")
+        yield prefix + name, own
     for name, child in module.named_children():
         yield from groups_of_parameters(child, f"{prefix}{name}.", declared.get(name, group))
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole network: windows of slices in, class logits out."""
 
 import torch
@@ -21,7 +22,7 @@ class GridPrompt(PromptEncoder):
         unused = ("not_a_point_embed", "point_embeddings") if grid == 0 else ()
         self.parameter_groups = dict.fromkeys((*unused, "mask_downscaling"), "prompt_unused")
 
-    def forward(self) -> tuple[Tensor, Tensor]:
+    def forward(self) -> tuple[Tensor, Tensor]:  # type: ignore[override] # SAM's takes a user's prompts
         """Sparse [1, points, width] and dense [1, width, tokens, tokens] embeddings, the same for every slice."""
         return super().forward(self._points() if self.grid else None, None, None)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A weights file of a known SHA-256: what is hashed is what is loaded, whatever becomes of the file meanwhile."""
 
 import hashlib

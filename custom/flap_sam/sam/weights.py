@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which weights a network starts from: a checkpoint of the site, the bundled small SAM, or random ones."""
 
 from dataclasses import dataclass

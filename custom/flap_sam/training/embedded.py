@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training windows for a decoder alone: image embeddings in the place of images."""
 
 from collections.abc import Callable, Sequence
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flap_sam.data.augment import Augmentation
 from flap_sam.data.windows import Windows
 
 
@@ -43,9 +45,15 @@ class EmbeddedWindows:
         return self._windows.foreground
 
     def batch(
-        self, indices: Sequence[int] | Tensor, augmentation: None = None, visits: Tensor | None = None
+        self, indices: Sequence[int] | Tensor, augmentation: Augmentation | None = None, visits: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings float32 [b, 5, width, S / 16, S / 16] and labels uint8 [b, 5, S, S]."""
+        """Embeddings float32 [b, 5, width, S / 16, S / 16] and labels uint8 [b, 5, S, S].
+
+        Raises:
+            ValueError: they are to be augmented.
+        """
+        if augmentation is not None:
+            raise ValueError("windows that are encoded already cannot be augmented")
         found = []
         for number, centre in zip(*self._windows.located(indices), strict=True):
             case = self._cases[number]()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site's cache of image embeddings, for methods that leave the image encoder as it is: each slice encoded once.
 
     <state>/embeddings/<site>/<encoder>/<sha256 of the case's image>.float32   the numbers, and a SHA-256 behind them
@@ -74,7 +75,7 @@ class FrozenEncoder:
 
     def embed(self, views: Views) -> Iterator[np.ndarray]:
         """Embeddings of a volume's views, some at a time."""
-        for _, found in embed(self.network, views, self.experiment.image_size, self.device, self.precision):
+        for _, found in embed(self.network, views, self.experiment.pixels, self.device, self.precision):
             yield found.cpu().contiguous().numpy()
 
 
@@ -159,9 +160,10 @@ def training_data(
         windows: over the training cases of the caches' stores, store by store. Augmentation changes their pixels:
             with it, and where a cache is None, they are encoded anew in every step.
     """
-    if experiment.augmentation != "none" or None in caches:
+    usable = [cache for cache in caches if cache is not None]
+    if experiment.augmentation != "none" or len(usable) < len(caches):
         return windows, network
-    cases = [partial(cache.of, case) for cache in caches for case in cache.store.cases("train")]
+    cases = [partial(cache.of, case) for cache in usable for case in cache.store.cases("train")]
     return EmbeddedWindows(windows, cases), network.decode
 
 
@@ -169,8 +171,8 @@ def _write(path: Path, parts: Iterable[np.ndarray]) -> None:
     digest = hashlib.sha256(path.name.encode())
     with replacing(path, private=True) as stream:
         for part in parts:
-            digest.update(part)
-            stream.write(part)
+            digest.update(part.data)
+            stream.write(part.data)
         stream.write(digest.digest())
 
 
@@ -181,7 +183,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     except (OSError, ValueError):
         return None
     digest = hashlib.sha256(path.name.encode())
-    digest.update(found)
+    digest.update(found.data)
     with path.open("rb") as stream:
         stream.seek(found.nbytes)
         return found if stream.read() == digest.digest() else None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dice and surfaces of a network on whole volumes."""
 
 from collections.abc import Sequence
@@ -5,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.data.geometry import Volume, diagonal, voxel_millilitres
@@ -23,6 +23,7 @@ from flap_sam.records.scores import (
     Evaluation,
     Overlap,
 )
+from flap_sam.sam.network import FlapSam
 from flap_sam.training.embeddings import EmbeddingCache
 from flap_sam.training.predict import predict_volume
 from flap_sam.training.surfaces import surface_metrics
@@ -63,7 +64,7 @@ def compared(
 
 
 def score(
-    network: nn.Module,
+    network: FlapSam,
     store: SiteStore,
     split: str,
     experiment: Experiment,

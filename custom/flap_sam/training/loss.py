@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's loss: 0.2 cross-entropy + 0.8 Dice (section 3.2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +83,7 @@ class _MapSums(torch.autograd.Function):
         return torch.stack([t.sum(0, dtype=torch.float64) for t in (surprise, overlap, squares, pixels)])
 
     @staticmethod
-    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """With g = dL/dp by the Dice part, dL/dlogits = p (g - sum g p) + dL/dsurprise (p - y)."""
         p, labels = context.saved_tensors
         surprise, overlap, squares, _ = gradient.to(p.dtype)

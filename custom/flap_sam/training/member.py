@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site that does the server's tasks, one after another."""
 
 from collections.abc import Callable, Iterator
@@ -78,13 +79,14 @@ class Member:
         _check_round(task.round, experiment)
         before, self._joined = self._joined, None
         done_before = self._participant is not None and self._participant.has_trained(task.round)
-        if before != (experiment, run) or (task.name == TASK_TRAIN and done_before):
-            self._participant = self._join(experiment, run)
-            self._participant.claim_data()
+        participant = self._participant
+        if participant is None or before != (experiment, run) or (task.name == TASK_TRAIN and done_before):
+            participant = self._participant = self._join(experiment, run)
+            participant.claim_data()
         if task.payload:
-            expected = payload.types_down(self._participant.experiment)
-            self._participant.receive(payload.check(task.payload, expected))
-        yield self._participant
+            expected = payload.types_down(participant.experiment)
+            participant.receive(payload.check(task.payload, expected))
+        yield participant
         self._joined = (experiment, run)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One site at work: its data, its network, its trainer. What the federation and a run without it both drive."""
 
 import hashlib
@@ -19,10 +20,11 @@ from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.lowrank.factors import leading
 from flap_sam.records.pictures import Gallery
+from flap_sam.records.scores import CaseScore
 from flap_sam.sam.checkpoint import frozen_digest, network_for, start_digest
 from flap_sam.sam.weights import weights_for
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
-from flap_sam.training.evaluate import CaseScore, score
+from flap_sam.training.evaluate import score
 from flap_sam.training.precision import settle
 from flap_sam.training.progress import Progress, Say, silent
 from flap_sam.training.site_state import SiteState
@@ -123,11 +125,11 @@ class Participant:
             self.network.compile()
         self._site = site
         encoder = FrozenEncoder.of(self.network, own, self._device, self._precision)
-        self._encoder, self._caches = encoder, {}
-        windows = Windows(self._pool, own.image_size, own.normalisation, self._device)
-        windows, forward = training_data(
-            self.network, own, windows, [self._cache(store) for store in assignment.stores]
-        )
+        self._encoder = encoder
+        self._caches: dict[Path, EmbeddingCache | None] = {}
+        drawn = Windows(self._pool, own.pixels, own.normalisation, self._device)
+        caches = [self._cache(store) for store in assignment.stores]
+        windows, forward = training_data(self.network, own, drawn, caches)
         self._trainer = Trainer(self.network, own, windows, self._device, self._precision, site.memory, team, forward)
         self._team, self._name = team, name
         self._pairs = summed_pairs(network, own)
@@ -157,7 +159,7 @@ class Participant:
         return self._trained_round is not None and self._trained_round >= round_number
 
     def restore_before(self, round_number: int) -> None:
-        """Stand where the site stood before a round, as it remembers it in its state."""
+        """Restore optimizer, error feedback and personal tensors to what they were before a round."""
         if self._trained_round is None:
             if newest := self._state.training(round_number):
                 self._trained_round, state = newest
@@ -166,7 +168,7 @@ class Participant:
             self._trainer.restore_personal(self._state.personal(round_number))
 
     def restore_to_score(self, round_number: int) -> None:
-        """Take the personal tensors that belong to the payload a round starts from; training is over for now."""
+        """Restore the personal tensors that belong to a round's payload, and end the site's training in this run."""
         self._trainer.restore_personal(self._state.personal(round_number))
         self._state.close()
 

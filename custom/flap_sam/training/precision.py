@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic that the network runs in: what the site asks for, held against what its device can do."""
 
 import contextlib
@@ -29,7 +30,7 @@ def settle(wanted: str, device: torch.device) -> str:
     return precision
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Autocast to bfloat16 where the site computes in it, else nothing."""
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -42,7 +43,7 @@ def able(device: torch.device) -> list[str]:
         modern = torch.cuda.get_device_capability(device) >= AMPERE
         return ["float32", "tf32", "bfloat16"] if modern else ["float32"]
     if device.type == "cpu":
-        found = getattr(torch.cpu, "get_capabilities", dict)()
+        found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         return ["float32", "bfloat16"] if found.get("avx512_bf16") or found.get("amx_bf16") else ["float32"]
     return ["float32"]
 

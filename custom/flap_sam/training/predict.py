@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Class probabilities and label maps of whole volumes, each view of a slice encoded once.
 
 In this network the slices of a window do not mix: what a window-by-window evaluation finds for a slice is the mean
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.data.views import Views
 from flap_sam.data.windows import volume_windows
 from flap_sam.sam.methods import METHOD_TABLE
+from flap_sam.sam.network import FlapSam
 from flap_sam.training.precision import autocast
 
 PIXELS_TOGETHER = 2**20  # of the network's grid: 20 slices at 224 px; their activations are about 200 MB in vit_b
@@ -24,7 +26,7 @@ VALUES_TOGETHER = 2**23  # on the volume's grid, in float32
 
 
 def predict_volume(
-    network: nn.Module,
+    network: FlapSam,
     image: np.ndarray,
     experiment: Experiment,
     device: torch.device,
@@ -46,7 +48,7 @@ def labels_of(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def volume_logits(
-    network: nn.Module,
+    network: FlapSam,
     image: np.ndarray,
     experiment: Experiment,
     device: torch.device,
@@ -80,7 +82,7 @@ def volume_logits(
 
 @torch.no_grad()
 def embed(
-    network: nn.Module, views: Views, image_size: int, device: torch.device, precision: str
+    network: FlapSam, views: Views, image_size: int, device: torch.device, precision: str
 ) -> Iterator[tuple[slice, Tensor]]:
     """Runs of a volume's views and their embeddings, float32 [k, width, S / 16, S / 16] on the device."""
     for run in views.batches(_slices_together(image_size)):
@@ -90,7 +92,7 @@ def embed(
 
 
 def _by_view(
-    network: nn.Module,
+    network: FlapSam,
     image: np.ndarray,
     experiment: Experiment,
     device: torch.device,
@@ -100,9 +102,9 @@ def _by_view(
     views = Views.of(image, experiment.normalisation)
     shares = torch.from_numpy(views.shares()).to(device)
     if known is None:
-        embedded = embed(network, views, experiment.image_size, device, precision)
+        embedded = embed(network, views, experiment.pixels, device, precision)
     else:
-        runs = views.batches(_slices_together(experiment.image_size))
+        runs = views.batches(_slices_together(experiment.pixels))
         embedded = ((run, torch.from_numpy(np.array(known[run])).to(device)) for run in runs)
     for run, embeddings in embedded:
         with autocast(device, precision):
@@ -122,10 +124,10 @@ def _averaged(logits: Tensor, slices: np.ndarray, shares: Tensor) -> Tensor:
 
 
 def _side_by_side(
-    network: nn.Module, image: np.ndarray, experiment: Experiment, device: torch.device, precision: str
+    network: FlapSam, image: np.ndarray, experiment: Experiment, device: torch.device, precision: str
 ) -> Iterator[Tensor]:
-    windows = volume_windows(image, experiment.image_size, experiment.normalisation)
-    at_once = max(1, _slices_together(experiment.image_size) // WINDOW_SLICES)
+    windows = volume_windows(image, experiment.pixels, experiment.normalisation)
+    at_once = max(1, _slices_together(experiment.pixels) // WINDOW_SLICES)
     while batch := list(itertools.islice(windows, at_once)):
         with autocast(device, precision):
             logits = network(torch.stack([pictures for _, _, pictures in batch]).to(device))

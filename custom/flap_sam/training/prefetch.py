@@ -1,6 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The next batch while the step runs: on a GPU a thread makes it, on a stream of its own."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -29,8 +29,11 @@ def made_ahead(make: Callable[[Item], Batch], items: Iterable[Item], device: tor
 
     with ThreadPoolExecutor(1) as thread:
         coming = (thread.submit(aside, item) for item in items)
-        for own, _ in itertools.pairwise(itertools.chain(coming, [None])):  # the next is under way before this is used
-            batch, made = own.result()
+        waiting = next(coming, None)
+        while waiting is not None:
+            following = next(coming, None)  # the next is under way before this is used
+            batch, made = waiting.result()
+            waiting = following
             current = torch.cuda.current_stream(device)
             current.wait_event(made)
             for tensor in batch:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a site is in a round, for the person at its console."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The learning rate over a site's steps (the paper's section 3.2)."""
 
 from flap_sam.config.experiment import Experiment

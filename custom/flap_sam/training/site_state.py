@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a site keeps between the rounds of a run: outside the run folder, so that a new job can go on from it."""
 
 from collections.abc import Iterator
@@ -87,10 +88,10 @@ class SiteState:
         return newest[1] if newest else {}
 
     def close(self) -> None:
-        """Keep of a run whose training is over the newest training state, for it may go on to more rounds.
+        """End the run's training and keep its newest training state alone, as a later job may continue it.
 
-        It stays until another run of this site is over: which runs are is told by their note of the data, which is
-        removed here.
+        That state stays until training ends in another run of this site. A run whose note of its data is missing has
+        ended its training: the note is removed here.
         """
         for path in self._files(TRAINING)[:-1]:
             path.unlink()

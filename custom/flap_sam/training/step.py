@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loss and gradient of one batch: at once, or a window at a time in little memory."""
 
 from collections.abc import Callable
@@ -37,7 +38,8 @@ def backward_by_window(forward: Forward, images: Tensor, labels: Tensor, team: T
         return backward(forward, images, labels, team, weight)
     windows = list(zip(images.split(1), labels.split(1), strict=True))
     with torch.no_grad(), torch.random.fork_rng([images.get_device()] if images.is_cuda else []):
-        sums = sum(map_sums(forward(image), label.long()) for image, label in windows)
+        first, *others = (map_sums(forward(image), label.long()) for image, label in windows)
+        sums = sum(others, first)
     loss = loss_of(weight * sums.requires_grad_(), team).total
     (gradient,) = torch.autograd.grad(loss, sums)
     for image, label in windows:

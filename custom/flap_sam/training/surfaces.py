@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a predicted organ's surface lies from the true one: Hausdorff 95 and surface Dice, by MONAI."""
 
 import warnings
@@ -44,12 +45,14 @@ def surface_metrics(
             hausdorff.append(missed)
             surface_dice.append(0.0)
             continue
-        pair = [torch.from_numpy(mask)[None, None] for mask in _cropped(predicted, true)]
-        both = {"include_background": True, "spacing": list(spacing)}
+        found, wanted = (torch.from_numpy(mask)[None, None] for mask in _cropped(predicted, true))
+        mm = list(spacing)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges", FutureWarning)  # MONAI's own call
-            hausdorff.append(compute_hausdorff_distance(*pair, percentile=PERCENTILE, **both).item())
-            surface_dice.append(compute_surface_dice(*pair, class_thresholds=[tolerance], **both).item())
+            distance = compute_hausdorff_distance(found, wanted, True, percentile=PERCENTILE, spacing=mm)
+            within = compute_surface_dice(found, wanted, [tolerance], True, spacing=mm)
+        hausdorff.append(distance.item())
+        surface_dice.append(within.item())
     return tuple(hausdorff), tuple(surface_dice)
 
 
@@ -60,4 +63,4 @@ def _cropped(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.nd
     for axis in range(either.ndim):
         along = np.flatnonzero(either.any(axis=tuple(a for a in range(either.ndim) if a != axis)))
         box.append(slice(along[0], along[-1] + 1))
-    return tuple(np.pad(mask[tuple(box)], 1) for mask in (predicted, true))
+    return np.pad(predicted[tuple(box)], 1), np.pad(true[tuple(box)], 1)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes of one site that take every step together, each on its part of the windows."""
 
 from collections.abc import Iterable

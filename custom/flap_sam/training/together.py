@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A round trained by several processes, one a GPU, that torchrun starts for it."""
 
 import os
@@ -104,5 +105,5 @@ def _run(folder: Path, processes: int, stopped: Callable[[], bool], say: Say, he
         failure = parse(Failure, (folder / ERROR).read_bytes())
         raise FlapSamError(failure.message, failure.reason)
     if team.returncode:
-        told = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
-        raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {told}")
+        last = (folder / "log").read_text(errors="replace")[-LAST_CHARACTERS:]
+        raise FlapSamError(f"The site's {processes} processes ended with status {team.returncode}: {last}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One site's local epochs: AdamW over the tensors that the method trains, and over nothing else."""
 
 import math
@@ -5,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.data.augment import Augmentation
@@ -16,6 +17,7 @@ from flap_sam.lowrank.factors import leading
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import PERSONAL, parameter_table, train_only
+from flap_sam.sam.network import FlapSam
 from flap_sam.training.embedded import EmbeddedWindows
 from flap_sam.training.precision import autocast
 from flap_sam.training.prefetch import made_ahead
@@ -50,7 +52,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: FlapSam,
         experiment: Experiment,
         windows: Windows | EmbeddedWindows,
         device: torch.device,
@@ -124,7 +126,8 @@ class Trainer:
         Raises:
             FlapSamError: the loss is no longer finite, or the round was stopped.
         """
-        start, losses = time.perf_counter(), []
+        start = time.perf_counter()
+        losses: list[Tensor] = []
         self._anchors = {name: p.detach().clone() for name, p in self._sent.items()} if self._mu else {}
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
@@ -170,6 +173,8 @@ class Trainer:
         self.team.add_gradients(self._trained.values())
         for name, anchor in self._anchors.items():  # FedProx, arXiv 1812.06127: + mu/2 ||w - w_received||^2
             parameter = self._trained[name]
+            if parameter.grad is None:
+                raise ValueError(f"{name} has no gradient to which its anchor's could be added")
             parameter.grad.add_(parameter.detach() - anchor, alpha=self._mu)
         self._optimizer.step()
         self._step += 1

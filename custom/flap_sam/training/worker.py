@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One of the processes that train a round together; torchrun starts it."""
 
 import os

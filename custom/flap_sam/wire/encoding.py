@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers on the wire: float32, float16 or bfloat16 as they are, int8 as differences with error feedback."""
 
 from collections.abc import Mapping

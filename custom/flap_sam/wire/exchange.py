@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task and the answer to it: all that the server and a site say to each other."""
 
 from collections.abc import Mapping

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The form in which adapters travel: where the server sums products B A, the product and nothing else."""
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from flap_sam.config.experiment import Experiment
@@ -38,7 +40,7 @@ def in_canonical_form(tensors: Mapping[str, Tensor], pairs: Pairs) -> dict[str, 
 
 def _alike(tensors: Mapping[str, Tensor], pairs: Pairs) -> Iterable[Pairs]:
     """The pairs by their shapes: those of one shape are handled in one batch."""
-    groups: dict[tuple, Pairs] = {}
+    groups: dict[tuple[torch.Size, torch.Size], Pairs] = {}
     for a, b in pairs:
         groups.setdefault((tensors[a].shape, tensors[b].shape), []).append((a, b))
     return groups.values()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the sites say to the server beside their tensors. Read whole and strictly: a peer is not trusted."""
 
 import re
@@ -11,7 +12,7 @@ from torch import Tensor
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import strict
 from flap_sam.foundation.names import is_run_name
-from flap_sam.foundation.strict import checked
+from flap_sam.foundation.strict import StrictModel, checked
 from flap_sam.records.scores import Evaluation, RoundFigures
 from flap_sam.sam.weights import Origin
 
@@ -53,10 +54,10 @@ class TrainReport(RoundFigures):
     labels: Text
 
 
-Report = TypeVar("Report", TrainReport, Evaluation)
+Report = TypeVar("Report", bound=StrictModel)
 
 
-def to_meta(report: TrainReport | Evaluation) -> dict:
+def to_meta(report: TrainReport | Evaluation) -> dict[str, object]:
     """The report as plain values."""
     return report.model_dump()
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tensors that travel: which they are, the check before any is used, and their file."""
 
 import json
@@ -112,7 +113,7 @@ def read(path: Path) -> Payload:
     except (SafetensorError, OSError) as error:
         raise FlapSamError(f"Payload {path} cannot be read ({error}); point to a run's .safetensors.") from error
     _check_format(path, metadata.get("format"))
-    experiment = Experiment.from_json(metadata.get("experiment"))
+    experiment = Experiment.from_json(metadata.get("experiment", ""))
     return Payload(check(tensors, types_kept(experiment)), experiment, _notes(path, metadata.get("notes")))
 
 

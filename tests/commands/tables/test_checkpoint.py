@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import torch
 from flap_sam.commands.tables.checkpoint import describe
 from flap_sam.config.experiment import Experiment

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from flap_sam.commands.tables.doctor import report_table
 from flap_sam.data.findings import Finding, Range, Report, SiteSummary
 

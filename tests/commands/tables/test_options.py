@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 from flap_sam.commands.tables.options import GROUPS, markdown, meanings, settings_of
 from flap_sam.config.experiment import Experiment

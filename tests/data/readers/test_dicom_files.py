@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Series are found among what lies on a CD, and what is no slice is passed over by name."""
 
 import numpy as np

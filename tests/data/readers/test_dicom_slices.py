@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every slice says of itself is used, refused or mentioned, whichever slice says it."""
 
 from pathlib import Path

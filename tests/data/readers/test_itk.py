@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MetaImage and NRRD files give what NIfTI files of the same volume give, and their headers are distrusted alike."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every field of a NIfTI header is used as nibabel and SimpleITK use it, refused, mentioned, or without consequence."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server and a site that send a hospital's processes what no run needs.
 
 It is laid into their own kits, as only their owners could.

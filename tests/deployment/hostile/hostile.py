@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server and a site that break every agreement; laid into their own kits, as only their owners could."""
 
 import json

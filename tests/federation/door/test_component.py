@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The component of `resources.json`: it stands before the cells of a process, or the process does not start."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door in front of FLARE's own cells, talking over TCP: a server, a hospital's two processes, another hospital."""
 
 import socket

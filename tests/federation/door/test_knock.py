@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A knock tells a door that holds from one that does not, and leaves this process as it was.
 
 `tests/deployment/test_check.py` has the doors that do not hold.

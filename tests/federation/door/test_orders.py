@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands inside an order: as FLARE's server makes it, it passes; made to do more, it does not."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was refused is counted in few lines, and nothing is forgotten when a line cannot be written."""
 
 import pytest

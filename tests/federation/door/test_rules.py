@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door's judgement of an envelope: what is on the list, on its own line, from its own party; nothing else."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A site that fails in another way in every round; it goes with a job as its own code."""
 
 import os

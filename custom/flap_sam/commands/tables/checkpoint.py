@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a SAM checkpoint is, and what the network takes from it."""
 
 from pathlib import Path

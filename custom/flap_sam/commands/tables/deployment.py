@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a staged job will run and what a kit lacks, as text."""
 
 from collections.abc import Sequence

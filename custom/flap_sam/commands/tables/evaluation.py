@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores of label maps, case by case and class by class, as tables that say what they leave out."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of a job and of a site, from the classes that read them: `docs/reference/options.md`."""
 
 import inspect
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -18,7 +19,7 @@ from flap_sam.config.site import ENVIRONMENT, Site
 from flap_sam.foundation.limits import limits
 from flap_sam.foundation.text import markdown_table
 
-TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
+TYPES: dict[object, str] = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}
 COLUMNS = ("setting", "type", "default", "allowed", "meaning")
 HEAD = """# Settings
 
@@ -72,12 +73,12 @@ def markdown() -> str:
 
 def meanings(kind: type) -> dict[str, str]:
     """The `Args` of a class's docstring, by name."""
-    text = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
+    text = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
     clauses = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
     return {name: " ".join(clause.split()) for name, clause in zip(clauses[::2], clauses[1::2], strict=True)}
 
 
-def settings_of(kind: type) -> list[Setting]:
+def settings_of(kind: type[Any]) -> list[Setting]:
     """The fields of a dataclass or a model, in their order."""
     if issubclass(kind, BaseModel):
         return [

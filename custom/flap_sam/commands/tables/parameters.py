@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of what a method trains and sends."""
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -70,7 +72,7 @@ def paper_json() -> str:
     return json.dumps(_paper_rows(), indent=1)
 
 
-def _paper_rows() -> list[dict]:
+def _paper_rows() -> list[dict[str, Any]]:
     rows = []
     for row in PAPER:
         experiment = paper_experiment(row)

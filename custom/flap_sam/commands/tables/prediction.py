@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of predicted scans, as a table."""
 
 from collections.abc import Sequence

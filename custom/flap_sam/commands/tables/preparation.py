@@ -1,11 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a preparation did, in lines."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from flap_sam.data.difference import Difference
 from flap_sam.data.prepare import SiteOutcome
 from flap_sam.foundation.text import count
+
+Why = TypeVar("Why")
 
 NAMED = 20  # cases at most, of one kind
 
@@ -46,8 +50,8 @@ def _changes(found: Difference) -> Iterator[str]:
         yield f"  moved {_listed(names)}: from {before} to {now}"
 
 
-def _by_reason(reasons: Mapping[str, object]) -> dict[object, list[str]]:
-    grouped: dict[object, list[str]] = {}
+def _by_reason(reasons: Mapping[str, Why]) -> dict[Why, list[str]]:
+    grouped: dict[Why, list[str]] = {}
     for name, why in reasons.items():
         grouped.setdefault(why, []).append(name)
     return grouped

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How well promptable networks find masks, as a table."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DICOM series, by pydicom, and distrusted like `nifti`: every slice is taken at its own word, not at the first's."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One DICOM file, read by pydicom: quietly, and not unpacked beyond a limit."""
 
 import warnings
@@ -48,13 +49,15 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
     """
     import pydicom
     from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import UID
 
     with quiet():
         if has_preamble(path) and (meta := read_file_meta_info(path)).get("TransferSyntaxUID") == DEFLATED:
             _check_deflated(path, PREAMBLE + len(MAGIC) + LENGTH_ELEMENT + meta.FileMetaInformationGroupLength)
         dataset = pydicom.dcmread(path, force=True, **options)
-        if "TransferSyntaxUID" not in dataset.file_meta and None not in dataset.original_encoding:
-            dataset.file_meta.TransferSyntaxUID = UNTOLD[dataset.original_encoding]
+        implicit, little_endian = dataset.original_encoding
+        if "TransferSyntaxUID" not in dataset.file_meta and implicit is not None and little_endian is not None:
+            dataset.file_meta.TransferSyntaxUID = UID(UNTOLD[implicit, little_endian])
         return dataset
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DICOM files below a folder: which belong together as a series of slices, and what else lies there.
 
 On a CD, slices lie in nested folders, beside an index, reports, doses and segmentations.
@@ -65,10 +66,13 @@ class _File:
 
 def series_below(folder: Path) -> DicomFiles:
     """The DICOM files in a folder and in all folders below it."""
-    files, others = [], []
+    files: list[_File] = []
+    others: list[Path] = []
     for path in _walk(folder):
-        told = _told(path) if is_dicom(path) else None
-        (others if told is None else files).append(told or path)
+        if is_dicom(path) and (told := _told(path)):
+            files.append(told)
+        else:
+            others.append(path)
     groups: dict[tuple[Path, str], list[_File]] = defaultdict(list)
     for file in files:
         if not file.kind:
@@ -83,8 +87,8 @@ def series_below(folder: Path) -> DicomFiles:
         groups[place, series] = kept + [file for file in damaged if file.path.parent == place]
     spared = {file.path.parent for file in damaged} & {place for place, _ in groups}
     aside = [file for file in files if file.kind and not (file.kind == DAMAGED and file.path.parent in spared)]
-    series = tuple(_series(group) for group in _merged(groups))
-    return DicomFiles(series, tuple(others), (*notes, *_passed_over(folder, aside)))
+    every = tuple(_series(group) for group in _merged(groups))
+    return DicomFiles(every, tuple(others), (*notes, *_passed_over(folder, aside)))
 
 
 def the_series_at(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
@@ -146,7 +150,7 @@ def kind_of(header: "Dataset") -> str:
 
 
 def _without_copies(group: list[_File]) -> tuple[list[_File], list[Path]]:
-    """The files of a group, one of those that are alike to the byte, and the others of these."""
+    """The files of a group without byte-for-byte copies, and the paths of the copies."""
     seen: dict[str, list[_File]] = defaultdict(list)
     kept, double = [], []
     for file in group:
@@ -159,7 +163,10 @@ def _without_copies(group: list[_File]) -> tuple[list[_File], list[Path]]:
 
 
 def _merged(groups: dict[tuple[Path, str], list[_File]]) -> Iterator[list[_File]]:
-    """The groups, as one those of a series whose slices lie at other places in every folder: no copies, no phases."""
+    """The groups; those of one series are joined where all their slices lie at different places in the patient.
+
+    Where places repeat, the folders hold copies or time points, which stay apart.
+    """
     by_series: dict[str, list[list[_File]]] = defaultdict(list)
     for (_, series), group in sorted(groups.items()):
         by_series[series].append(group)

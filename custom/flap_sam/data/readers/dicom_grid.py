@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slices in the order in which they lie in the patient, and the even grid that they lie on."""
 
 from collections.abc import Iterator, Sequence
@@ -61,8 +62,9 @@ def _check_alike(series: str, first: Slice, one: Slice) -> None:
         keyword, values = "PixelSpacing", [f"{column:g} x {row:g} mm" for column, row in (sizes, own)]
     else:
         both = (key for key in ALIKE if key in first.told and key in one.told and first.told[key] != one.told[key])
-        if (keyword := next(both, None)) is None:
+        if (differing := next(both, None)) is None:
             return
+        keyword = differing
         values = [] if keyword in PRIVATE else [first.told[keyword], one.told[keyword]]
     shown = f" ({' and '.join(values)})" if values else ""
     raise FlapSamError(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slices of a DICOM file, one of a plain image or one a frame of an enhanced one, and what each says of itself."""
 
 from collections.abc import Iterator, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MetaImage and NRRD files, by SimpleITK, and distrusted like `nifti`."""
 
 import zlib

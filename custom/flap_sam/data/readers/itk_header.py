@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The headers of MetaImage and NRRD files: what SimpleITK does not use of them is used, refused or mentioned here.
 
 Sources: the documentation of MetaIO (itk.org/Wiki/MetaIO) and of NRRD (teem.sourceforge.net/nrrd/format.html).
@@ -6,8 +7,8 @@ Sources: the documentation of MetaIO (itk.org/Wiki/MetaIO) and of NRRD (teem.sou
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
@@ -73,7 +74,7 @@ class Header:
     start: int
 
 
-def meta_header(path: Path, stream: BinaryIO) -> Header:
+def meta_header(path: Path, stream: BufferedIOBase) -> Header:
     """The header of a MetaImage; raises ValueError where it is none, FlapSamError where it says what cannot be."""
     text = stream.read(LONGEST)
     end = re.search(rb"^ElementDataFile\s*=\s*(.*?)\r?\n", text, re.MULTILINE)
@@ -143,7 +144,7 @@ def _from_codes(direction: np.ndarray) -> str:
     return "".join(opposite[code or "R"] for code in codes)
 
 
-def nrrd_header(path: Path, stream: BinaryIO) -> Header:
+def nrrd_header(path: Path, stream: BufferedIOBase) -> Header:
     """The header of a NRRD; raises ValueError where it is none, FlapSamError where it says what cannot be."""
     text = stream.read(LONGEST)
     if not text.startswith(b"NRRD"):

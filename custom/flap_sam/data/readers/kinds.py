@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which files hold volumes, by their names, and what else lies beside them."""
 
 from collections.abc import Sequence

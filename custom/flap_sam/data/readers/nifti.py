@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """NIfTI files, read whole and distrusted: whatever is wrong with one ends in a sentence that names it."""
 
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def _other_half(path: Path) -> Path:
     raise FlapSamError(f"{path} has no {path.with_suffix('.img').name} beside it, which holds its voxels; fetch it.")
 
 
-def _voxels(stream: BinaryIO, header: Header) -> np.ndarray:
+def _voxels(stream: BufferedIOBase, header: Header) -> np.ndarray:
     """Read the array piece by piece, so that no second copy of it is ever held."""
     whole = header.dtype.kind != "f" and (header.slope, header.inter) == (1, 0)
     array = np.empty(header.shape, header.dtype.newbyteorder("=") if whole else np.float32, order="F")

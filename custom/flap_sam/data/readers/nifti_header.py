@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The header of a NIfTI file: every field is used, refused, mentioned, or listed here as without consequence.
 
 Source: the NIfTI-1.1 and NIfTI-2 standards (nifti.nimh.nih.gov); where these leave a choice, nibabel's.

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that may be packed by gzip or zlib: never unpacked beyond what their header declares."""
 
 import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from flap_sam.errors import FlapSamError
 
@@ -17,7 +18,7 @@ RATIO = 1032  # no stream of gzip or zlib unpacks to more than so many times its
 
 
 @contextmanager
-def opened(path: Path, kind: str) -> Iterator[BinaryIO]:
+def opened(path: Path, kind: str) -> Iterator[BufferedIOBase]:
     """The file's unpacked bytes; whatever is raised inside becomes a FlapSamError.
 
     After the block a packed file is read to its last byte, which is where gzip keeps its checksum.
@@ -59,7 +60,7 @@ def damaged(path: Path, kind: str, problem: object) -> FlapSamError:
     return FlapSamError(f"{path} cannot be read as {kind} ({reason}); it is damaged or truncated, fetch it again.")
 
 
-def check_end(path: Path, stream: BinaryIO) -> None:
+def check_end(path: Path, stream: BufferedIOBase) -> None:
     """Read what is left of a stream, which must be little."""
     left = 0
     while piece := stream.read(PIECE):
@@ -77,7 +78,7 @@ def check_declared(path: Path, kind: str, declared: int) -> None:
         raise damaged(path, kind, f"its header declares {declared} bytes, it can hold {most} at most")
 
 
-def check_unpacked(path: Path, stream: BinaryIO, declared: int) -> None:
+def check_unpacked(path: Path, stream: BufferedIOBase, declared: int) -> None:
     """Unpack a stream of zlib or gzip piece by piece, keeping nothing, to see that it is as long as declared.
 
     Raises:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every reader gives, and how large a volume it may be."""
 
 import math
@@ -41,7 +42,8 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
             f"{path} has shape {(*axes, *further)}, expected one 3D volume: it holds {held}; split or replace it."
         )
     check_voxels(path, math.prod(axes))
-    return axes
+    first, second, third = axes
+    return first, second, third
 
 
 def check_voxels(path: Path, count: int) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One function that reads every kind of volume."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A procedural abdomen: organs painted one over another on a grid in millimetres.
 
 Coordinates are the patient's: x to the left, y to the back, z to the feet, with the origin in the middle of the
@@ -59,8 +60,11 @@ def draw(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, z: np.ndarray, 
         phase: see `Abdomen`.
     """
     shape = np.broadcast_shapes(x.shape, y.shape, z.shape)
+    warped_x, warped_y, warped_z = _warped(rng, x, y, z)
     abdomen = Abdomen(
-        *_warped(rng, x, y, z),
+        warped_x,
+        warped_y,
+        warped_z,
         hu=np.full(shape, AIR, np.float32),
         label=np.zeros(shape, np.uint8),
         cavity=np.zeros(shape, bool),
@@ -169,7 +173,8 @@ class Kidney:
     def distance(self, centre: Point = (0, 0, 0), size: Point = (1, 1, 1)) -> np.ndarray:
         """Squared distance as `Abdomen.distance` gives it, with centre and size in units of the radii."""
         axes = zip((self.u, self.v, self.w), self.radii, centre, size, strict=True)
-        return sum(((axis / radius - middle) / extent) ** 2 for axis, radius, middle, extent in axes)
+        along_u, along_v, along_w = (((axis / radius - at) / extent) ** 2 for axis, radius, at, extent in axes)
+        return along_u + along_v + along_w
 
     def ball(self, centre: Point, millimetres: float | np.ndarray) -> np.ndarray:
         """`distance` from a ball, or nearly one, with radii in millimetres."""

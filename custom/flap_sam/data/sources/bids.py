@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own data in the layout of the Brain Imaging Data Structure, one scan a participant.
 
     DIR/sub-XX/anat/*.nii.gz                            one image, whatever its suffix (_T1w, _T2w, ...)
@@ -20,7 +21,7 @@ from flap_sam.data.readers.kinds import NIFTI, Listing, listed, stem
 from flap_sam.data.sources.classes import class_names
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.data.sources.tabled import Tabled
-from flap_sam.data.sources.tables import read_table
+from flap_sam.data.sources.tables import read_table, split_of
 from flap_sam.errors import FlapSamError
 
 COLUMNS = ("participant_id", "site", "split")
@@ -50,7 +51,7 @@ class Bids(Tabled):
         participant = row["participant_id"]
         image = _only(self.folder / participant / "anat", "")
         label = _only(self.folder / LABELS / participant / "anat", "_dseg")
-        return SourceCase(participant, row["split"], image, label)
+        return SourceCase(participant, split_of(row["split"]), image, label)
 
     def notes(self) -> list[str]:
         known = {row["participant_id"] for row in self.rows}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The class names of your own data."""
 
 from collections.abc import Iterable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Medical Segmentation Decathlon layout, for your own data too.
 
     DIR/dataset.json   class names under "labels": {"0": "background", "1": ..., ...}
@@ -16,7 +17,7 @@ from pathlib import Path
 from flap_sam.data.readers.kinds import Listing
 from flap_sam.data.sources.source import SourceCase, passed_over
 from flap_sam.data.sources.tabled import Tabled
-from flap_sam.data.sources.tables import COLUMNS, read_table, read_text
+from flap_sam.data.sources.tables import COLUMNS, read_table, read_text, split_of
 from flap_sam.errors import FlapSamError
 
 
@@ -45,7 +46,7 @@ class Decathlon(Tabled):
 
     def located(self, row: dict[str, str]) -> SourceCase:
         case = row["case"]
-        return SourceCase(case, row["split"], self._images.place(case), self._labels.place(case))
+        return SourceCase(case, split_of(row["split"]), self._images.place(case), self._labels.place(case))
 
     def notes(self) -> list[str]:
         cases, why = [self.located(row) for row in self.rows], "which no line of sites.csv names"

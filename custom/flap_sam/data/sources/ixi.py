@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IXI-Tiny: small T1 MR scans of the brain from three London hospitals, split as in Fed-IXI.
 
     DIR/<case>/T1/<case>_image.nii.gz, DIR/<case>/label/<case>_label.nii.gz    (FLamby's IXI_sample)
@@ -18,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 
 from flap_sam.data.intensity import VolumeIntensity
+from flap_sam.data.manifest import Split
 from flap_sam.data.readers.kinds import Listing, stem, with_any_ending
 from flap_sam.data.sources.source import Source, SourceCase, checked, passed_over
-from flap_sam.data.sources.tables import read_table
+from flap_sam.data.sources.tables import read_table, split_of
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
 
@@ -105,7 +107,7 @@ class Ixi(Source):
 
     def _images(self) -> list[Path]:
         names = ((listing, name) for listing in self._listings for name in listing.volumes if name.endswith(IMAGE))
-        return [listing.find(name) for listing, name in names]
+        return [image for listing, name in names if (image := listing.find(name))]
 
     def _case(self, image: Path) -> tuple[SourceCase, str]:
         name = stem(image).removesuffix(IMAGE)
@@ -115,14 +117,14 @@ class Ixi(Source):
                 f"{image} has another name than IXI scans have, such as IXI002-Guys-0828_image.nii.gz; name it so, "
                 "or move it away."
             )
-        official = "test" if int(known["participant"]) in FED_IXI_TEST[known["site"]] else "train"
+        official: Split = "test" if int(known["participant"]) in FED_IXI_TEST[known["site"]] else "train"
         split = official if self._own_split is None else self._own_split.get(name, official)
         label = with_any_ending(image.parents[1] / "label" / f"{name}_label.nii.gz")
         return SourceCase(name, split, image, label), known["site"]
 
     @cached_property
-    def _own_split(self) -> dict[str, str] | None:
+    def _own_split(self) -> dict[str, Split] | None:
         path = self.folder / "split.csv"
         if not path.exists():
             return None
-        return {row["case"]: row["split"] for row in read_table(path, ("case", "split"))}
+        return {row["case"]: split_of(row["split"]) for row in read_table(path, ("case", "split"))}

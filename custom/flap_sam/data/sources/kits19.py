@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KiTS19: contrast CT of kidneys with tumours, dealt to six sites as in Fed-KiTS19.
 
     DIR/data/case_XXXXX/{imaging,segmentation}.nii.gz, or with another ending of `readers.kinds.ENDINGS`
@@ -15,6 +16,7 @@ import numpy as np
 
 from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import SiteIntensity
+from flap_sam.data.manifest import Split
 from flap_sam.data.readers.kinds import with_any_ending
 from flap_sam.data.sources.source import Source, SourceCase, checked
 from flap_sam.data.workers import Each, in_turn
@@ -23,7 +25,7 @@ from flap_sam.errors import FlapSamError
 CLASSES = ("kidney", "tumour")
 PERCENTILES = (5, 95)
 
-FED_KITS19 = {
+FED_KITS19: dict[str, dict[Split, tuple[int, ...]]] = {
     "A": {"train": (21, 38, 55, 62, 74, 129, 164, 173, 175), "test": (181, 195, 208)},
     "B": {"train": (0, 27, 51, 86, 101, 108, 116, 139, 141, 142, 155), "test": (161, 165, 198)},
     "C": {"train": (3, 14, 33, 42, 98, 100, 102, 103, 120), "test": (154, 156, 157)},
@@ -81,7 +83,7 @@ class Kits19(Source):
     def intensity(self, site: str, each: Each = in_turn) -> SiteIntensity:
         """The site's table over the foreground voxels of its training cases, in HU."""
         training = [case for case in self.cases(site) if case.split == "train"]
-        counts = sum(each(partial(foreground_histogram, values=self.label_values), training))
+        counts = np.sum(each(partial(foreground_histogram, values=self.label_values), training), axis=0)
         if not counts.any():
             raise FlapSamError(
                 f"The training cases of site {site} in {self.folder} have no labelled voxel, expected kidneys; "

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the numbers of your label maps stand for, so that nobody need write the maps anew.
 
 DIR/labels.csv     columns value (a number in the maps), label (the number of its class; 0 is background)

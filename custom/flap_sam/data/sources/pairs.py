@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own data: an image and a label map for every case.
 
     DIR/images/<case>.nii.gz or <case>_0000.nii.gz (nnU-Net's way), DIR/labels/<case>.nii.gz;
@@ -21,7 +22,7 @@ from flap_sam.data.readers.kinds import Listing
 from flap_sam.data.sources.classes import class_names
 from flap_sam.data.sources.source import SourceCase, passed_over
 from flap_sam.data.sources.tabled import Tabled
-from flap_sam.data.sources.tables import COLUMNS, read_table
+from flap_sam.data.sources.tables import COLUMNS, read_table, split_of
 
 NNUNET = "_0000"
 
@@ -44,9 +45,9 @@ class Pairs(Tabled):
     def located(self, row: dict[str, str]) -> SourceCase:
         case = row["case"]
         if "image" in row:
-            return SourceCase(case, row["split"], self.folder / row["image"], self.folder / row["label"])
+            return SourceCase(case, split_of(row["split"]), self.folder / row["image"], self.folder / row["label"])
         image, label = self._images.place(case, case + NNUNET), self._labels.place(case)
-        return SourceCase(case, row["split"], image, label)
+        return SourceCase(case, split_of(row["split"]), image, label)
 
     def notes(self) -> list[str]:
         cases = [self.located(row) for row in self.rows]

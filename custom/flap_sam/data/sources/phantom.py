@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Procedural abdominal CT in place of KiTS19, for demonstrations and tests without patients.
 
 The files, case names and sites are Fed-KiTS19's; the sites differ as hospitals do, in contrast phase, noise,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prostate MR (T2) from six hospitals.
 
     DIR/<site>/CaseXX.nii.gz, DIR/<site>/CaseXX_segmentation.nii.gz   (BMC: CaseXX_Segmentation.nii.gz)
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.data.intensity import VolumeIntensity
+from flap_sam.data.manifest import Split
 from flap_sam.data.readers.kinds import Listing
 from flap_sam.data.sources.source import Source, SourceCase, checked, passed_over
 from flap_sam.data.workers import Each, in_turn
@@ -88,5 +90,5 @@ class Prostate(Source):
 
 def _case(listing: Listing, number: str, test: tuple[int, ...]) -> SourceCase:
     id = f"Case{number}"
-    split = "test" if int(number) in test else "train"
+    split: Split = "test" if int(number) in test else "train"
     return SourceCase(id, split, listing.place(id), listing.place(*(id + ending for ending in LABELS)))

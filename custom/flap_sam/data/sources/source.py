@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a layout of volumes must tell to become a store."""
 
 import stat
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flap_sam.data.intensity import Intensity
+from flap_sam.data.manifest import Split
 from flap_sam.data.readers.dicom_files import series_below
 from flap_sam.data.readers.kinds import Listing, listed
 from flap_sam.data.sources.label_values import label_values
@@ -20,7 +22,7 @@ class SourceCase:
     """One labelled scan as it comes; `split` is "train" or "test"."""
 
     id: str
-    split: str
+    split: Split
     image: Path
     label: Path
 
@@ -38,9 +40,12 @@ class Source(Protocol):
 
     folder: Path
     name: str
-    classes: tuple[str, ...]
     any_label: bool = False
     minimum_side: int = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, background not counted."""
 
     @property
     def label_values(self) -> dict[int, int] | None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources whose cases a table deals to sites."""
 
 from abc import abstractmethod
@@ -8,13 +9,12 @@ from flap_sam.data.workers import Each, in_turn
 
 
 class Tabled(Source):
-    """A layout of your own data; of its scans nothing is known, so each is clipped at its own percentiles.
+    """A layout of your own data; of its scans nothing is known, so each is clipped at its own percentiles."""
 
-    Attributes:
-        rows: what `read_table` read; "site" is one of its columns.
-    """
-
-    rows: list[dict[str, str]]
+    @property
+    @abstractmethod
+    def rows(self) -> list[dict[str, str]]:
+        """What `read_table` read; "site" is one of its columns."""
 
     @abstractmethod
     def located(self, row: dict[str, str]) -> SourceCase:

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables that deal your own cases to sites, as spreadsheets write them."""
 
 import codecs
 import csv
 from pathlib import Path
 
+from flap_sam.data.manifest import SPLITS, Split
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.names import is_name
 
@@ -38,6 +40,11 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             )
         seen.add(case)
     return [values for _, values in rows]
+
+
+def split_of(text: str) -> Split:
+    """The split that a table names; raises StopIteration where it is none, which `read_table` has refused."""
+    return next(split for split in SPLITS if split == text)
 
 
 def rows_of(path: Path, columns: tuple[str, ...]) -> Rows:

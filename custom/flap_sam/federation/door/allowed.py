@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The list of what may come through the door. What is not on it is refused.
 
 Three tables: requests, streams (what FLARE cuts into frames, by the channel and topic inside the frames) and

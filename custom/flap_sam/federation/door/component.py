@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door as a FLARE component. A site lists it first in its own `resources.json`, where no job can reach it.
 
 FLARE builds the components of that file in the parent process and again in every job process, before the process makes

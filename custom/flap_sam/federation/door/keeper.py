@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door itself: a judgement in front of the one method through which FLARE's cells receive every message.
 
 FLARE's connections hand a message to `CoreCell.process_message` (the interface `MessageReceiver`), and to nothing else:
@@ -118,7 +119,9 @@ def hang(keeper: Keeper, cells: type[CoreCell]) -> None:
         raise FlapSamError("The door cannot be shut: FLARE has another CoreCell.process_message here than in 2.9.")
 
     @wraps(receive)
-    def process_message(self, endpoint, connection, app_id, message) -> None:
+    def process_message(
+        self: CoreCell, endpoint: Endpoint, connection: Connection, app_id: int, message: Message
+    ) -> None:
         if keeper.admits(self, endpoint, connection, message):
             receive(self, endpoint, connection, app_id, message)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A knock at the door: one message that a run needs and one that nobody may send, to a cell on no network."""
 
 import json
@@ -22,7 +23,7 @@ from flap_sam.federation.door.keeper import Keeper, hang
 from flap_sam.gate.audit import FILE_NAME, AuditLog
 
 NEEDED = ("train.check_status", {"admin_command": "check_status", "require_authz": "true"})
-REFUSED = ("sys.shell", {})
+REFUSED: tuple[str, dict[str, str]] = ("sys.shell", {})
 HANDLE = "knock"
 
 

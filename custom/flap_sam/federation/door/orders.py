@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands inside an administrative message: decoded only when it is plain, and a job's app and description."""
 
 import os
@@ -81,7 +82,7 @@ def _check_plain(payload: bytes) -> None:
         raise Refused("something is attached to it")
     kinds: list[object] = []
 
-    def note(found: dict) -> dict | str:
+    def note(found: dict[object, object]) -> dict[object, object] | str:
         if FOBS_TYPE not in found:
             return found
         kinds.append(found[FOBS_TYPE])

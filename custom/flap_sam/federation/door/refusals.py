@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was refused at the door, in the site's audit log: all of it counted, few lines of it whatever is sent."""
 
 import threading
@@ -14,6 +15,7 @@ OTHERS = {"refused": "further messages of other kinds than those listed in the l
 LONGEST = 80
 
 Entry = Mapping[str, object]
+Kind = tuple[tuple[str, object], ...]
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Refusals:
 
     def __init__(self, write: Callable[[Entry], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
-        self._kinds: dict[tuple, _Kind] = {}
+        self._kinds: dict[Kind, _Kind] = {}
         self._since = clock()
         self._owed: list[Entry] = []
         self._lock = threading.Lock()
@@ -82,7 +84,7 @@ class Refusals:
                 self._tell(kind, counted)
         self._kinds, self._since = {}, self._clock()
 
-    def _tell(self, kind: tuple, counted: _Kind) -> None:
+    def _tell(self, kind: Kind, counted: _Kind) -> None:
         counted.told = counted.number
         self._owed.append({"direction": "in", "door": "refused", **dict(kind), "number": counted.number})
 

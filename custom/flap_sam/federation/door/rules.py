@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a message may pass the hospital's door, judged from its envelope and from the line it came on.
 
 A message says itself where it comes from, so that alone lets nothing pass: it must also have come on the line of that
@@ -6,7 +7,7 @@ for its own children), and be on the list in `allowed`. A server that lies about
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -51,7 +52,8 @@ class Envelope:
     Args:
         me: the name of the receiving process in FLARE's network, as `hospital-a` or `hospital-a.<job>`.
         line, neighbour: the connection it came on, and the name of the process at its other end.
-        kind: request, reply or return; origin, destination, channel, topic: what the message says of itself.
+        kind: request, reply or return; origin, destination, channel, topic: what the message says of itself, which
+            `judge` refuses where it is no text.
         inner_channel, inner_topic: the same of the stream that a frame belongs to.
         asked: of a reply or a return, whether this process waits for it, and from this origin.
         address: an address that the sender offers for a connection of its own.
@@ -60,11 +62,11 @@ class Envelope:
     me: str
     line: Line
     neighbour: str
-    kind: object
-    origin: object
-    destination: object
-    channel: object
-    topic: object
+    kind: str
+    origin: str
+    destination: str
+    channel: str
+    topic: str
     inner_channel: object = None
     inner_topic: object = None
     asked: bool = False
@@ -168,11 +170,16 @@ def judge_order(party: Party, origin: str, topic: object, headers: Mapping[str, 
 
 
 def _on_its_line(envelope: Envelope, standing: Standing, relays: tuple[str, ...]) -> Party:
+    party = _party(envelope, standing)
+    if (envelope.line, envelope.neighbour) not in _lines(party, envelope, standing, relays):
+        raise Refused(f"it did not come on the line of {party}")
+    return party
+
+
+def _party(envelope: Envelope, standing: Standing) -> Party:
     party = standing.party(envelope.origin)
     if party is None:
         raise Refused("this process does not listen to its origin")
-    if (envelope.line, envelope.neighbour) not in _lines(party, envelope, standing, relays):
-        raise Refused(f"it did not come on the line of {party}")
     return party
 
 
@@ -194,7 +201,7 @@ def _passed_on(envelope: Envelope, standing: Standing, relays: tuple[str, ...]) 
         below = Standing(Post.JOB, standing.parent, job)
         if (envelope.line, envelope.neighbour) not in _lines(Party.SERVER, envelope, standing, relays):
             raise Refused(f"it did not come on the line of {Party.SERVER}")
-        party = below.party(envelope.origin)
+        party = _party(envelope, below)
         if envelope.kind == REQUEST:
             _listed(envelope, below.post, party)
         elif envelope.kind not in (REPLY, RETURN):
@@ -208,11 +215,12 @@ def _passed_on(envelope: Envelope, standing: Standing, relays: tuple[str, ...]) 
 
 def _listed(envelope: Envelope, post: Post, party: Party) -> None:
     """Raise unless a request is on the list."""
-    rows, channel, topic = REQUESTS, envelope.channel, envelope.topic
+    rows: Sequence[AllowedTopic] = REQUESTS
+    channel, topic = envelope.channel, envelope.topic
     if channel == STREAM and topic == FRAME:
-        rows, channel, topic = STREAMS, envelope.inner_channel, envelope.inner_topic
-        if not isinstance(channel, str) or not isinstance(topic, str):
+        if not isinstance(envelope.inner_channel, str) or not isinstance(envelope.inner_topic, str):
             raise Refused("its frame belongs to no stream")
+        rows, channel, topic = STREAMS, envelope.inner_channel, envelope.inner_topic
     if not any(_covers(row, post, party, channel, topic) for row in rows):
         raise Refused(f"{party} may not send this to a {post}")
 

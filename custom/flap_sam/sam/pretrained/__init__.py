@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundled small SAM. README.md beside this file says what it is, how it was made and what it is not."""
 
 from pathlib import Path
+from typing import Final
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation.files import sha256
 
-BACKBONE = "vit_tiny"
+BACKBONE: Final = "vit_tiny"
 FILE = Path(__file__).with_name(f"{BACKBONE}.safetensors")
 SHA256 = "3531cfff834b2f4b4a65839048cbd62d620b0eef03f921afc7dd01e6ac401dc2"
 
