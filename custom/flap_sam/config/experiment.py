@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
+from flap_sam.config import strategies
 from flap_sam.config.reads import READ_WITH, lack
 from flap_sam.errors import FlapSamError, Reason
 
@@ -15,7 +16,7 @@ METHODS = ("fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_s
 ADAPTERS = ("lora", "dora", "mole")
 NORMALISATIONS = ("volume", "window")
 AUGMENTATIONS = ("none", "paper")
-STRATEGIES = ("svd", "factor-average", "freeze-a", "residual")
+STRATEGIES = tuple(strategies.OURS)
 FACTOR_SPLITS = ("balanced", "paper")
 ROBUST_RULES = ("none", "clip", "trimmed-mean", "median", "krum")
 SERVER_OPTIMIZERS = ("none", "momentum", "adam", "yogi")
@@ -99,7 +100,8 @@ class Experiment:
         max_epochs: local epochs after which the rate's decay ends.
         decay_power: exponent of the rate's decay.
         proximal: FedProx's mu, the pull towards the payload a round started from; 0 means none.
-        strategy: what the server makes of the sites' adapters (see `lowrank.strategies`).
+        strategy: what the server makes of the sites' adapters (see `lowrank.strategies`); another package may bring
+            one (see `config.strategies`), which every party of the run then needs.
         split: how the SVD becomes two factors (see `lowrank.refactorise`).
         energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
         ranks: rank of the sites that do not have `rank`, by the site's name in the federation.
@@ -153,10 +155,12 @@ class Experiment:
         size, rate = self.image_size, self.server_learning_rate
         good["image_size"] = size is None or (size % 16 == 0 and 16 <= size <= LARGEST_IMAGE)
         good["server_learning_rate"] = rate is None or 0 < rate <= LARGEST_SERVER_RATE
+        good["strategy"] = strategies.is_known(self.strategy)
         good["ranks"] = all(type(rank) is int and 1 <= rank <= self.rank for rank in self.ranks.values())
         for name, accepted in good.items():
             if not accepted:
-                _refuse(name, getattr(self, name), EXPECTED[name])
+                here = "one of " + ", ".join(strategies.known()) if name == "strategy" else EXPECTED[name]
+                _refuse(name, getattr(self, name), here)
         _check_read(self)
 
     @classmethod
