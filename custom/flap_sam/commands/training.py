@@ -1,5 +1,6 @@
 """Commands that train: in a federation, without one, and over a grid."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,9 @@ def simulate(
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
 
-    run(Job.read(job), parsed(changes or []), work, sites, threads, resume, start)
+    found = Job.read(job).changed(parsed(changes or []))
+    policy = replace(found.policy, resume=resume) if resume else None
+    run(found, work, sites, policy=policy, threads=threads, start=start)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -77,12 +80,17 @@ def train(
 ) -> None:
     """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
     from flap_sam.config.job import Job, parsed
-    from flap_sam.experiments import alone
+    from flap_sam.config.site import Site
+    from flap_sam.experiments.alone import train as run
     from flap_sam.records.results import closing_summary
+    from flap_sam.records.run_record import CENTRALIZED, LOCAL
 
-    if setting not in (alone.LOCAL, alone.CENTRALIZED):
-        raise FlapSamError(f"There is no setting {setting!r}; expected {alone.LOCAL} or {alone.CENTRALIZED}.")
-    alone.train(Job.read(job), setting, site, parsed(changes or []), out, typer.echo)
+    if setting not in (LOCAL, CENTRALIZED):
+        raise FlapSamError(f"There is no setting {setting!r}; expected {LOCAL} or {CENTRALIZED}.")
+    if (setting == LOCAL) == (site is None):
+        raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
+    found, own = Job.read(job).changed(parsed(changes or [])), Site.read(None)
+    run(found.experiment(), out, site=own.at(own.data, site), policy=found.policy, demo=found.demo, say=typer.echo)
     typer.echo(closing_summary(out))
 
 

@@ -46,6 +46,11 @@ class Job:
         """The experiment, some of its settings changed."""
         return Experiment.from_dict(self.settings | (changes or {}))
 
+    def changed(self, changes: Mapping[str, object]) -> "Job":
+        """This job with some settings of the experiment changed; raises a FlapSamError where they may not be so."""
+        self.experiment(dict(changes))
+        return replace(self, settings=self.settings | changes)
+
     def copy(self, folder: Path, changes: dict, policy: Mapping[str, object] | None = None) -> Path:
         """A copy of the job with some settings changed, checked before anything is written.
 
