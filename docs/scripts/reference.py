@@ -284,12 +284,12 @@ def _signature(name: str, found: object) -> str:
             lines.append("    *,")
         lines.append(f"    {_short(str(parameter))},")
     given = signature.return_annotation
-    gives = "" if given in (signature.empty, None) else f" -> {_short(inspect.formatannotation(given))}"
-    return "\n".join([f"{name}(", *lines, f"){gives}"])
+    gives = "" if given in (signature.empty, None) else _short(inspect.formatannotation(given)).strip("'")
+    return "\n".join([f"{name}(", *lines, f") -> {gives}" if gives else ")"])
 
 
 def _short(types: str) -> str:
-    return re.sub(r"(?:\w+\.)+(\w+)", r"\1", types)
+    return re.sub(r"(?:\w+\.)+(\w+)", r"\1", types).replace("Ellipsis", "...")
 
 
 def _declared(parameter: inspect.Parameter) -> inspect.Parameter:
