@@ -29,6 +29,9 @@ def report(
     compare: Annotated[Path | None, typer.Option(help="a folder of compare, for its table beside the run's")] = None,
 ) -> None:
     """Write a run, or a grid of runs, as one page of HTML that needs nothing else."""
+    from flap_sam.foundation.extras import require
+
+    require("report", "The report")
     from flap_sam.report import write
 
     typer.echo(f"written: {write(run, out, compare)}")

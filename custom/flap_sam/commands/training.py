@@ -117,6 +117,9 @@ def compare(
 
     The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
     """
+    from flap_sam.foundation.extras import require
+
+    require("report", "The comparison")
     from flap_sam.commands.comparison import published
     from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets

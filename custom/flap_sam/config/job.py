@@ -42,6 +42,12 @@ class Job:
             raise FlapSamError(f"Job {folder} has no {error} where its configuration names the experiment.") from error
         return cls(folder, settings, RunPolicy.from_dict(server.get("run_policy")), demo)
 
+    @property
+    def components(self) -> list[str]:
+        """The classes of the components that the server builds for the job, by their paths."""
+        found = _read(self.folder / SERVER_CONFIG).get("components") or []
+        return [component.get("path", "") for component in found]
+
     def experiment(self, changes: dict | None = None) -> Experiment:
         """The experiment, some of its settings changed."""
         return Experiment.from_dict(self.settings | (changes or {}))

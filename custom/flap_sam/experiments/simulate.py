@@ -19,10 +19,12 @@ from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
 from flap_sam.federation import environment
 from flap_sam.foundation.children import child
+from flap_sam.foundation.extras import require
 from flap_sam.records.results import results_below
 
 OMP = "OMP_NUM_THREADS"
 NAME = "flap_sam"
+TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"
 
 
 def simulate(
@@ -65,6 +67,8 @@ def simulate(
     variables = _variables(site, threads)
     if start is not None:
         variables[ENVIRONMENT["payloads"]] = str(Path(start).absolute().parent)
+    if isinstance(job, Job) and TENSORBOARD in job.components:
+        require("tensorboard", f"Job {job.folder}, which has {TENSORBOARD},")
     _check_sites(site or Site.read(None), job.demo if isinstance(job, Job) else None, sites)
     with tempfile.TemporaryDirectory() as folder:
         laid = _lay(job, policy, Path(folder))
