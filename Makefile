@@ -53,8 +53,8 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) work/flap_sam_kits site
 
-$(READY): requirements.txt requirements-dev.txt requirements-onnx.txt pyproject.toml
+$(READY): requirements-core.txt requirements-dev.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -e .
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -e ".[all]"
 	touch $(READY)

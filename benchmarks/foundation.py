@@ -75,10 +75,10 @@ def run(job: Job, weights: Path | None, rounds: int, federated: bool, seed: int)
         os.environ |= {"FLAP_SAM_CHECKPOINT": str(weights or "random"), "FLAP_SAM_STATE": folder}
         changes = {"rounds": rounds, "seed": seed}
         if federated:
-            sites = len(assignments(job, Site.read(None)))
+            sites = len(assignments(Site.read(None), job.demo))
             out = finish(job.copy(Path(folder) / "job", changes), Path(folder) / "run", sites)
         else:
-            out = train(job, CENTRALIZED, None, changes, Path(folder) / "run", status.update)
+            out = train(job.experiment(changes), Path(folder) / "run", demo=job.demo, say=status.update)
         final = read_test_dice(out)[0][FINAL].values()
         validation = [record.validation for record in round_log.read(out)]
     validation.append(mean_of_known(mean_of_known(report.validation) for report in final))
@@ -129,7 +129,7 @@ def main() -> None:
     networks = {name: network(file, seeds[0]) for name, file in weights.items()}
     side = BACKBONES[pretrained.BACKBONE].image_size
     experiment = job.experiment().resolved(pretrained.BACKBONE, side)
-    stores = [assignment.store for assignment in assignments(job, Site.read(None)).values()]
+    stores = [assignment.store for assignment in assignments(Site.read(None), job.demo).values()]
     pool, classes = PooledStore(stores), stores[0].manifest.classes
 
     questions = {"drawn shape": list(held_out(side))}

@@ -4,10 +4,10 @@
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import flap_sam
@@ -39,21 +39,18 @@ FILES = {
     "what was missed, and in how many others it was found; and which sites scored another network than the payload's "
     "file makes (a lower rank, mixture weights of their own, rounded numbers)",
 }
-PUBLIC = (
-    "config.experiment.Experiment",
-    "config.run_policy.RunPolicy",
-    "config.site.Site",
-    "config.job.Job",
-    "experiments.simulate.simulate",
-    "experiments.alone.train",
-    "records.results.read_test_dice",
-    "records.round_log.read",
-    "data.store.SiteStore",
-    "wire.payload.Payload",
-    "inference.model.Model",
-    "inference.intensities.conventions",
-    "inference.segment.Segmenter",
-    "lowrank.strategies.Strategy",
+BESIDE = {"Model": "inference.model:Model.load", "segment": "inference.segmentation:Segmentation"}
+FURTHER = (
+    "config.job:Job",
+    "records.results:read_test_dice",
+    "records.round_log:read",
+    "data.store:SiteStore",
+    "data.store:SiteStore.open",
+    "wire.payload:Payload",
+    "inference.intensities:conventions",
+    "inference.segment:Segmenter",
+    "lowrank.strategies:Strategy",
+    "config.strategies:StrategyTraits",
 )
 
 
@@ -242,23 +239,25 @@ def gate_page() -> str:
 
 
 def python_page() -> str:
-    """The rooms of the package, and the classes and functions that a script starts from."""
+    """The names of the package itself, the rooms, and what else a script starts from."""
     rooms = [[f"`{path.parent.name}`", _sentence(path)] for path in sorted(PACKAGE.glob("*/__init__.py"))]
-    parts = [
-        "# Python",
-        "",
-        MADE,
-        "The package is `flap_sam`. Its rooms:",
-        "",
-        markdown_table(("room", "what it holds"), rooms),
-        "A script starts from these classes and functions:",
-        "",
-    ]
-    for path in PUBLIC:
-        module, _, name = path.rpartition(".")
-        found = getattr(import_module(f"flap_sam.{module}"), name)
-        parts += [f"## `flap_sam.{path}`", "", *_entry(name, found)]
+    parts = ["# Python", "", MADE, "```text", inspect.getdoc(flap_sam), "```", ""]
+    for name in flap_sam.PLACES:
+        parts += [f"## `flap_sam.{name}`", "", *_entry(name, getattr(flap_sam, name))]
+        if name in BESIDE:
+            parts += _place(BESIDE[name], "###")
+    parts += ["## What lies below", "", "The package's rooms:", "", markdown_table(("room", "what it holds"), rooms)]
+    parts += ["A script may also ask for", ""]
+    for place in FURTHER:
+        parts += _place(place, "###")
     return "\n".join(parts)
+
+
+def _place(place: str, level: str) -> list[str]:
+    """The entry of what is found in a module, such as `inference.model:Model.load`."""
+    module, _, name = place.partition(":")
+    found = attrgetter(name)(import_module(f"flap_sam.{module}"))
+    return [f"{level} `flap_sam.{module}.{name}`", "", *_entry(name, found)]
 
 
 def _sentence(face: Path) -> str:
@@ -280,13 +279,25 @@ def _entry(name: str, found: object) -> list[str]:
 
 
 def _signature(name: str, found: object) -> str:
-    parameters = [
-        str(p.replace(annotation=p.annotation))
-        for p in inspect.signature(found).parameters.values()
-        if p.name != "self"
-    ]
-    text = ",\n".join(re.sub(r"(?:\w+\.)+(\w+)", r"\1", parameter) for parameter in parameters)
-    return f"{name}(\n{textwrap.indent(text, '    ')},\n)"
+    """A call with its parameters and their types, a line each, and the type of what it gives."""
+    signature, lines = inspect.signature(found), []
+    parameters = [_declared(p) for p in signature.parameters.values() if p.name != "self"]
+    for number, parameter in enumerate(parameters):
+        if parameter.kind is parameter.KEYWORD_ONLY and parameters[number - 1].kind is not parameter.KEYWORD_ONLY:
+            lines.append("    *,")
+        lines.append(f"    {_short(str(parameter))},")
+    given = signature.return_annotation
+    gives = "" if given in (signature.empty, None) else _short(inspect.formatannotation(given)).strip("'")
+    return "\n".join([f"{name}(", *lines, f") -> {gives}" if gives else ")"])
+
+
+def _short(types: str) -> str:
+    return re.sub(r"(?:\w+\.)+(\w+)", r"\1", types).replace("Ellipsis", "...")
+
+
+def _declared(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter, `...` in place of a default that is a function."""
+    return parameter.replace(default=...) if inspect.isfunction(parameter.default) else parameter
 
 
 def main() -> None:

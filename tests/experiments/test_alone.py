@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.commands.main import app
 from flap_sam.config.experiment import METHODS, unread
 from flap_sam.config.job import Job
 from flap_sam.config.run_policy import RunPolicy
@@ -18,8 +19,10 @@ from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.rounds import loop
 from flap_sam.sam.weights import RANDOM
 from flap_sam.training import participant
+from flap_sam.training.progress import Say, silent
 from flap_sam.training.trainer import Trainer
 from flap_sam.wire import payload
+from typer.testing import CliRunner
 
 from tests.rounds.test_rounds import EVERY, Rounds
 
@@ -34,8 +37,14 @@ def job(store, monkeypatch) -> Job:
     return Job.read(JOB)
 
 
+def of(job: Job, changes: dict, out: Path, site: str | None = None, say: Say = silent) -> Path:
+    """A job trained on the data of one site, or of all."""
+    own = Site.read(None)
+    return train(job.experiment(changes), out, site=own.at(own.data, site), policy=job.policy, say=say)
+
+
 def run(job, tmp_path, setting, site=None, **changes) -> tuple[Path, list[dict], dict]:
-    out = train(job, setting, site, QUICK | changes, tmp_path / f"{setting}_{site}", lambda _: None)
+    out = of(job, QUICK | changes, tmp_path / f"{setting}_{site}", site)
     rounds = [json.loads(line) for line in (out / ROUND_LOG).read_text().splitlines()]
     return out, rounds, json.loads((out / TEST_DICE).read_text())
 
@@ -90,7 +99,7 @@ def test_all_data_in_one_place_are_all_slices(job, tmp_path):
 def test_progress_and_rounds_are_said(job, tmp_path, monkeypatch):
     monkeypatch.setattr("flap_sam.training.progress.LINE_SECONDS", 0.0)
     said = []
-    train(job, "local", "C", QUICK | {"batch_size": 1}, tmp_path / "out", said.append)
+    of(job, QUICK | {"batch_size": 1}, tmp_path / "out", "C", said.append)
     told = [line for line in said if "step" in line or "of 2: loss" in line]
     a_round = ["step 1 of 3", "step 2 of 3", "of 2: loss"]
     assert all(words in line for words, line in zip(a_round * 2, told, strict=True))
@@ -125,19 +134,23 @@ def test_a_payload_is_scored_with_the_gates_of_its_round(job, tmp_path, monkeypa
 
 
 def test_what_cannot_be_is_one_sentence(job, tmp_path):
-    for setting, site, sentence in (
-        ("local", None, "Name the --site"),
-        ("centralized", "A", "takes all sites"),
-        ("local", "D", "there are A, B, C"),
-    ):
+    for site, sentence in (("D", "there are A, B, C"), ("site-4", "there are A, B, C"), ("A/B", "name is 'A/B'")):
         with pytest.raises(FlapSamError, match=sentence):
-            train(job, setting, site, QUICK, tmp_path / "x", lambda _: None)
+            of(job, QUICK, tmp_path / "x", site)
+    for words, sentence in (
+        (["--setting", "local"], "Name the --site"),
+        (["--setting", "centralized", "--site", "A"], "takes all sites"),
+        (["--setting", "alone"], "no setting 'alone'; expected local or centralized"),
+    ):
+        refused = CliRunner().invoke(app, ["train", str(JOB), "--out", str(tmp_path / "x"), *words])
+        assert isinstance(refused.exception, FlapSamError)
+        assert sentence in str(refused.exception)
     conducted = replace(job, policy=RunPolicy(best_by=3))
     with pytest.raises(FlapSamError, match="best_by is class 3; the experiment has classes 1 to 2"):
-        train(conducted, "local", "A", QUICK, tmp_path / "x", lambda _: None)
+        of(conducted, QUICK, tmp_path / "x", "A")
     out, _, _ = run(job, tmp_path, "local", "A")
     with pytest.raises(FlapSamError, match="holds a run already"):
-        train(job, "local", "A", QUICK, out, lambda _: None)
+        of(job, QUICK, out, "A")
 
 
 def interrupted(job, tmp_path, monkeypatch, after: int, **changes) -> Path:
@@ -178,11 +191,11 @@ def test_what_an_interrupted_run_goes_on_from_outlives_another_run_of_the_site(j
 def test_an_interrupted_run_of_another_kind_is_left_alone(job, tmp_path, monkeypatch):
     out = interrupted(job, tmp_path, monkeypatch, after=1)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for setting, site, changes, sentence in (
-        ("local", "B", {}, "holds another run already"),
-        ("centralized", None, {}, "holds another run already"),
-        ("local", "A", {"seed": 2}, "is of another experiment than this job: seed was 1234 and is 2"),
+    for site, changes, sentence in (
+        ("B", {}, "holds another run already"),
+        (None, {}, "holds another run already"),
+        ("A", {"seed": 2}, "is of another experiment than this job: seed was 1234 and is 2"),
     ):
         with pytest.raises(FlapSamError, match=sentence):
-            train(job, setting, site, QUICK | changes, out, lambda _: None)
+            of(job, QUICK | changes, out, site)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -5,7 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.config.site import ENVIRONMENT, Site
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.simulate import finish, simulate
 from flap_sam.records.results import TEST_DICE
@@ -23,9 +26,9 @@ def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
 
 def test_what_cannot_be_run_is_not_started(tmp_path):
     with pytest.raises(FlapSamError, match="3 threads are more than the 2 sites"):
-        simulate(Job.read(JOB), {}, tmp_path / "work", 2, 3)
+        simulate(Job.read(JOB), tmp_path / "work", 2, threads=3)
     with pytest.raises(FlapSamError, match="rank is 0"):
-        simulate(Job.read(JOB), {"rank": 0}, tmp_path / "work", 2)
+        simulate(Job.read(JOB).changed({"rank": 0}), tmp_path / "work", 2)
     assert not (tmp_path / "work").exists()
 
 
@@ -33,68 +36,90 @@ def test_more_sites_than_the_store_has_are_not_started(store, tmp_path, monkeypa
     monkeypatch.chdir(store.parent)
     monkeypatch.setenv("FLAP_SAM_DATA", store.name)
     with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
-        simulate(Job.read(JOB), QUICK, tmp_path / "work", 4)
-    assert os.environ["FLAP_SAM_DATA"] == str(store)
+        simulate(Job.read(JOB).changed(QUICK), tmp_path / "work", 4)
+    with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
+        simulate(Experiment(), tmp_path / "work", 4, site=Site(data=store.name))
 
 
 def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
     job = Job.read(Job.read(JOB).copy(tmp_path / "jobs" / "mine", QUICK))
     with pytest.raises(FlapSamError, match="mine is a job, and would be emptied"):
-        simulate(job, {}, tmp_path / "jobs", 1)
+        simulate(job, tmp_path / "jobs", 1)
     assert Job.read(job.folder) == job
 
 
-@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
-def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, monkeypatch, own, threads, expected):
+@pytest.fixture
+def started(monkeypatch) -> list[tuple[Job, Path, tuple[int, int], dict[str, str]]]:
+    """What would be started: jobs, folders for workspaces, numbers of sites and threads, environments."""
     seen = []
 
-    def run(job: Path, work: Path, sites: int, threads: int, _: list[Path]) -> Path:
-        seen.append((os.environ["OMP_NUM_THREADS"], job.name, sites, threads))
-        results = work / "results"
-        results.mkdir(parents=True)
-        (results / TEST_DICE).touch()
-        return work
-
-    monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    monkeypatch.setenv("OMP_NUM_THREADS", own or "")
-    if own is None:
-        monkeypatch.delenv("OMP_NUM_THREADS")
-    assert simulate(Job.read(JOB), QUICK, tmp_path / "work", 20, threads) == tmp_path / "work/results"
-    assert seen == [(expected, JOB.name, 20, threads)]
-
-
-def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
-    with pytest.raises(FlapSamError, match="ended without results"):
-        simulate(Job.read(JOB), QUICK, tmp_path / "work", 2)
-
-
-def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monkeypatch):
-    """The job lies in a temporary folder, and the server finds the payload wherever the user stood."""
-    seen = []
-
-    def run(job: Path, work: Path, *_) -> Path:
-        seen.append((Job.read(job).policy, os.environ.get("FLAP_SAM_PAYLOADS")))
+    def run(job: Path, work: Path, sites: int, threads: int, _: list[Path], variables: dict[str, str]) -> Path:
+        seen.append((Job.read(job), work, (sites, threads), variables))
         (work / "results").mkdir(parents=True)
         (work / "results" / TEST_DICE).touch()
         return work
 
     monkeypatch.setattr("flap_sam.federation.environment.simulate", run)
+    return seen
+
+
+@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
+def test_sites_share_the_processors_unless_the_user_says_otherwise(
+    tmp_path, monkeypatch, started, own, threads, expected
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setenv("OMP_NUM_THREADS", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    job = Job.read(JOB).changed(QUICK)
+    assert simulate(job, tmp_path / "work", 20, threads=threads) == tmp_path / "work/results"
+    [(laid, work, counts, variables)] = started
+    assert (variables["OMP_NUM_THREADS"], laid.folder.name, counts) == (expected, JOB.name, (20, threads))
+    assert work == tmp_path / "work"
+    assert laid.settings == job.settings
+
+
+def test_a_run_without_results_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setattr("flap_sam.federation.environment.simulate", lambda *_: tmp_path)
+    with pytest.raises(FlapSamError, match="ended without results"):
+        simulate(Job.read(JOB).changed(QUICK), tmp_path / "work", 2)
+
+
+def test_what_a_run_goes_on_from_or_starts_from_goes_into_its_job(tmp_path, monkeypatch, started):
+    """The job lies in a temporary folder, and the server finds the payload wherever the user stood."""
     monkeypatch.setenv("FLAP_SAM_PAYLOADS", "elsewhere")
     monkeypatch.chdir(tmp_path)
-    job = Job.read(JOB)
-    simulate(job, QUICK, tmp_path / "a", 2)
-    simulate(job, QUICK, tmp_path / "b", 2, resume="latest")
-    simulate(job, QUICK, tmp_path / "c", 2, start=Path("runs/a.safetensors"))
-    assert [policy for policy, _ in seen] == [
-        job.policy,
-        job.policy.changed(resume="latest"),
-        job.policy.changed(start="a.safetensors"),
-    ]
-    assert [folder for _, folder in seen] == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
-    for words in ({"resume": "../run"}, {"start": Path("a.pth")}, {"resume": "latest", "start": Path("a.safetensors")}):
+    before, job = dict(os.environ), Job.read(JOB).changed(QUICK)
+    resumed = job.policy.changed(resume="latest")
+    simulate(job, tmp_path / "a", 2)
+    simulate(job, tmp_path / "b", 2, policy=resumed)
+    simulate(job, tmp_path / "c", 2, start="runs/a.safetensors")
+    policies = [job.policy, resumed, job.policy.changed(start="a.safetensors")]
+    assert [laid.policy for laid, *_ in started] == policies
+    folders = [variables["FLAP_SAM_PAYLOADS"] for *_, variables in started]
+    assert folders == [str(tmp_path / "elsewhere")] * 2 + [str(tmp_path / "runs")]
+    assert dict(os.environ) == before, "the caller's environment is its own"
+    for words in ({"start": Path("a.pth")}, {"policy": resumed, "start": Path("a.safetensors")}):
         with pytest.raises(FlapSamError, match="The run policy's"):
-            simulate(job, QUICK, tmp_path / "d", 2, **words)
-    assert len(seen) == 3
+            simulate(job, tmp_path / "d", 2, **words)
+    assert len(started) == 3
+
+
+def test_an_experiment_becomes_a_job_of_its_policy(store, tmp_path, monkeypatch, started):
+    monkeypatch.setenv("FLAP_SAM_DEVICE", "cuda:7")
+    monkeypatch.chdir(store.parent)
+    experiment, policy = Experiment(rank=4, ranks={"site-2": 2}), RunPolicy(min_sites=2)
+    site = Site(data=store.name, checkpoint="random")
+    simulate(experiment, str(tmp_path / "work"), 3, policy=policy, site=site)
+    [(laid, _, counts, variables)] = started
+    assert (laid.experiment(), laid.policy, laid.demo) == (experiment, policy, None)
+    assert (laid.folder.name, counts) == ("flap_sam", (3, 3))
+    found = {name: value for name, value in variables.items() if name in ENVIRONMENT.values()}
+    assert found == {"FLAP_SAM_DATA": str(store), "FLAP_SAM_CHECKPOINT": "random"}, "and nothing of the environment's"
+
+
+@pytest.mark.parametrize("settings", [{"precision": "auto"}, {"name": "A"}, {"pictures": True, "memory": "low"}])
+def test_what_no_simulated_site_would_read_is_refused(store, tmp_path, started, settings):
+    with pytest.raises(FlapSamError, match=f"site's {', '.join(sorted(settings))} cannot be given .* leave it out"):
+        simulate(Experiment(), tmp_path / "work", 2, site=Site(data=store, **settings))
+    assert not started

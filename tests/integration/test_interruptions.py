@@ -61,7 +61,7 @@ def world(tmp_path_factory) -> World:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLAP_SAM_DATA", str(folder / "store"))
         patch.setenv("FLAP_SAM_DEVICE", "cpu")
-        out = train(Job.read(JOB), "centralized", None, QUICK, folder / "run", lambda _: None)
+        out = train(Job.read(JOB).experiment(QUICK), folder / "run", policy=Job.read(JOB).policy)
     return World(folder / "raw", folder / "store", out / PAYLOAD_FILES[FINAL])
 
 

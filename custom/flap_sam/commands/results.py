@@ -31,6 +31,9 @@ def report(
     compare: Annotated[Path | None, typer.Option(help="a folder of compare, for its table beside the run's")] = None,
 ) -> None:
     """Write a run, or a grid of runs, as one page of HTML that needs nothing else."""
+    from flap_sam.foundation.extras import require
+
+    require("report", "The report")
     from flap_sam.report import write
 
     typer.echo(f"written: {write(run, out, compare)}")
@@ -54,19 +57,15 @@ def predict(
     """Segment new scans with a trained payload: label maps on the scans' own grids, and pictures of them."""
     from flap_sam.commands.tables.prediction import prediction_table
     from flap_sam.config.site import Site
-    from flap_sam.inference.intensities import conventions
     from flap_sam.inference.model import Model
     from flap_sam.inference.predict import predict as run
     from flap_sam.inference.scans import scans_at
     from flap_sam.inference.segment import Segmenter
-    from flap_sam.training.precision import settle
 
     found = scans_at(source)
     model = Model.load(payload, checkpoint)
-    used = conventions(model.experiment, store, site, clip)
-    own = Site.read(None)
-    device = own.torch_device()
-    segmenter = Segmenter(model, used, device, settle(own.precision, device), probabilities)
+    segmenter = Segmenter.at(model, Site.read(None).at(store, site), clip, probabilities)
+    used = segmenter.conventions
     typer.echo(f"scans: {len(found.scans)}; intensities {used.told}")
     for note in found.notes:
         typer.echo(f"note: {note}")

@@ -64,7 +64,9 @@ def simulate(
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
 
-    run(Job.read(job), parsed(changes or []), work, sites, threads, resume, start)
+    found = Job.read(job).changed(parsed(changes or []))
+    policy = found.policy.changed(resume=resume) if resume else None
+    run(found, work, sites, policy=policy, threads=threads, start=start)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -77,14 +79,17 @@ def train(
 ) -> None:
     """Run a job's experiment without a federation, for comparison: same trainer, same settings, same files."""
     from flap_sam.config.job import Job, parsed
-    from flap_sam.experiments import alone
+    from flap_sam.config.site import Site
+    from flap_sam.experiments.alone import train as run
     from flap_sam.records.results import closing_summary
-    from flap_sam.records.run_record import CENTRALIZED, LOCAL, Setting
+    from flap_sam.records.run_record import CENTRALIZED, LOCAL
 
-    known: tuple[Setting, ...] = (LOCAL, CENTRALIZED)
-    if setting not in known:
+    if setting not in (LOCAL, CENTRALIZED):
         raise FlapSamError(f"There is no setting {setting!r}; expected {LOCAL} or {CENTRALIZED}.")
-    alone.train(Job.read(job), known[known.index(setting)], site, parsed(changes or []), out, typer.echo)
+    if (setting == LOCAL) == (site is None):
+        raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
+    found, own = Job.read(job).changed(parsed(changes or [])), Site.read(None)
+    run(found.experiment(), out, site=own.at(own.data, site), policy=found.policy, demo=found.demo, say=typer.echo)
     typer.echo(closing_summary(out))
 
 
@@ -111,6 +116,9 @@ def compare(
 
     The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
     """
+    from flap_sam.foundation.extras import require
+
+    require("report", "The comparison")
     from flap_sam.commands.comparison import published
     from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets

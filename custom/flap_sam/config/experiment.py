@@ -8,15 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from flap_sam.config import strategies
 from flap_sam.config.reads import READ_WITH, lack
 from flap_sam.config.settings import Settings
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.limits import Check
 
 Backbone = Literal["vit_tiny", "vit_b", "vit_l", "vit_h"]
 Method = Literal["fullft", "attnft", "decft", "pdecft", "loraft", "loradecft", "flap_sam", "masam"]
 Adapter = Literal["lora", "dora", "mole"]
 Normalisation = Literal["volume", "window"]
-Strategy = Literal["svd", "factor-average", "freeze-a", "residual"]
 RobustRule = Literal["none", "clip", "trimmed-mean", "median", "krum"]
 ServerOptimizer = Literal["none", "momentum", "adam", "yogi"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
@@ -25,13 +26,14 @@ BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 METHODS: tuple[Method, ...] = get_args(Method)
 ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STRATEGIES = tuple(strategies.OURS)
 ROBUST_RULES: tuple[RobustRule, ...] = get_args(RobustRule)
 SERVER_OPTIMIZERS: tuple[ServerOptimizer, ...] = get_args(ServerOptimizer)
 FLOAT_DTYPES: tuple[FloatDtype, ...] = get_args(FloatDtype)
 WINDOW_SLICES = 5
 
 Rank = Annotated[int, Field(ge=1, le=1024)]
+Strategy = Annotated[str, Check(strategies.is_known, lambda: "one of " + ", ".join(strategies.known()))]
 Share = Annotated[float, Field(ge=0, le=1)]
 UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 
@@ -67,7 +69,8 @@ class Experiment(Settings):
         max_epochs: local epochs after which the rate's decay ends.
         decay_power: exponent of the rate's decay.
         proximal: FedProx's mu, the pull towards the payload a round started from; 0 means none.
-        strategy: what the server makes of the sites' adapters (see `lowrank.strategies`).
+        strategy: what the server makes of the sites' adapters (see `lowrank.strategies`); another package may bring
+            one (see `config.strategies`), which every party of the run then needs.
         split: how the SVD becomes two factors (see `lowrank.refactorise`).
         energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
         ranks: rank of the sites that have one of their own, at most `rank`, by the site's name in the federation.

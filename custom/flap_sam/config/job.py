@@ -4,7 +4,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,20 @@ class Job:
             raise FlapSamError(f"Job {folder} has no {error} where its configuration names the experiment.") from error
         return cls(folder, settings, RunPolicy.from_dict(server.get("run_policy")), demo)
 
+    @property
+    def components(self) -> list[str]:
+        """The classes of the components that the server builds for the job, by their paths."""
+        found = _read(self.folder / SERVER_CONFIG).get("components") or []
+        return [component.get("path", "") for component in found]
+
     def experiment(self, changes: Mapping[str, object] | None = None) -> Experiment:
         """The experiment, some of its settings changed."""
         return Experiment.from_dict({**self.settings, **(changes or {})})
+
+    def changed(self, changes: Mapping[str, object]) -> "Job":
+        """This job with some settings of the experiment changed; raises a FlapSamError where they may not be so."""
+        self.experiment(changes)
+        return replace(self, settings={**self.settings, **changes})
 
     def copy(self, folder: Path, changes: Mapping[str, object], policy: Mapping[str, Any] | None = None) -> Path:
         """A copy of the job with some settings changed, checked before anything is written.

@@ -2,13 +2,17 @@
 """Which settings of an experiment are read under which choices: the one table of it, a row for every setting.
 
 A setting is read where each setting in its row is read itself and has one of the values named there; where its row is
-empty it is read always. `ranks` has a row for another reason too: adapters of unlike ranks can only be averaged by
-their changes B A. `Experiment` refuses a setting that is not read and does not have its default.
+empty it is read always. A strategy that another package brings says itself what it reads. `ranks` has a row for
+another reason too: adapters of unlike ranks can only be averaged by their changes B A. `Experiment` refuses a setting
+that is not read and does not have its default.
 """
 
 from collections.abc import Mapping
 
+from flap_sam.config import strategies
+
 LORA_METHODS = ("loraft", "loradecft", "flap_sam")
+REFACTORISING = tuple(name for name, traits in strategies.OURS.items() if traits.reads)
 READ_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "dataset": {},
     "classes": {},
@@ -33,9 +37,9 @@ READ_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "decay_power": {},
     "proximal": {},
     "strategy": {"method": LORA_METHODS},
-    "split": {"strategy": ("svd", "residual")},
-    "energy": {"strategy": ("svd", "residual")},
-    "ranks": {"strategy": ("svd", "residual")},
+    "split": {"strategy": REFACTORISING},
+    "energy": {"strategy": REFACTORISING},
+    "ranks": {"strategy": REFACTORISING},
     "robust": {},
     "hostile_share": {"robust": ("trimmed-mean", "krum")},
     "server_optimizer": {},
@@ -55,6 +59,6 @@ def lack(name: str, settings: Mapping[str, object]) -> tuple[str, tuple[str, ...
     for other, values in READ_WITH[name].items():
         if deeper := lack(other, settings):
             return deeper
-        if settings[other] not in values:
+        if settings[other] not in values and not (other == "strategy" and strategies.reads(settings[other], name)):
             return other, values
     return None

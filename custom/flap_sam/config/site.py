@@ -129,6 +129,28 @@ class Site(StrictModel):
         except ValueError as error:
             raise FlapSamError(f"The site's settings cannot be used: {error}; correct them.") from error
 
+    def at(self, data: Path | None, name: str | None) -> "Site":
+        """These settings with another store, and the site of that name in it; a FlapSamError where it can be none."""
+        try:
+            return self.changed(data=data, name=name)
+        except ValueError as error:
+            raise FlapSamError(f"The site's settings cannot be used: {error}; correct them.") from error
+
+    def variables(self) -> dict[str, str]:
+        """The settings as the environment has them, every path absolute.
+
+        Raises:
+            FlapSamError: one is set that the environment has no variable for.
+        """
+        given = {name: value for name, value in self if value != type(self).model_fields[name].default}
+        if others := given.keys() - ENVIRONMENT.keys():
+            raise FlapSamError(
+                f"A site's {', '.join(sorted(others))} cannot be given to the processes of a simulation, only "
+                f"{', '.join(ENVIRONMENT)}; leave it out."
+            )
+        found = {ENVIRONMENT[name]: str(value) for name, value in given.items()}
+        return found | absolute_paths(found)
+
     @field_validator("processes")
     @classmethod
     def _a_device_each(cls, processes: int, beside: ValidationInfo) -> int:

@@ -64,8 +64,8 @@ class SiteOutcome:
 
 def prepare(
     source: str,
-    source_dir: Path,
-    out: Path,
+    source_dir: Path | str,
+    out: Path | str,
     sites: list[str] | None = None,
     workers: int | None = None,
     published_intensities: bool = False,
@@ -79,7 +79,8 @@ def prepare(
     script that calls this with several workers must do so below `if __name__ == "__main__"`, as they start anew.
 
     Args:
-        source: the layout of `source_dir`, one of `SOURCES`; "phantom" first draws what is missing there.
+        source: the layout of `source_dir`: "kits19", "ixi", "prostate", "decathlon", "pairs" or "bids", or "phantom",
+            which first draws what is missing there.
         out: the store's folder.
         sites: all of the source's sites if left out.
         workers: at most so many cases are prepared at a time, each by a process that holds one scan; as many as
@@ -95,6 +96,7 @@ def prepare(
             another layout, or a file that cannot be written. Cases that were finished before stay, and are not
             prepared again by the next call.
     """
+    source_dir, out = Path(source_dir), Path(out)
     opened = open_source(source, source_dir, published_intensities)
     chosen = chosen_sites(opened, source_dir, sites)
     with Workers(cores() if workers is None else workers) as crew, bar(MofNCompleteColumn()) as progress:

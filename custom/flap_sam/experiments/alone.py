@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The experiment without a federation: one site alone, or all data in one place, in this process."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites
@@ -22,42 +21,52 @@ from flap_sam.rounds.loop import Run, Surroundings
 from flap_sam.rounds.run_state import RunStore
 from flap_sam.training.member import Member
 from flap_sam.training.participant import Assignment, Participant, assign
-from flap_sam.training.progress import Say
+from flap_sam.training.progress import Say, silent
 
 MADE = (*PAYLOAD_FILES.values(), ROUND_LOG)
 
 
-def assignments(job: Job, site: Site) -> dict[str, Assignment]:
+def assignments(site: Site, demo: str | None) -> dict[str, Assignment]:
     """Every site's data by its name in the store: the configured store's, or else the demo's.
 
     Raises:
-        FlapSamError: no data is configured and the job has no demo.
+        FlapSamError: no data is configured and there is no demo.
     """
     unnamed = site.changed(name=None)
-    names = sites(site.data) if site.data else demo_sites(job.demo) if job.demo else ["?"]
-    return {name: assign(unnamed, name, job.demo) for name in names}
+    names = sites(site.data) if site.data else demo_sites(demo) if demo else ["?"]
+    return {name: assign(unnamed, name, demo) for name in names}
 
 
 def train(
-    job: Job, setting: Setting, site_name: str | None, changes: Mapping[str, object], out: Path, say: Say
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    site: Site | None = None,
+    policy: RunPolicy | None = None,
+    demo: str | None = None,
+    say: Say = silent,
 ) -> Path:
-    """Run a job's experiment as a federation of one; leaves the files of a federated run in the folder `out`.
+    """Run an experiment as a federation of one, in this process; leaves the files of a federated run in a folder.
 
     A run that was interrupted in `out` goes on after the last round that had closed.
 
     Args:
-        setting: "local", the data of one site, or "centralized", those of all.
-        site_name: under "local", as the store names it, or `site-2` for its second.
-        changes: settings in place of the job's.
+        site: with a `name`, the data of that site of the store alone, as the store names it or `site-2` for its
+            second; without one, those of all sites in one place. None means as the environment says.
+        policy: how the run is conducted, where one site can do so; None means the defaults.
+        demo: the procedural source where no data is configured.
+        say: takes lines on the progress.
+
+    Returns:
+        `out`: payloads, round log and test Dice, on the test cases of every site (see `records.results`).
 
     Raises:
         FlapSamError: settings, data or checkpoint cannot be used, or `out` holds another run.
     """
-    if (setting == LOCAL) == (site_name is None):
-        raise FlapSamError("Name the --site of a local run; a centralized run takes all sites.")
-    experiment, site = job.experiment(changes), Site.read(None)
-    everyone = assignments(job, site)
-    chosen = everyone if site_name is None else _one(everyone, site_name)
+    site, out = site or Site.read(None), Path(out)
+    everyone = assignments(site, demo)
+    setting: Setting = LOCAL if site.name else CENTRALIZED
+    chosen = _one(everyone, site.name) if site.name else everyone
     name = ", ".join(chosen)
     data = Assignment(tuple(found.store for found in chosen.values()), any(found.demo for found in chosen.values()))
     own_name = CENTRALIZED if setting == CENTRALIZED else name
@@ -66,10 +75,10 @@ def train(
         return Participant(joined, site, data, own_name, run)
 
     with locked(out / lock.NAME, str(out)):
-        policy = job.policy.for_one(_unfinished(out, setting, name, site.state_root))
+        conducted = (policy or RunPolicy()).for_one(_unfinished(out, setting, name, site.state_root))
         around = Surroundings(out, site.state_root, site.payloads, setting, deployed=False, say=say)
         stores = {other: found.store for other, found in everyone.items()}
-        Run(experiment, policy, InProcess(name, Member(join), stores, out, say), around).run()
+        Run(experiment, conducted, InProcess(name, Member(join), stores, out, say), around).run()
     return out
 
 

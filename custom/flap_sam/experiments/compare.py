@@ -54,7 +54,7 @@ class Comparison:
 
     def __init__(self, job: Job, out: Path, plan: Plan, published: Path | None, publish: Publish) -> None:
         self.job, self.out, self.plan, self._publish = job, out, plan, publish
-        stores = {name: found.store for name, found in assignments(job, Site.read(None)).items()}
+        stores = {name: found.store for name, found in assignments(Site.read(None), job.demo).items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
         contents = "".join(store.manifest.content_sha256 for store in stores.values())
@@ -181,7 +181,9 @@ class Comparison:
             if cell.setting == FEDERATED:
                 _federate(self.job.copy(folder / "job", changes), folder, len(self.slices), threads)
             else:
-                train(self.job, cell.setting, cell.site, changes, folder, lambda _: None)
+                site = Site.read(None)
+                site = site.at(site.data, cell.site)
+                train(self.job.experiment(changes), folder, site=site, policy=self.job.policy, demo=self.job.demo)
         except (torch.OutOfMemoryError, MemoryError, OSError) as error:  # what the machine refuses, to this cell alone
             raise FlapSamError(f"It failed with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
         seconds = time.perf_counter() - start

@@ -5,75 +5,106 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
+from flap_sam.config import job_files
+from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import Job
+from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT, Site, absolute_paths
 from flap_sam.data.demo import demo_sites
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
 from flap_sam.federation import environment
 from flap_sam.foundation.children import child
+from flap_sam.foundation.extras import require
 from flap_sam.records.results import results_below
 
 OMP = "OMP_NUM_THREADS"
+NAME = "flap_sam"
+TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"
 
 
 def simulate(
-    job: Job,
-    changes: Mapping[str, object],
-    work: Path,
+    job: Experiment | Job,
+    work: Path | str,
     sites: int,
+    *,
+    policy: RunPolicy | None = None,
+    site: Site | None = None,
     threads: int | None = None,
-    resume: str | None = None,
-    start: Path | None = None,
+    start: Path | str | None = None,
 ) -> Path:
-    """Run a job's federation on this machine; the console shows it.
+    """Run a federation on this machine, through FLARE's simulator; the console shows it.
 
-    Where `OMP_NUM_THREADS` is not set, the sites that work at a time share the processors evenly.
+    `site-1`, `site-2` and so on take the sites of the store in the order of their names. Where `OMP_NUM_THREADS` is
+    not set, the sites that work at a time share the processors evenly.
 
     Args:
-        changes: settings in place of the job's.
-        work: the job gets a folder of its name there.
+        job: what is trained, or a job that says so.
+        work: the run gets a folder there of the job's name, of "flap_sam" where it is an experiment's.
+        sites: how many.
+        policy: how the run is conducted; None means as the job says.
+        site: store, checkpoint, device and state of all sites; None means as the environment says.
         threads: sites that work at a time, each in a process that stays; fewer than all take turns, in a new process
             for every task. By default all.
-        resume, start: in place of those in the job's policy, where they are given; `start` by its path.
+        start: a payload's file, from which the first round starts in place of the weights of the sites.
 
     Returns:
-        The results folder.
+        The results folder: payloads, round log and test Dice (see `records.results`).
 
     Raises:
-        FlapSamError: the run failed; the sentence with which it ended.
+        FlapSamError: the run cannot be started so, or it failed; the sentence with which it ended.
     """
     threads = threads or sites
     if threads > sites:
         raise FlapSamError(f"{threads} threads are more than the {sites} sites; leave --threads out, or lower it.")
-    os.environ.update(absolute_paths(os.environ))
-    policy = {"resume": resume} if resume else {}
-    if start:
-        policy["start"] = start.name
-        os.environ[ENVIRONMENT["payloads"]] = str(start.absolute().parent)
-    _check_sites(job, sites)
-    os.environ.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
+    policy = policy or (job.policy if isinstance(job, Job) else RunPolicy())
+    if start is not None:
+        policy = policy.changed(start=Path(start).name)
+    variables = _variables(site, threads)
+    if start is not None:
+        variables[ENVIRONMENT["payloads"]] = str(Path(start).absolute().parent)
+    if isinstance(job, Job) and TENSORBOARD in job.components:
+        require("tensorboard", f"Job {job.folder}, which has {TENSORBOARD},")
+    _check_sites(site or Site.read(None), job.demo if isinstance(job, Job) else None, sites)
     with tempfile.TemporaryDirectory() as folder:
-        copy = job.copy(Path(folder) / job.folder.resolve().name, dict(changes), policy)
-        workspace = environment.simulate(copy, work, sites, threads, [Path(folder)])
+        laid = _lay(job, policy, Path(folder))
+        workspace = environment.simulate(laid, Path(work), sites, threads, [Path(folder)], variables)
     if not (found := results_below(workspace)):
         raise FlapSamError(f"The simulation ended without results; {workspace}/server/log.txt says how far it came.")
     return found[0]
 
 
-def _check_sites(job: Job, wanted: int) -> None:
+def _variables(site: Site | None, threads: int) -> dict[str, str]:
+    """The environment of FLARE's processes, which stand elsewhere."""
+    variables = dict(os.environ)
+    if site is None:
+        variables |= absolute_paths(os.environ)
+    else:
+        for name in ENVIRONMENT.values():
+            variables.pop(name, None)
+        variables |= site.variables()
+    variables.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
+    return variables
+
+
+def _lay(job: Experiment | Job, policy: RunPolicy, folder: Path) -> Path:
+    """The job's folder, as it is run, in another."""
+    if isinstance(job, Job):
+        changed = {name: value for name, value in vars(policy).items() if value != vars(job.policy)[name]}
+        return job.copy(folder / job.folder.resolve().name, {}, changed)
+    return job_files.write(folder / NAME, job, policy).folder
+
+
+def _check_sites(site: Site, demo: str | None, wanted: int) -> None:
     """Refuse more sites than have data; where there are no data at all, each site says so itself."""
-    data = Site.read(None).data
-    names = stored_sites(data) if data else demo_sites(job.demo) if job.demo else []
+    names = stored_sites(site.data) if site.data else demo_sites(demo) if demo else []
     if names and wanted > len(names):
-        raise FlapSamError(
-            f"{wanted} sites are more than {data or 'the demo'} has, {len(names)} ({', '.join(names)}); lower --sites."
-        )
+        held = f"{site.data.absolute() if site.data else 'the demo'} has, {len(names)} ({', '.join(names)})"
+        raise FlapSamError(f"{wanted} sites are more than {held}; lower --sites.")
 
 
 def start(

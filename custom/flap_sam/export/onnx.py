@@ -3,7 +3,6 @@
 
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 from flap_sam.config.experiment import WINDOW_SLICES
 from flap_sam.errors import FlapSamError
 from flap_sam.export.effective import merged
+from flap_sam.foundation.extras import MODULES, require
 from flap_sam.foundation.own_folder import new_folder
 from flap_sam.inference.model import Model
 from flap_sam.sam.methods import METHOD_TABLE
 from flap_sam.sam.network import FlapSam
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18  # read by every onnxruntime from 1.14 on
 TOLERANCE = 1e-4
 LARGEST_FILE = 2**31 - 2**24  # of one protobuf message, with room for the graph
@@ -63,7 +62,7 @@ def write(model: Model, provenance: Mapping[str, str], folder: Path) -> float:
         FlapSamError: a package is missing, the numbers differ by more than `TOLERANCE`, or the folder is there or
             cannot be written.
     """
-    _check_packages()
+    require("onnx", "The export to ONNX")
     mixes = METHOD_TABLE[model.experiment.method].mixes_slices
     network = model.network if mixes else merged(model)
     slices, size = WINDOW_SLICES if mixes else 1, model.experiment.pixels
@@ -78,7 +77,7 @@ def write(model: Model, provenance: Mapping[str, str], folder: Path) -> float:
         if not found <= TOLERANCE:
             raise FlapSamError(
                 f"The ONNX files differ from the network by {found:.1e}, expected at most {TOLERANCE:g}; nothing was "
-                "written. Try other versions of " + ", ".join(PACKAGES) + "."
+                "written. Try other versions of " + ", ".join(MODULES["onnx"]) + "."
             )
     return found
 
@@ -125,11 +124,3 @@ def _export(part: nn.Module, example: Tensor, path: Path, names: tuple[str, str]
     constants = [value.const_value for value in program.model.graph.initializers.values()]
     size = sum(constant.nbytes for constant in constants if constant is not None)
     program.save(path, external_data=size > LARGEST_FILE)
-
-
-def _check_packages() -> None:
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise FlapSamError(
-            f"ONNX needs {', '.join(missing)}, which this environment lacks; run pip install {' '.join(missing)}."
-        )

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nvflare.apis.job_def import ALL_SITES
@@ -41,18 +41,27 @@ class FolderJob(FedJob):
     Args:
         held: descriptors of locks, which are held until the simulator has ended.
         clears: temporary folders of this process, which are removed then where it has been killed.
+        variables: the environment of the simulator's processes; None means this process's.
     """
 
-    def __init__(self, folder: Path, held: Sequence[int] = (), clears: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        held: Sequence[int] = (),
+        clears: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(name=folder.name)
-        self.job = _Folder(folder, held, clears)
+        self.job = _Folder(folder, held, clears, variables)
         self.clients = [ALL_SITES]
 
 
 class _Folder(FedJobConfig):
-    def __init__(self, folder: Path, held: Sequence[int], clears: Sequence[Path]) -> None:
+    def __init__(
+        self, folder: Path, held: Sequence[int], clears: Sequence[Path], variables: Mapping[str, str] | None
+    ) -> None:
         super().__init__(job_name=folder.name, min_clients=1)
-        self._folder, self._held, self._clears = folder, held, clears
+        self._folder, self._held, self._clears, self._variables = folder, held, clears, variables
 
     def generate_job_config(self, job_root: str) -> None:
         shutil.copytree(self._folder, Path(job_root) / self.job_name)
@@ -65,14 +74,22 @@ class _Folder(FedJobConfig):
             self.generate_job_config(root)
             words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
             words += ["-n", str(n_clients), "-t", str(threads), "-l", log_config]
-            with child(words, [*self._clears, Path(root)], pass_fds=self._held) as run:
+            with child(words, [*self._clears, Path(root)], pass_fds=self._held, env=self._variables) as run:
                 return run.wait()
 
 
-def simulate(job: Path, workspaces: Path, sites: int, threads: int, clears: Sequence[Path] = ()) -> Path:
+def simulate(
+    job: Path,
+    workspaces: Path,
+    sites: int,
+    threads: int,
+    clears: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Path:
     """Run a job with so many sites, some of them at a time.
 
     Args:
+        variables: the environment of FLARE's processes; None means this process's.
         clears: temporary folders of this process, which are removed where it is killed; the job's, say.
 
     Returns:
@@ -100,7 +117,7 @@ def simulate(job: Path, workspaces: Path, sites: int, threads: int, clears: Sequ
             )
         with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)) as held:
             try:
-                made = FolderJob(job, [held], [*clears, Path(folder)])
+                made = FolderJob(job, [held], [*clears, Path(folder)], variables)
             except ValueError as error:
                 raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
             _claim(workspace)

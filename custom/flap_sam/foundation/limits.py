@@ -17,17 +17,24 @@ TYPES: dict[object, str] = {int: "a whole number", float: "a number", str: "a te
 
 @dataclass(frozen=True)
 class Check:
-    """A check at a field, by a function that says whether a value passes, and what passes it, in words."""
+    """A check at a field, by a function that says whether a value passes, and what passes it, in words.
+
+    The words may be a function's, where what passes depends on what is installed.
+    """
 
     passes: Callable[[Any], bool]
-    expected: str
+    expected: str | Callable[[], str]
+
+    @property
+    def words(self) -> str:
+        return self.expected if isinstance(self.expected, str) else self.expected()
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def _checked(self, found: object) -> object:
         if not self.passes(found):
-            raise ValueError(self.expected)
+            raise ValueError(self.words)
         return found
 
 
@@ -72,7 +79,7 @@ def _words(marks: list[object]) -> Iterable[str]:
         if Le in found:
             yield f"up to {_figure(found[Le].le)}"
     if Check in found:
-        yield found[Check].expected
+        yield found[Check].words
 
 
 def _figure(number: float) -> str:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapVa
 
 from flap_sam.config.experiment import FLOAT_DTYPES, Experiment
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.extras import require
 from flap_sam.foundation.strict import StrictModel, parse
 from flap_sam.wire.messages import METRICS
 
@@ -107,11 +108,11 @@ class Agreement(StrictModel):
         """The agreement in the folder `local`.
 
         Raises:
-            FlapSamError: there is none, or it is not one.
+            FlapSamError: there is none, it is not one, or it asks for noise and the extra `privacy` is not installed.
         """
         path = local / FILE_NAME
         try:
-            return parse(cls, path.read_bytes())
+            found = parse(cls, path.read_bytes())
         except FileNotFoundError as error:
             raise FlapSamError(
                 f"There is no agreement {path}, so nothing may leave; `flap-sam kit` lays one into the kit.",
@@ -121,6 +122,9 @@ class Agreement(StrictModel):
             raise FlapSamError(
                 f"Agreement {path} cannot be used, so nothing may leave: {error}.", Reason.AGREEMENT
             ) from error
+        if found.privacy:
+            require("privacy", f"Agreement {path} asks for noise, whose budget", Reason.AGREEMENT)
+        return found
 
     def admits(self, experiment: Experiment) -> bool:
         """Whether this is one of the experiments agreed to."""

@@ -30,20 +30,20 @@ class Model:
     weights: Weights
 
     @classmethod
-    def load(cls, path: Path, checkpoint: Path | None) -> "Model":
+    def load(cls, path: Path | str, checkpoint: Path | str | None = None) -> "Model":
         """The network of a payload file.
 
         Mixture gates never leave their sites; here every expert counts alike.
 
         Args:
-            checkpoint: what the sites started from (see `sam.weights.weights_for`).
+            checkpoint: what the sites started from: SAM's weights, or `random`; None is the bundled small SAM.
 
         Raises:
             FlapSamError: the payload is none, or damaged; the weights cannot be read, or are not those that the payload
                 was trained from.
         """
-        found = payload.read(path)
-        weights = weights_for(found.experiment.backbone, checkpoint)
+        found = payload.read(path := Path(path))
+        weights = weights_for(found.experiment.backbone, None if checkpoint is None else Path(checkpoint))
         network, experiment, _ = network_for(found.experiment, weights.file, weights.pin)
         _check_start(path, weights, found, network, experiment)
         with torch.no_grad():

@@ -5,17 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.progress import TextColumn
 
-from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import UnwritableError
 from flap_sam.foundation.progress_bar import bar
 from flap_sam.inference.finished import ScanNote, ScanOutcome
 from flap_sam.inference.overlay import draw
 from flap_sam.inference.scans import Scan
-from flap_sam.inference.segment import Segmenter, outputs, write
+from flap_sam.inference.segment import Segmenter, millilitres, outputs, write
 
 PICTURE = "_overlay.png"
 
@@ -81,9 +79,7 @@ def _predict_one(
     classes = segmenter.experiment.classes
     write(maps, volume, found)
     draw(picture, scan.name, found, volume.spacing, segmenter.conventions.names(classes))
-    millilitres = voxel_millilitres(volume.affine)
-    counts = np.bincount(found.labels.ravel(), minlength=classes + 1)[1:]
-    outcome = ScanOutcome(volumes=tuple((counts * millilitres).tolist()), notes=volume.notes)
+    outcome = ScanOutcome(volumes=millilitres(volume, found.labels, classes), notes=volume.notes)
     note.write(outcome)
     return outcome
 

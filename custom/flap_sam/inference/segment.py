@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from flap_sam import __version__
-from flap_sam.data.geometry import Volume, pad_in_plane, to_original
+from flap_sam.config.site import Site
+from flap_sam.data.geometry import Volume, pad_in_plane, to_original, voxel_millilitres
 from flap_sam.data.intensity import encode
 from flap_sam.foundation.files import replacing
-from flap_sam.inference.intensities import Conventions
+from flap_sam.inference.intensities import Conventions, conventions
 from flap_sam.inference.model import Model
 from flap_sam.sam.checkpoint import digest_of
+from flap_sam.training.precision import settle
 from flap_sam.training.predict import labels_of, volume_logits
 
 MASK = "_mask.nii.gz"
@@ -59,6 +61,22 @@ class Segmenter:
         self.conventions, self.keeps_probabilities = conventions, keeps_probabilities
         self._device, self._precision = device, precision
 
+    @classmethod
+    def at(
+        cls, model: Model, site: Site, clip: tuple[str, str] | None = None, keeps_probabilities: bool = False
+    ) -> "Segmenter":
+        """One that computes as a site's settings say, and prepares scans as the site's store has it (`conventions`).
+
+        Args:
+            clip: intensities that the network sees as 0 and 1, in place of the store's.
+
+        Raises:
+            FlapSamError: see `conventions`; or the site's device or precision cannot be used.
+        """
+        device = site.torch_device()
+        used = conventions(model.experiment, site.data, site.name, clip)
+        return cls(model, used, device, settle(site.precision, device), keeps_probabilities)
+
     def digest(self) -> str:
         """Of the network and of all that decides what it makes of a scan."""
         used = self.conventions
@@ -84,6 +102,12 @@ class Segmenter:
         return Segmented(
             codes, torch.cat(labels).numpy(), torch.cat(probabilities, dim=1).numpy() if probabilities else None
         )
+
+
+def millilitres(volume: Volume, labels: np.ndarray, classes: int) -> tuple[float, ...]:
+    """How much of a volume is labelled as each class, from the first on."""
+    counts = np.bincount(labels.ravel(), minlength=classes + 1)[1:]
+    return tuple((counts * voxel_millilitres(volume.affine)).tolist())
 
 
 def outputs(folder: Path, name: str, classes: int, probabilities: bool) -> list[Path]:

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server makes of the sites' adapters: one class a strategy, chosen in the job by name."""
+"""What the server makes of the sites' adapters: one class a strategy, chosen in the job by name.
+
+A package of others brings a strategy of its own by an entry point, see `config.strategies`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from flap_sam.config.strategies import AVERAGES_FACTORS, KEEPS_A, REFACTORISES, StrategyTraits, load
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.lowrank.refactorise import refactorise
@@ -41,13 +47,22 @@ class Strategy(ABC):
     """From the sum of the sites' changes to the next payload.
 
     Args:
-        groups: the layers whose change B A is federated; every tensor outside them is averaged plainly.
+        groups: the layers whose change B A is federated; every tensor outside them is averaged plainly. Empty under a
+            strategy that does not sum changes.
         rank, scale: of the payload's adapters.
+        split, energy: see `refactorise`.
+
+    Attributes:
+        traits: what the sites and their gates must know of the class.
     """
 
-    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float) -> None:
+    traits: ClassVar[StrategyTraits]
+
+    def __init__(
+        self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str = "balanced", energy: float = 1.0
+    ) -> None:
         self.groups = tuple(groups)
-        self.rank, self.scale = rank, scale
+        self.rank, self.scale, self.split, self.energy = rank, scale, split, energy
 
     def factors(self, group: LayerGroup, payload: Tensors) -> Factors:
         """The change that a payload makes to the group's layers."""
@@ -77,15 +92,9 @@ class Strategy(ABC):
 
 
 class Svd(Strategy):
-    """B A = best rank-r form of sum_k w_k B_k A_k: FLAP-SAM, arXiv 2407.21739, equations 2 and 3.
+    """B A = best rank-r form of sum_k w_k B_k A_k: FLAP-SAM, arXiv 2407.21739, equations 2 and 3."""
 
-    Args:
-        split, energy: see `refactorise`.
-    """
-
-    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str, energy: float) -> None:
-        super().__init__(groups, rank, scale)
-        self.split, self.energy = split, energy
+    traits = REFACTORISES
 
     def merge(self, group: LayerGroup, total: Total) -> Merged:
         result = refactorise(total, self.rank, self.scale, self.split, self.energy)
@@ -101,7 +110,9 @@ class Residual(Svd):
     Error feedback (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) applied to the paper's equation 3.
     """
 
-    def __init__(self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str, energy: float) -> None:
+    def __init__(
+        self, groups: Sequence[LayerGroup], rank: int, scale: float, split: str = "balanced", energy: float = 1.0
+    ) -> None:
         super().__init__(groups, rank, scale, split, energy)
         self._dropped: dict[str, Tensor] = {}
 
@@ -123,16 +134,22 @@ class Residual(Svd):
 class FactorAverage(Strategy):
     """A = sum_k w_k A_k, B = sum_k w_k B_k: every tensor for itself, no layer's change is federated as such.
 
-    `factor-average` is FedAvg (McMahan et al., arXiv 1602.05629) on the factors; its B A is not the average of the
-    sites' B_k A_k. `freeze-a` (FFA-LoRA, Sun et al., arXiv 2403.12313) keeps A as drawn, so that averaging B is
-    averaging B A: there the sites send no A.
+    This is FedAvg (McMahan et al., arXiv 1602.05629) on the factors; its B A is not the average of the sites' B_k A_k.
     """
 
-    def __init__(self, rank: int, scale: float) -> None:
-        super().__init__((), rank, scale)
+    traits = AVERAGES_FACTORS
 
     def merge(self, group: LayerGroup, total: Total) -> Merged:
         raise ValueError("no layer's change is federated as such")
+
+
+class FrozenA(FactorAverage):
+    """B = sum_k w_k B_k beside an A that stays as drawn, so that averaging B is averaging B A; no A is sent.
+
+    FFA-LoRA, Sun et al., arXiv 2403.12313.
+    """
+
+    traits = KEEPS_A
 
 
 class SharedTucker(Strategy):
@@ -141,6 +158,8 @@ class SharedTucker(Strategy):
     Args:
         shared: path of the module that holds U and V; the group's layers are the projections with a core.
     """
+
+    traits = StrategyTraits(sums_changes=True)
 
     def __init__(self, group: LayerGroup, shared: str, rank: int, scale: float) -> None:
         super().__init__((group,), rank, scale)
@@ -158,6 +177,25 @@ class SharedTucker(Strategy):
         tensors = {f"{path}.core": result.cores[i] for i, path in enumerate(group.layers)}
         kept = dict.fromkeys(group.layers, result.kept.item())
         return Merged({self._u: result.U, self._v: result.V, **tensors}, kept, _by_layer(group, result.residual))
+
+
+OURS = {"svd": Svd, "factor-average": FactorAverage, "freeze-a": FrozenA, "residual": Residual}
+
+
+def strategy_named(name: str) -> type[Strategy]:
+    """The class of one of `config.strategies.known`.
+
+    Raises:
+        FlapSamError: it comes from another package and cannot be loaded, or is no strategy.
+    """
+    kind = OURS[name] if name in OURS else load(name)
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise FlapSamError(
+            f"Strategy {name!r} is {kind!r}, which is no strategy; expected a class derived from "
+            "flap_sam.lowrank.strategies.Strategy.",
+            Reason.EXPERIMENT,
+        )
+    return kind
 
 
 def _by_layer(group: LayerGroup, values: Tensor) -> dict[str, float]:

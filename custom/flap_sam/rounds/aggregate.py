@@ -16,7 +16,7 @@ from flap_sam.lowrank.robust import shortcoming
 from flap_sam.lowrank.screen import Norms, Screen
 from flap_sam.lowrank.server_optimizer import server_optimizer
 from flap_sam.lowrank.shares import capped, most_capped
-from flap_sam.lowrank.strategies import FactorAverage, LayerGroup, Residual, SharedTucker, Strategy, Svd, Total
+from flap_sam.lowrank.strategies import LayerGroup, SharedTucker, Strategy, Total, strategy_named
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.fact import FacT
@@ -205,10 +205,9 @@ def strategy_for(experiment: Experiment, network: nn.Module) -> Strategy:
     if experiment.method == "masam":
         layers = tuple(path for path, module in network.named_modules() if isinstance(module, FacT))
         return SharedTucker(LayerGroup(layers), "image_encoder.fact", rank, scale)
-    if experiment.strategy in ("factor-average", "freeze-a"):
-        return FactorAverage(rank, scale)
-    kind = Residual if experiment.strategy == "residual" else Svd
-    return kind(groups_of(network), rank, scale, experiment.split, experiment.energy)
+    kind = strategy_named(experiment.strategy)
+    groups = groups_of(network) if kind.traits.sums_changes else ()
+    return kind(groups, rank, scale, experiment.split, experiment.energy)
 
 
 def groups_of(network: nn.Module) -> list[LayerGroup]:

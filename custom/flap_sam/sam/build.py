@@ -9,6 +9,7 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from flap_sam.config import strategies
 from flap_sam.config.experiment import WINDOW_SLICES, Experiment
 from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from flap_sam.sam.attention import AdaptedAttention, EncoderAttention
@@ -131,7 +132,7 @@ def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> I
 def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
     for attention in [m for m in network.modules() if isinstance(m, AdaptedAttention)]:
         shape = (*attention.widths(), experiment.rank, experiment.alpha)
-        freeze_a = experiment.strategy == "freeze-a"
+        freeze_a = not strategies.traits(experiment.strategy).trains_a
         if experiment.adapter == "mole":
             gate = MixtureWeights(experiment.experts)
             query, value = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from flap_sam.config import strategies
 from flap_sam.config.experiment import Experiment
 from flap_sam.lowrank.canonical import canonical
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.methods import parameter_table
-
-SUMMED = ("svd", "residual")
 
 Pairs = list[tuple[str, str]]
 
@@ -22,7 +21,7 @@ def summed_pairs(network: nn.Module, experiment: Experiment) -> Pairs:
 
     None under a strategy that averages A and B for themselves; nor in int8, which sends how far A and B have moved.
     """
-    if experiment.strategy not in SUMMED or experiment.payload_dtype == "int8":
+    if not strategies.traits(experiment.strategy).sums_changes or experiment.payload_dtype == "int8":
         return []
     sent = {tensor.name for tensor in parameter_table(network, experiment.method) if tensor.sent}
     return [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= sent]

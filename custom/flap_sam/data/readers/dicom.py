@@ -14,6 +14,7 @@ from flap_sam.data.readers.dicom_slices import Slice, slices_of
 from flap_sam.data.readers.packed import opened
 from flap_sam.data.readers.raw import TO_RAS, RawVolume, check_voxels, finite
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.extras import require
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -34,6 +35,7 @@ def read_series(files: Sequence[Path]) -> RawVolume:
     Raises:
         FlapSamError: a file cannot be read; the slices are no grey images or too many; or see `dicom_grid.grid`.
     """
+    require("dicom", f"{files[0]}, a DICOM file,")
     stored: dict[tuple[Path, int], np.ndarray] = {}
     slices: list[Slice] = []
     for path in files:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from flap_sam.data.readers.dicom_dataset import has_preamble, is_dicom, read_dataset
 from flap_sam.data.readers.kinds import is_hidden, listed
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.extras import require
 from flap_sam.foundation.files import sha256
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _name(folder: Path) -> str:
 
 def _told(path: Path) -> _File | None:
     """What a file says of itself; None where it merely looks like DICOM."""
+    require("dicom", f"{path}, which begins as a DICOM file,")
     try:
         header = read_dataset(path, stop_before_pixels=True, specific_tags=TAGS)
         if kind := kind_of(header):

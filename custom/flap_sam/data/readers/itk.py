@@ -12,6 +12,7 @@ from flap_sam.data.readers.kinds import META, ending
 from flap_sam.data.readers.packed import check_unpacked, damaged, opened
 from flap_sam.data.readers.raw import TO_RAS, RawVolume, check_shape, finite
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.extras import require
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -25,10 +26,11 @@ def read_itk(path: Path) -> RawVolume:
             single real number a voxel, holds numbers that are not finite (as float32), or has a header that says what
             cannot be.
     """
-    import SimpleITK
-
     meta = bool(ending(path, META))
     kind = "MetaImage" if meta else "NRRD"
+    require("itk", f"{path}, a {kind} file,")
+    import SimpleITK
+
     with opened(path, kind) as stream:
         header = (meta_header if meta else nrrd_header)(path, stream)
     SimpleITK.ProcessObject.GlobalWarningDisplayOff()
