@@ -31,7 +31,8 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from flap_sam.config.job import SERVER_CONFIG, Job
+from flap_sam.config.job import Job
+from flap_sam.config.job_folder import SERVER_CONFIG
 from flap_sam.experiments.simulate import finish
 from flap_sam.records import round_log
 from flap_sam.records.results import FINAL, PAYLOAD_FILES

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
+from flap_sam.config.job_folder import CLIENT_CONFIG, SERVER_CONFIG
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import writing
-
-SERVER_CONFIG = Path("app/config/config_fed_server.json")
-CLIENT_CONFIG = Path("app/config/config_fed_client.json")
 
 
 @dataclass(frozen=True)

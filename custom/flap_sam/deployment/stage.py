@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
+from flap_sam.config.job import Job
+from flap_sam.config.job_folder import CLIENT_CONFIG, META, SCOPE, SERVER_CONFIG, STUB
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.strict import loads
 
-SCOPE = "flap_sam"
-META = Path("meta.json")
 META_KEYS = {"name", "resource_spec", "min_clients", "mandatory_clients", "deploy_map", "scope"}
-STUB = Path("app/custom/README")
 OURS = re.compile(r"(flap_sam|nvflare)(\.\w+)+")
 
 
