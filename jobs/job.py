@@ -15,6 +15,7 @@ from nvflare.recipe import PocEnv, ProdEnv, SimEnv
 from nvflare.recipe.spec import ExecEnv
 
 SMALL = {"rounds": 10, "batch_size": 4, "learning_rate": 0.002, "warmup_steps": 10, "augmentation": "none"}
+LOGIN_SECONDS = 60.0
 JOBS = {
     "flap_sam_kits": (Experiment(dataset="kits19", classes=2, **SMALL), "phantom"),
     "flap_sam_nifti": (Experiment(dataset="nifti", classes=2, **SMALL), None),
@@ -25,9 +26,9 @@ def environment(asked: argparse.Namespace) -> ExecEnv:
     """FLARE's environment that the words ask for."""
     if asked.env == "prod":
         kit = Path(asked.startup_kit)
-        return ProdEnv(startup_kit_location=str(kit), username=kit.resolve().name)
+        return ProdEnv(startup_kit_location=str(kit), username=kit.resolve().name, login_timeout=LOGIN_SECONDS)
     if asked.env == "poc":
-        return PocEnv(num_clients=asked.sites)
+        return PocEnv(num_clients=asked.sites, extra={"login_timeout": LOGIN_SECONDS})
     return SimEnv(num_clients=asked.sites, workspace_root=str(Path(asked.work).absolute()))
 
 
@@ -43,7 +44,7 @@ def main() -> None:
         words.error("--env prod needs --startup-kit")
     experiment, demo = JOBS[asked.job]
     run = FlapSamRecipe(asked.job, experiment, demo=demo).execute(environment(asked))
-    print("results:", run.get_result())
+    print("results:", run.get_result(clean_up=False))
 
 
 if __name__ == "__main__":
