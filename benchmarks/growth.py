@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from flap_sam.config.job import Job
 from flap_sam.experiments.simulate import start
-from flap_sam.federation.environment import SIMULATOR
+from flap_sam.federation.configured_job import SIMULATOR
 from flap_sam.records import round_log
 from rich.console import Console
 from rich.table import Table

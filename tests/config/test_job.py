@@ -10,7 +10,7 @@ from flap_sam.errors import FlapSamError
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-@pytest.mark.parametrize("folder", sorted(JOBS.iterdir()), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", sorted(path for path in JOBS.iterdir() if path.is_dir()), ids=lambda p: p.name)
 def test_every_job_of_the_project_says_what_it_trains(folder):
     job = Job.read(folder)
     assert job.experiment().to_json()

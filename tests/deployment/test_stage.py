@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from flap_sam.config.job import Job
-from flap_sam.deployment.stage import CLIENT_CONFIG, SCOPE, SERVER_CONFIG, stage
+from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
+from flap_sam.config.job_files import SCOPE
+from flap_sam.deployment.stage import stage
 from flap_sam.errors import FlapSamError
 
 JOBS = Path(__file__).parents[2] / "jobs"

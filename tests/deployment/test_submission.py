@@ -4,11 +4,15 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.config.job import Job
+from flap_sam.federation.recipe import FlapSamRecipe
 from flap_sam.records.results import FINAL, PAYLOAD_FILES
 from flap_sam.wire import payload
+from nvflare.recipe import ProdEnv
 
 from tests.deployment.federation import FINISHED, HOSPITALS, LEAD, Federation, copy_of, run
 from tests.integration.test_simulator import results_of, simulate
@@ -20,9 +24,9 @@ JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def test_the_kits_give_what_the_simulator_gives(federation: Federation, staged, tmp_path):
-    """Three jobs, submitted through the FLARE API, `nvflare job submit` and the console: to the simulator's bits."""
+    """Three jobs, submitted by the recipe, `nvflare job submit` and the console: to the simulator's bits."""
     submitted = [
-        federation.submit(copy_of(staged, tmp_path / "api")),
+        by_recipe(federation, staged),
         by_command(federation, copy_of(staged, tmp_path / "command")),
         by_console(federation, copy_of(staged, tmp_path / "console")),
     ]
@@ -43,6 +47,12 @@ def test_the_kits_give_what_the_simulator_gives(federation: Federation, staged, 
         for job_id in submitted:
             released = [line["task"] for line in federation.releases(hospital) if line["job"] == job_id]
             assert released == ["train", "train", "evaluate"]
+
+
+def by_recipe(federation: Federation, staged: Path) -> str:
+    job, kit = Job.read(staged), str(federation.kits / LEAD)
+    recipe = FlapSamRecipe("recipe", job.experiment(), job.policy)
+    return recipe.run(ProdEnv(startup_kit_location=kit, username=LEAD, login_timeout=60.0)).get_job_id()
 
 
 def by_command(federation: Federation, job) -> str:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.environment import FolderJob, simulate
+from flap_sam.federation.configured_job import FolderJob
+from flap_sam.federation.environment import simulate
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_kits"
 

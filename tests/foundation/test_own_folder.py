@@ -190,7 +190,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path, store, monkeypatch):
     comparison = published(job, out, Plan([Grid(["centralized"], {})], [1], {}))
     with locked(out / NAME, "it"), locked(tmp_path / f".{JOB.name}.lock", "it"):
         for command in (
-            lambda: alone.train(job, "centralized", None, {}, out, print),
+            lambda: alone.train(job.experiment(), out),
             lambda: comparison.run(["centralized"], None, print),
             lambda: environment.simulate(JOB, tmp_path, 2, 2),
         ):

@@ -2,6 +2,7 @@
 """The files of a job for FLARE that runs an experiment: configuration only, no code."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
@@ -9,6 +10,7 @@ from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.foundation.files import writing
 
+SCOPE = "flap_sam"  # the privacy scope of the sites of a federation
 META = Path("meta.json")
 STUB = Path("app/custom/README")
 STUB_TEXT = "Empty on purpose: the job carries no code. The folder lets the simulator load the installed package.\n"
@@ -23,29 +25,59 @@ SERVER = {
             "args": {"experiment": "{experiment}", "run_policy": "{run_policy}"},
         }
     ],
-    "components": [],
 }
-CLIENT = {
-    **FORMAT,
-    "executors": [
-        {"tasks": ["train", "evaluate"], "executor": {"path": "flap_sam.federation.executor.FlapSamExecutor"}}
-    ],
-    "components": [],
+EXECUTOR = "flap_sam.federation.executor.FlapSamExecutor"
+TENSORBOARD = {
+    "id": "tensorboard",
+    "path": "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver",
+    "args": {"events": ["analytix_log_stats"]},
 }
+"""The component by which a server keeps the figures of the rounds for TensorBoard; it needs the extra of that name."""
 
 
-def write(folder: Path, experiment: Experiment, policy: RunPolicy) -> Job:
-    """The job of an experiment, written into a new folder, whose name is the job's. It has no demo.
+def write(
+    folder: Path,
+    experiment: Experiment,
+    policy: RunPolicy,
+    *,
+    demo: str | None = None,
+    components: Sequence[Mapping[str, object]] = (),
+    submitted: bool = False,
+) -> Job:
+    """The job of an experiment, written into a new folder, whose name is the job's.
+
+    Args:
+        demo: the procedural source for sites without data; None where those are refused.
+        components: of FLARE's, which the server builds beside our own.
+        submitted: it goes to a federation of startup kits, whose sites take it in their privacy scope alone.
 
     Raises:
         FlapSamError: the folder cannot be written.
     """
-    run = {"experiment": json.loads(experiment.to_json()), "run_policy": dict(vars(policy))}
-    meta = {"name": folder.name, "resource_spec": {}, "min_clients": 1, "deploy_map": {"app": ["@ALL"]}}
+    contents = {
+        SERVER_CONFIG: SERVER
+        | {
+            "experiment": experiment.model_dump(mode="json"),
+            "run_policy": policy.model_dump(mode="json"),
+            "components": [*components],
+        },
+        CLIENT_CONFIG: _client(demo),
+        META: _meta(folder.name) | ({"scope": SCOPE} if submitted else {}),
+    }
     with writing(folder):
-        for path, content in ((SERVER_CONFIG, SERVER | run), (CLIENT_CONFIG, CLIENT), (META, meta)):
+        for path, content in contents.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(json.dumps(content, indent=2) + "\n")
-        (folder / STUB).parent.mkdir()
-        (folder / STUB).write_text(STUB_TEXT)
+        if not submitted:
+            (folder / STUB).parent.mkdir()
+            (folder / STUB).write_text(STUB_TEXT)
     return Job.read(folder)
+
+
+def _meta(name: str) -> dict[str, object]:
+    return {"name": name, "resource_spec": {}, "min_clients": 1, "deploy_map": {"app": ["@ALL"]}}
+
+
+def _client(demo: str | None) -> dict[str, object]:
+    executor: dict[str, object] = {"path": EXECUTOR} | ({"args": {"demo": demo}} if demo else {})
+    return {**FORMAT, "executors": [{"tasks": ["train", "evaluate"], "executor": executor}], "components": []}

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
-from flap_sam.config.job_files import META, STUB
+from flap_sam.config.job_files import META, SCOPE, STUB
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.strict import loads
 
-SCOPE = "flap_sam"
 META_KEYS = {"name", "resource_spec", "min_clients", "mandatory_clients", "deploy_map", "scope"}
 OURS = re.compile(r"(flap_sam|nvflare)(\.\w+)+")
 

@@ -22,9 +22,7 @@ from flap_sam.foundation.children import child
 from flap_sam.foundation.extras import require
 from flap_sam.records.results import results_below
 
-OMP = "OMP_NUM_THREADS"
 NAME = "flap_sam"
-TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"
 
 
 def simulate(
@@ -64,11 +62,11 @@ def simulate(
     policy = policy or (job.policy if isinstance(job, Job) else RunPolicy())
     if start is not None:
         policy = policy.changed(start=Path(start).name)
-    variables = _variables(site, threads)
+    variables = _variables(site)
     if start is not None:
         variables[ENVIRONMENT["payloads"]] = str(Path(start).absolute().parent)
-    if isinstance(job, Job) and TENSORBOARD in job.components:
-        require("tensorboard", f"Job {job.folder}, which has {TENSORBOARD},")
+    if isinstance(job, Job) and (tensorboard := job_files.TENSORBOARD["path"]) in job.components:
+        require("tensorboard", f"Job {job.folder}, which has {tensorboard},")
     _check_sites(site or Site.read(None), job.demo if isinstance(job, Job) else None, sites)
     with tempfile.TemporaryDirectory() as folder:
         laid = _lay(job, policy, Path(folder))
@@ -78,7 +76,7 @@ def simulate(
     return found[0]
 
 
-def _variables(site: Site | None, threads: int) -> dict[str, str]:
+def _variables(site: Site | None) -> dict[str, str]:
     """The environment of FLARE's processes, which stand elsewhere."""
     variables = dict(os.environ)
     if site is None:
@@ -87,7 +85,6 @@ def _variables(site: Site | None, threads: int) -> dict[str, str]:
         for name in ENVIRONMENT.values():
             variables.pop(name, None)
         variables |= site.variables()
-    variables.setdefault(OMP, str(max(1, len(os.sched_getaffinity(0)) // threads)))
     return variables
 
 

@@ -1,81 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLARE's simulation environment for a job that lies in a folder.
-
-FLARE offers its environments (`nvflare.recipe.SimEnv`) in place of its simulator command. They take a `FedJob`, which
-makes a job's configuration from Python objects. Ours is configuration already: where a `FedJob` would write it, the
-folder is copied, and all else is FLARE's.
-"""
+"""A job's folder in FLARE's simulation environment, in a workspace that nothing is lost from."""
 
 import json
 import re
-import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nvflare.apis.job_def import ALL_SITES
 from nvflare.apis.storage import META_JSON
-from nvflare.job_config.api import FedJob
-from nvflare.job_config.fed_job_config import FedJobConfig
 from nvflare.recipe import SimEnv
 
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.configured_job import FolderJob
 from flap_sam.federation.console import quiet_config
-from flap_sam.foundation.children import child
 from flap_sam.foundation.files import writing
 from flap_sam.foundation.lock import locked
 from flap_sam.foundation.own_folder import MARK, mark_own, require_own
 from flap_sam.records.results import results_below
 
 KEPT_BY_FLARE = ("local", "startup")
-SIMULATOR = "flap_sam.federation.simulator"
 WORKSPACE_MARK = Path("local") / MARK
 BREAKING = re.compile(r"""[\s'"\\#]""")
 REASON = re.compile("FATAL_SYSTEM_ERROR received: (.+)")
-
-
-class FolderJob(FedJob):
-    """A job's folder, for all sites of an environment.
-
-    Args:
-        held: descriptors of locks, which are held until the simulator has ended.
-        clears: temporary folders of this process, which are removed then where it has been killed.
-        variables: the environment of the simulator's processes; None means this process's.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        held: Sequence[int] = (),
-        clears: Sequence[Path] = (),
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(name=folder.name)
-        self.job = _Folder(folder, held, clears, variables)
-        self.clients = [ALL_SITES]
-
-
-class _Folder(FedJobConfig):
-    def __init__(
-        self, folder: Path, held: Sequence[int], clears: Sequence[Path], variables: Mapping[str, str] | None
-    ) -> None:
-        super().__init__(job_name=folder.name, min_clients=1)
-        self._folder, self._held, self._clears, self._variables = folder, held, clears, variables
-
-    def generate_job_config(self, job_root: str) -> None:
-        shutil.copytree(self._folder, Path(job_root) / self.job_name)
-
-    def simulator_run(
-        self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str
-    ) -> int:
-        """As FLARE's, except that the simulator and its children end with this process."""
-        with tempfile.TemporaryDirectory() as root:
-            self.generate_job_config(root)
-            words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
-            words += ["-n", str(n_clients), "-t", str(threads), "-l", log_config]
-            with child(words, [*self._clears, Path(root)], pass_fds=self._held, env=self._variables) as run:
-                return run.wait()
 
 
 def simulate(

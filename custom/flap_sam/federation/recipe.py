@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A FLAP-SAM job as a recipe of FLARE's, which runs unchanged in its environments."""
+
+from functools import partial
+
+from nvflare.recipe import ProdEnv
+from nvflare.recipe.spec import ExecEnv, Recipe
+
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.job_files import TENSORBOARD, write
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.federation.configured_job import ConfiguredJob
+
+
+class FlapSamRecipe(Recipe):
+    """A federation that fine-tunes the Segment Anything Model (FLAP-SAM, arXiv 2407.21739).
+
+    Its `execute(environment)` simulates it (`SimEnv`), starts services for it on this machine (`PocEnv`) or submits it
+    to a federation (`ProdEnv`); there the sites have this package installed, and no code is sent.
+
+    Args:
+        name: of the job.
+        experiment: what is trained.
+        run_policy: how the run is conducted.
+        demo: the procedural source for sites without data; None where those are refused.
+    """
+
+    def __init__(
+        self, name: str, experiment: Experiment, run_policy: RunPolicy | None = None, demo: str | None = None
+    ) -> None:
+        lay = partial(
+            write, experiment=experiment, policy=run_policy or RunPolicy(), demo=demo, components=[TENSORBOARD]
+        )
+        self._submitted = ConfiguredJob(name, partial(lay, submitted=True))
+        super().__init__(ConfiguredJob(name, lay))
+
+    def process_env(self, env: ExecEnv) -> None:
+        """Take the form of the job that an environment's sites accept."""
+        if isinstance(env, ProdEnv):
+            self._job = self._submitted
