@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is started in FLARE's simulation environment, and how it ends; `tests/integration` looks at what comes out."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from flap_sam.config.job import Job
+from flap_sam.config.job import CLIENT_CONFIG, Job
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.simulate import finish, simulate
 from flap_sam.records.results import TEST_DICE
@@ -17,8 +18,12 @@ QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": 
 @pytest.mark.slow
 def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
+    job = Job.read(JOB).copy(tmp_path / "without_demo", {})
+    client = json.loads((job / CLIENT_CONFIG).read_text())
+    del client["executors"][0]["executor"]["args"]
+    (job / CLIENT_CONFIG).write_text(json.dumps(client))
     with pytest.raises(FlapSamError, match=r"failed: The run stops: .*no data is configured at the site"):
-        finish(JOB, tmp_path / "work", 2)
+        finish(job, tmp_path / "work", 2)
 
 
 def test_what_cannot_be_run_is_not_started(tmp_path):
