@@ -33,7 +33,7 @@ def test_no_case_to_train_is_called_like_one_of_ixis():
         assert {number for number in numbers if number <= 662} <= set(FED_IXI_TEST[site])
 
 
-def test_the_first_axis_runs_through_the_axial_slices(folder):
+def test_the_first_axis_runs_through_the_axial_slices():
     for scanner in HEAD_MR.scanners.values():
         assert scanner.axes[0] in "SI"
 

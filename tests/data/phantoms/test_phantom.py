@@ -87,7 +87,7 @@ def test_another_seed_and_another_case_are_other_patients(name):
 
 
 @every_site
-def test_files_say_where_the_patient_lies(name, site, tmp_path):
+def test_files_say_where_the_patient_lies(name, site):
     phantom = PHANTOMS[name]
     scanner, case = phantom.scanners[site], phantom.cases[site][0]
     image, label, affine = phantom.draw_case(site, case, size=TINY)
