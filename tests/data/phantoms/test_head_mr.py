@@ -46,7 +46,7 @@ def test_a_brain_is_one_piece_in_the_middle_of_the_head_below_a_bright_scalp(fol
         head_rows, head_columns = np.nonzero(head.any(axis=0))
         assert head_columns.min() < columns.min() < columns.max() < head_columns.max()
         assert head_rows.min() <= rows.min() < rows.max() <= head_rows.max()
-        assert not brain[0].any(), "the neck"
+        assert brain[0].sum() < 0.15 * brain.sum(axis=(1, 2)).max(), "in the neck there is at most the stem"
 
 
 @pytest.mark.parametrize("site", HEAD_MR.scanners)

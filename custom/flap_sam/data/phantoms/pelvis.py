@@ -12,7 +12,7 @@ from flap_sam.data.phantoms.body import Point
 from flap_sam.data.phantoms.mr import AIR, BONE, FAT, MARROW, MUSCLE, WATER, MrBody, MrScanner, Tissue
 from flap_sam.data.phantoms.scanner import Grid
 
-RIM = Tissue(0.9, 1500, 140)  # the peripheral zone, full of water
+RIM = Tissue(0.9, 1500, 170)  # the peripheral zone, full of water
 CORE = Tissue(0.85, 1300, 80)  # the transition zone
 NODULE, LESION, STOOL = Tissue(0.85, 1400, 120), Tissue(0.8, 1200, 55), Tissue(0.6, 800, 60)
 PROSTATE = 1
@@ -99,7 +99,7 @@ def _rectum(pelvis: MrBody, rng: np.random.Generator) -> None:
 
 def _prostate(pelvis: MrBody, rng: np.random.Generator) -> None:
     """A bright rim around a darker core with nodules, in a thin dark capsule."""
-    radii = np.array((27, 20, 24)) * rng.lognormal(0, 0.12) * rng.uniform(0.92, 1.08, 3)
+    radii = np.array((27, 20, 24)) * rng.lognormal(0, 0.08) * rng.uniform(0.92, 1.08, 3)
     hollow = 3 * np.exp(-((pelvis.x / 9) ** 2)) * (pelvis.y > 0)  # where it lies on the rectum
     depth = (pelvis.x / radii[0]) ** 2 + ((pelvis.y + hollow) / radii[1]) ** 2 + (pelvis.z / radii[2]) ** 2
     gland = depth < 1
