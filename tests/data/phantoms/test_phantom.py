@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -14,8 +15,7 @@ from flap_sam.data.prepare import PHANTOMS, open_source, prepare
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
 
-from tests.config.test_job import JOBS
-
+JOBS = Path(__file__).parents[3] / "jobs"
 TINY = PhantomSize(matrix=24, slices=0.1, minimum_slices=4)
 SMALL = PhantomSize(matrix=64)
 every_phantom = pytest.mark.parametrize("name", PHANTOMS)

@@ -67,7 +67,11 @@ class MrBody(Body):
         return cls(*warped(rng, x, y, z), values=values, label=label, scanner=scanner)
 
     def fill(self, where: np.ndarray, tissue: Tissue) -> None:
-        """Args: where: bool [slices, rows, columns]."""
+        """Paint a tissue.
+
+        Args:
+            where: bool [slices, rows, columns].
+        """
         self.values[where] = self.scanner.signal(tissue)
 
     def shade(self, rng: np.random.Generator) -> None:

@@ -21,8 +21,10 @@ LESION_SHARE = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class PelvicScanner(MrScanner):
-    """Attributes:
-    coil: how much brighter a coil in the rectum makes what lies beside it; 0 where there is none.
+    """A site's MR of the pelvis.
+
+    Attributes:
+        coil: how much brighter a coil in the rectum makes what lies beside it; 0 where there is none.
     """
 
     coil: float = 0.0

@@ -92,8 +92,6 @@ class Scanner:
         """The affine of a scan's files, and the painted arrays with their axes as this scanner files them."""
         drawn = np.zeros((4, 4))
         drawn[2, 0], drawn[0, 2], drawn[1, 1], drawn[3, 3] = -grid.thickness, -grid.pixel, -grid.pixel, 1
-        if self.axes == DRAWN:
-            return drawn, list(arrays)
         turn = ornt_transform(axcodes2ornt(DRAWN), axcodes2ornt(self.axes))
         return drawn @ inv_ornt_aff(turn, grid.shape), [apply_orientation(array, turn) for array in arrays]
 
