@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": "vit_tiny"}
 
 
+def without_demo(folder: Path) -> Path:
+    """A copy of the job in which a site without data has nothing to work on."""
+    Job.read(JOB).copy(folder, {})
+    client = json.loads((folder / CLIENT_CONFIG).read_text())
+    del client["executors"][0]["executor"]["args"]
+    (folder / CLIENT_CONFIG).write_text(json.dumps(client))
+    return folder
+
+
 @pytest.mark.slow
 def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
-    job = Job.read(JOB).copy(tmp_path / "without_demo", {})
-    client = json.loads((job / CLIENT_CONFIG).read_text())
-    del client["executors"][0]["executor"]["args"]
-    (job / CLIENT_CONFIG).write_text(json.dumps(client))
+    job = without_demo(tmp_path / "jobs" / JOB.name)
     with pytest.raises(FlapSamError, match=r"failed: The run stops: .*no data is configured at the site"):
         finish(job, tmp_path / "work", 2)
 
@@ -40,6 +47,13 @@ def test_more_sites_than_the_store_has_are_not_started(store, tmp_path, monkeypa
     with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
         simulate(Job.read(JOB), QUICK, tmp_path / "work", 4)
     assert os.environ["FLAP_SAM_DATA"] == str(store)
+
+
+@pytest.mark.parametrize(("name", "sites"), [("flap_sam_ixi", "3 (Guys, HH, IOP)"), ("flap_sam_nifti", "6 (A, B,")])
+def test_more_sites_than_the_demo_has_are_not_started(tmp_path, monkeypatch, name, sites):
+    monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
+    with pytest.raises(FlapSamError, match=re.escape(f"7 sites are more than the demo has, {sites}")):
+        simulate(Job.read(JOB.with_name(name)), QUICK, tmp_path / "work", 7)
 
 
 def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
@@ -65,7 +79,8 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(tmp_path, mon
     monkeypatch.setenv("OMP_NUM_THREADS", own or "")
     if own is None:
         monkeypatch.delenv("OMP_NUM_THREADS")
-    assert simulate(Job.read(JOB), QUICK, tmp_path / "work", 20, threads) == tmp_path / "work/results"
+    job = Job.read(without_demo(tmp_path / "jobs" / JOB.name))
+    assert simulate(job, QUICK, tmp_path / "work", 20, threads) == tmp_path / "work/results"
     assert seen == [(expected, JOB.name, 20, threads)]
 
 
