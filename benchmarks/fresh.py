@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 from flap_sam.config.site import Site
+from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
 from flap_sam.data.prepare import prepare
-from flap_sam.data.sources import phantom
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.foundation.means import mean_of_known
 from flap_sam.inference.model import Model
@@ -33,7 +33,7 @@ SPLITS = ("train", "validation", "test")
 def draw(folder: Path, seed: int) -> dict[str, SiteStore]:
     """The stores of a phantom of another seed than the demo's, by site."""
     volumes, store = folder / "volumes", folder / "store"
-    phantom.generate(volumes, seed=seed)
+    ABDOMINAL_CT.generate(volumes, seed=seed)
     prepare("phantom", volumes, store)
     return {site: SiteStore.open(store, site) for site in sites(store)}
 

@@ -32,8 +32,9 @@ from aggregation import forget_peak, megabytes
 from baseline import Baseline
 from contenders import device
 from flap_sam.config.experiment import NORMALISATIONS, Experiment
-from flap_sam.data.sources.kits19 import PUBLISHED
-from flap_sam.data.sources.phantom import PhantomSize, draw_case
+from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
+from flap_sam.data.phantoms.scanner import PhantomSize
+from flap_sam.data.sources.kits19 import PUBLISHED, case_id
 from flap_sam.data.views import Views
 from flap_sam.data.windows import members, resize_images
 from flap_sam.sam.adapters import low_rank_pairs
@@ -59,8 +60,8 @@ EXPECTED = {"volume": 15, "window": 8}
 
 def phantom(slices: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes uint16 [slices, 512, 512], clipped as the site A of Fed-KiTS19 is, and labels."""
-    size = PhantomSize(matrix=MATRIX, slices_divisor=1e9, minimum_slices=slices)
-    hu, label, _ = draw_case("A", 21, 0, size)
+    size = PhantomSize(matrix=MATRIX, slices=0, minimum_slices=slices)
+    hu, label, _ = ABDOMINAL_CT.draw_case("A", case_id(21), size=size)
     clip = PUBLISHED["A"]
     return np.rint(np.interp(hu, (clip.low, clip.high), (0, 65535))).astype(np.uint16), label
 

@@ -8,13 +8,34 @@ from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job, named, parsed
 from flap_sam.errors import FlapSamError
 
 JOBS = Path(__file__).parents[2] / "jobs"
+DEMOS = {
+    "flap_sam_ixi": "phantom-head",
+    "flap_sam_kits": "phantom",
+    "flap_sam_nifti": "phantom",
+    "flap_sam_prostate": "phantom-pelvis",
+}
 
 
 @pytest.mark.parametrize("folder", sorted(path for path in JOBS.iterdir() if path.is_dir()), ids=lambda p: p.name)
 def test_every_job_of_the_project_says_what_it_trains(folder):
     job = Job.read(folder)
     assert job.experiment().to_json()
-    assert job.demo == ("phantom" if folder.name == "flap_sam_kits" else None)
+    assert job.demo == DEMOS[folder.name]
+
+
+@pytest.mark.parametrize("folder", sorted(JOBS.iterdir()), ids=lambda p: p.name)
+def test_the_jobs_differ_in_their_data_alone(folder):
+    """Every file of a job is the main job's, but for the job's name, its data set, its classes and its demo."""
+    main = JOBS / "flap_sam_kits"
+    own = {"name": folder.name, "dataset": Job.read(folder).settings["dataset"], "demo": DEMOS[folder.name]}
+    others = {"name": main.name, "dataset": "kits19", "demo": DEMOS[main.name]}
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(main) for path in main.rglob("*") if path.is_file())
+    for file in files:
+        text = (folder / file).read_text()
+        for name, value in own.items():
+            text = text.replace(f'"{name}": "{value}"', f'"{name}": "{others[name]}"')
+        assert text.replace('"classes": 1', '"classes": 2') == (main / file).read_text()
 
 
 def test_a_copy_differs_in_what_was_changed(tmp_path):

@@ -13,9 +13,10 @@ from flap_sam.commands.tables.preparation import outcome_text
 from flap_sam.data import prepare as module
 from flap_sam.data.doctor import examine_store
 from flap_sam.data.manifest import VERSION, read_manifest
+from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
+from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.prepare import SiteOutcome, prepare
 from flap_sam.data.sources.kits19 import case_files
-from flap_sam.data.sources.phantom import PhantomSize, generate
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import sha256
@@ -172,7 +173,7 @@ def test_an_image_is_not_hashed_while_its_size_and_times_stay(site, monkeypatch)
 def test_one_training_case_changes_the_table_and_so_the_codes_of_all(tmp_path):
     """KiTS19 clips by percentiles over all training cases of a site, but not over its test cases."""
     raw, store = tmp_path / "raw", tmp_path / "store"
-    generate(raw, ["A"], size=PhantomSize(matrix=24, slices_divisor=200))
+    ABDOMINAL_CT.generate(raw, ["A"], size=PhantomSize(matrix=24, slices=0.2))
 
     def brighter(case: str) -> None:
         path = case_files(raw, case)[0]

@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 from flap_sam.data import prepare as module
 from flap_sam.data.geometry import read_pair, to_original
+from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
+from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.prepare import prepare, with_validation
 from flap_sam.data.sources.kits19 import FED_KITS19, PUBLISHED, case_files
-from flap_sam.data.sources.phantom import PhantomSize, generate
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.data.store import SiteStore, sites
 from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save
 
-SMALL = PhantomSize(matrix=32, slices_divisor=100)
+SMALL = PhantomSize(matrix=32, slices=0.4)
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
-    generate(folder, ["A", "D"], size=SMALL)
+    ABDOMINAL_CT.generate(folder, ["A", "D"], size=SMALL)
     return folder
 
 
@@ -135,7 +136,9 @@ def test_a_broken_volume_stops_the_site_and_is_named(raw, tmp_path):
 
 def test_unknown_source_site_and_missing_case(raw, tmp_path):
     with pytest.raises(
-        FlapSamError, match="no source 'ct', expected one of kits19, ixi, prostate, decathlon, pairs, bids, phantom"
+        FlapSamError,
+        match="no source 'ct', expected one of kits19, ixi, prostate, decathlon, pairs, bids, phantom, phantom-head, "
+        "phantom-pelvis",
     ):
         prepare("ct", raw, tmp_path)
     with pytest.raises(FlapSamError, match="no site 'Z', it has A, B"):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is started in FLARE's simulation environment, and how it ends; `tests/integration` looks at what comes out."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.job import Job
+from flap_sam.config.job import CLIENT_CONFIG, Job
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT, Site
 from flap_sam.errors import FlapSamError
@@ -17,11 +19,21 @@ JOB = Path(__file__).parents[2] / "jobs/flap_sam_nifti"
 QUICK = {"image_size": 32, "rank": 4, "rounds": 2, "batch_size": 4, "backbone": "vit_tiny"}
 
 
+def without_demo(folder: Path) -> Path:
+    """A copy of the job in which a site without data has nothing to work on."""
+    Job.read(JOB).copy(folder, {})
+    client = json.loads((folder / CLIENT_CONFIG).read_text())
+    del client["executors"][0]["executor"]["args"]
+    (folder / CLIENT_CONFIG).write_text(json.dumps(client))
+    return folder
+
+
 @pytest.mark.slow
 def test_a_run_that_fails_ends_with_its_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
+    job = without_demo(tmp_path / "jobs" / JOB.name)
     with pytest.raises(FlapSamError, match=r"failed: The run stops: .*no data is configured at the site"):
-        finish(JOB, tmp_path / "work", 2)
+        finish(job, tmp_path / "work", 2)
 
 
 def test_what_cannot_be_run_is_not_started(tmp_path):
@@ -39,6 +51,13 @@ def test_more_sites_than_the_store_has_are_not_started(store, tmp_path, monkeypa
         simulate(Job.read(JOB).changed(QUICK), tmp_path / "work", 4)
     with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
         simulate(Experiment(), tmp_path / "work", 4, site=Site(data=store.name))
+
+
+@pytest.mark.parametrize(("name", "sites"), [("flap_sam_ixi", "3 (Guys, HH, IOP)"), ("flap_sam_nifti", "6 (A, B,")])
+def test_more_sites_than_the_demo_has_are_not_started(tmp_path, monkeypatch, name, sites):
+    monkeypatch.delenv("FLAP_SAM_DATA", raising=False)
+    with pytest.raises(FlapSamError, match=re.escape(f"7 sites are more than the demo has, {sites}")):
+        simulate(Job.read(JOB.with_name(name)).changed(QUICK), tmp_path / "work", 7)
 
 
 def test_a_job_is_never_emptied_for_its_own_simulation(tmp_path):
@@ -63,19 +82,11 @@ def started(monkeypatch) -> list[tuple[Job, Path, tuple[int, int], dict[str, str
     return seen
 
 
-@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
-def test_sites_share_the_processors_unless_the_user_says_otherwise(
-    tmp_path, monkeypatch, started, own, threads, expected
-):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    monkeypatch.setenv("OMP_NUM_THREADS", own or "")
-    if own is None:
-        monkeypatch.delenv("OMP_NUM_THREADS")
-    job = Job.read(JOB).changed(QUICK)
-    assert simulate(job, tmp_path / "work", 20, threads=threads) == tmp_path / "work/results"
-    [(laid, work, counts, variables)] = started
-    assert (variables["OMP_NUM_THREADS"], laid.folder.name, counts) == (expected, JOB.name, (20, threads))
-    assert work == tmp_path / "work"
+def test_a_job_is_started_as_it_was_changed(tmp_path, started):
+    job = Job.read(without_demo(tmp_path / "jobs" / JOB.name)).changed(QUICK)
+    assert simulate(job, tmp_path / "work", 20, threads=2) == tmp_path / "work/results"
+    [(laid, work, counts, _)] = started
+    assert (laid.folder.name, counts, work) == (JOB.name, (20, 2), tmp_path / "work")
     assert laid.settings == job.settings
 
 

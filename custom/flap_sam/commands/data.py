@@ -13,8 +13,13 @@ from flap_sam.errors import FlapSamError
 
 @app.command(rich_help_panel=PREPARE)
 def prepare(
-    source: Annotated[str, typer.Argument(help="layout: kits19, ixi, prostate, decathlon, pairs, bids or phantom")],
-    folder: Annotated[Path, typer.Option("--source", help="where the volumes are; the phantom is drawn there")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="layout: kits19, ixi, prostate, decathlon, pairs, bids; phantom, phantom-head or phantom-pelvis"
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--source", help="where the volumes are; a phantom is drawn there")],
     out: Annotated[Path, typer.Option(help="the store to write")],
     site: Annotated[list[str] | None, typer.Option(help="only this site; may be given several times")] = None,
     workers: Annotated[int | None, typer.Option(help="cases at a time; as many as processors if left out")] = None,

@@ -23,7 +23,7 @@ class Job:
 
     Args:
         settings: of the experiment, as the job has them; policy: of its runs.
-        demo: the procedural source for sites without data; None where the job has none.
+        demo: the phantom for sites without data; None where the job has none.
     """
 
     folder: Path

@@ -1,40 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundled demo: procedural volumes, drawn and prepared once in a cache folder."""
+"""The bundled demos: phantoms, drawn and prepared once in a cache folder."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from flap_sam.data.prepare import open_source, prepare
+from flap_sam.data.prepare import PHANTOMS, prepare
 from flap_sam.errors import FlapSamError, Reason
 
 REVISION = 2
-DRAWN = ("phantom",)
 
 
 def cache_folder() -> Path:
-    """Where the demo lies: `FLAP_SAM_CACHE`, else the user's cache folder."""
+    """Where the demos lie: `FLAP_SAM_CACHE`, else the user's cache folder."""
     own = os.environ.get("FLAP_SAM_CACHE")
     base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flap-sam"
     return base / f"demo-{REVISION}"
 
 
 def demo_sites(source: str) -> list[str]:
-    """The sites of a procedural source.
+    """The sites of one of `PHANTOMS`.
 
     Raises:
         FlapSamError: the job names another; its name becomes a folder here.
     """
-    if source not in DRAWN:
-        raise FlapSamError(f"The job's demo is {source!r}; expected {', '.join(DRAWN)}.", Reason.NO_DATA)
-    return open_source(source, cache_folder() / source / "volumes").sites()
+    if source not in PHANTOMS:
+        raise FlapSamError(f"The job's demo is {source!r}; expected {', '.join(PHANTOMS)}.", Reason.NO_DATA)
+    return list(PHANTOMS[source].scanners)
 
 
 def demo_store(source: str, choose: Callable[[list[str]], str]) -> tuple[Path, str]:
-    """Prepare one site of a procedural source, unless it is there already.
+    """Prepare one site of a phantom, unless it is there already.
 
     Args:
-        choose: picks the site among the source's.
+        choose: picks the site among the phantom's.
 
     Returns:
         The store and the site's name in it.

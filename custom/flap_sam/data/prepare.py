@@ -14,7 +14,10 @@ from flap_sam.data.difference import Difference, difference
 from flap_sam.data.geometry import pad_in_plane, read_pair
 from flap_sam.data.intensity import Intensity, SiteIntensity, encode
 from flap_sam.data.manifest import Case, Draft, Manifest, OlderStoreError, Recipe, read_manifest
-from flap_sam.data.sources import phantom
+from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
+from flap_sam.data.phantoms.head_mr import HEAD_MR
+from flap_sam.data.phantoms.pelvis_mr import PELVIS_MR
+from flap_sam.data.phantoms.phantom import Phantom
 from flap_sam.data.sources.bids import Bids
 from flap_sam.data.sources.decathlon import Decathlon
 from flap_sam.data.sources.ixi import Ixi
@@ -39,7 +42,10 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "pairs": Pairs,
     "bids": Bids,
     "phantom": lambda folder: Kits19(folder, name="phantom"),
+    "phantom-head": lambda folder: Ixi(folder, name="phantom-head"),
+    "phantom-pelvis": lambda folder: Prostate(folder, name="phantom-pelvis"),
 }
+PHANTOMS: dict[str, Phantom] = {"phantom": ABDOMINAL_CT, "phantom-head": HEAD_MR, "phantom-pelvis": PELVIS_MR}
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,7 @@ def prepare(
     script that calls this with several workers must do so below `if __name__ == "__main__"`, as they start anew.
 
     Args:
-        source: the layout of `source_dir`: "kits19", "ixi", "prostate", "decathlon", "pairs" or "bids", or "phantom",
-            which first draws what is missing there.
+        source: the layout of `source_dir`, one of `SOURCES`; what is missing of one of `PHANTOMS` is first drawn there.
         out: the store's folder.
         sites: all of the source's sites if left out.
         workers: at most so many cases are prepared at a time, each by a process that holds one scan; as many as
@@ -100,10 +105,10 @@ def prepare(
     opened = open_source(source, source_dir, published_intensities)
     chosen = chosen_sites(opened, source_dir, sites)
     with Workers(cores() if workers is None else workers) as crew, bar(MofNCompleteColumn()) as progress:
-        for site in chosen:
-            before, made_anew = _standing(opened, out, site)
-            if source == "phantom":
-                phantom.generate(source_dir, [site], progress=progress)
+        standing = {site: _standing(opened, out, site) for site in chosen}
+        if source in PHANTOMS:
+            PHANTOMS[source].generate(source_dir, chosen, progress=progress)
+        for site, (before, made_anew) in standing.items():
             done(_SitePreparation(opened, out, site, crew, progress).run(before, made_anew))
     return sorted(set(store.sites(out)) - set(chosen)) if sites is None else []
 

@@ -30,7 +30,7 @@ class FlapSamExecutor(Executor):
     """Hands the server's tasks to the site's `Member`.
 
     Args:
-        demo: a procedural source to work on where the site has no data configured; None means that is an error.
+        demo: the phantom to work on where the site has no data configured; None means that is an error.
     """
 
     def __init__(self, demo: str | None = None) -> None:

@@ -11,7 +11,7 @@ from flap_sam.sam.weights import NOTICES
 from flap_sam.wire.messages import TrainReport
 
 DEMO_NOTICE = (
-    "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on the "
+    "THIS IS THE DEMO: no data is configured (FLAP_SAM_DATA, or flap_site.json at a site), so the sites work on a "
     "bundled phantom. Its volumes are drawn, not scanned; its Dice says nothing about patients."
 )
 

@@ -57,7 +57,7 @@ def assign(site: Site, federation_name: str, demo: str | None) -> Assignment:
     Args:
         federation_name: what the site is called in the federation; `site-3` of a simulation is the third
             site of the store.
-        demo: a procedural source, or None where the job has no demo.
+        demo: the phantom, or None where the job has no demo.
 
     Raises:
         FlapSamError: no data is configured and there is no demo, or the store cannot be used.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where volumes come from: one module a public layout, and a procedural phantom in place of patients."""
+"""Where volumes come from: one module a public layout."""

@@ -60,7 +60,7 @@ class Ixi(Source):
     """
 
     folder: Path
-    name: str = field(default="ixi", init=False)
+    name: str = "ixi"
     classes: tuple[str, ...] = field(default=("brain",), init=False)
     minimum_side: int = field(default=64, init=False)
 

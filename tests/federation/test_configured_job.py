@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How FLARE's simulator is started on a job that is configuration already."""
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flap_sam.federation import configured_job
+from flap_sam.federation.configured_job import SIMULATOR, FolderJob
+
+JOB = Path(__file__).parents[2] / "jobs/flap_sam_kits"
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
+    """The words and the environments of what would be started."""
+    seen = []
+
+    class Ended:
+        def wait(self) -> int:
+            return 0
+
+    @contextmanager
+    def child(words, clears, env, pass_fds):  # noqa: ARG001, as it is called
+        assert Path(words[3]).is_dir(), "the job lies where the simulator is told"
+        assert all(folder.is_dir() for folder in clears)
+        seen.append((words, env))
+        yield Ended()
+
+    monkeypatch.setattr(configured_job, "child", child)
+    return seen
+
+
+@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
+@pytest.mark.parametrize("given", [False, True], ids=["this process's environment", "another"])
+def test_sites_share_the_processors_unless_the_user_says_otherwise(
+    tmp_path, monkeypatch, started, own, threads, expected, given
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    variables = {"HOME": "/nowhere"} | ({"OMP_NUM_THREADS": own} if own else {})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own and not given:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    job = FolderJob(JOB, variables=variables if given else None)
+    assert job.simulator_run(str(tmp_path), n_clients=20, threads=threads) == 0
+    [(words, found)] = started
+    assert words[:3] == [sys.executable, "-m", SIMULATOR]
+    assert (words[words.index("-t") + 1], words[words.index("-n") + 1]) == (str(threads), "20")
+    assert found["OMP_NUM_THREADS"] == expected
+    assert found["HOME"] == ("/nowhere" if given else os.environ["HOME"])
+
+
+@pytest.mark.parametrize("config", [None, "concise"])
+def test_a_log_configuration_is_told_where_there_is_one(tmp_path, started, config):
+    FolderJob(JOB).simulator_run(str(tmp_path), n_clients=2, log_config=config)
+    [(words, _)] = started
+    assert words[words.index("-l") + 1 :] == [config] if config else "-l" not in words
