@@ -16,11 +16,13 @@ from nvflare.recipe import PocEnv, ProdEnv, SimEnv
 from nvflare.recipe.spec import ExecEnv
 
 SMALL = {"rounds": 10, "batch_size": 4, "learning_rate": 0.002, "warmup_steps": 10, "augmentation": "none"}
-LOGIN_SECONDS = 60.0
 JOBS = {
-    "flap_sam_kits": (Experiment(dataset="kits19", classes=2, **SMALL), "phantom"),
-    "flap_sam_nifti": (Experiment(dataset="nifti", classes=2, **SMALL), None),
+    "flap_sam_kits": (Experiment.from_dict({"dataset": "kits19", "classes": 2, **SMALL}), "phantom"),
+    "flap_sam_ixi": (Experiment.from_dict({"dataset": "ixi", "classes": 1, **SMALL}), "phantom-head"),
+    "flap_sam_prostate": (Experiment.from_dict({"dataset": "prostate", "classes": 1, **SMALL}), "phantom-pelvis"),
+    "flap_sam_nifti": (Experiment.from_dict({"dataset": "nifti", "classes": 2, **SMALL}), "phantom"),
 }
+LOGIN_SECONDS = 60.0
 
 
 def environment(asked: argparse.Namespace) -> ExecEnv:

@@ -8,6 +8,7 @@ from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job, named, parsed
 from flap_sam.errors import FlapSamError
 
 JOBS = Path(__file__).parents[2] / "jobs"
+FOLDERS = sorted(path for path in JOBS.iterdir() if path.is_dir())
 DEMOS = {
     "flap_sam_ixi": "phantom-head",
     "flap_sam_kits": "phantom",
@@ -16,14 +17,14 @@ DEMOS = {
 }
 
 
-@pytest.mark.parametrize("folder", sorted(path for path in JOBS.iterdir() if path.is_dir()), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_every_job_of_the_project_says_what_it_trains(folder):
     job = Job.read(folder)
     assert job.experiment().to_json()
     assert job.demo == DEMOS[folder.name]
 
 
-@pytest.mark.parametrize("folder", sorted(JOBS.iterdir()), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_the_jobs_differ_in_their_data_alone(folder):
     """Every file of a job is the main job's, but for the job's name, its data set, its classes and its demo."""
     main = JOBS / "flap_sam_kits"

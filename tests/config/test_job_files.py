@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-from pathlib import Path
 
 import pytest
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
-from flap_sam.config.job_files import META, STUB, write
+from flap_sam.config.job_files import META, SCOPE, STUB, TENSORBOARD, write
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
-
-JOBS = Path(__file__).parents[2] / "jobs"
-TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"
 
 
 def test_a_written_job_says_what_it_was_made_of(tmp_path):
@@ -21,21 +17,22 @@ def test_a_written_job_says_what_it_was_made_of(tmp_path):
     assert Job.read(tmp_path / "mine") == job
 
 
-def test_a_written_job_is_the_repositorys_but_for_the_receiver_of_tensorboard(tmp_path):
-    ours = Job.read(JOBS / "flap_sam_nifti")
-    made = write(tmp_path / "flap_sam_nifti", ours.experiment(), ours.policy)
-    files = {path.relative_to(made.folder) for path in made.folder.rglob("*") if path.is_file()}
-    assert files == {path.relative_to(ours.folder) for path in ours.folder.rglob("*") if path.is_file()}
-    server, theirs = (json.loads((job.folder / SERVER_CONFIG).read_text()) for job in (made, ours))
-    assert [component["path"] for component in theirs.pop("components")] == [TENSORBOARD]
-    assert server.pop("components") == []
-    for part in ("experiment", "run_policy"):
-        assert {name: server[part][name] for name in theirs[part]} == theirs.pop(part), part
-        del server[part]
-    assert server == theirs
-    for path in (CLIENT_CONFIG, META):
-        assert json.loads((made.folder / path).read_text()) == json.loads((ours.folder / path).read_text())
-    assert (made.folder / STUB).read_text() == (ours.folder / STUB).read_text()
+@pytest.mark.parametrize("demo", [None, "phantom"])
+@pytest.mark.parametrize("components", [[], [TENSORBOARD]])
+def test_a_written_job_has_the_demo_and_the_components_that_it_was_given(tmp_path, demo, components):
+    job = write(tmp_path / "mine", Experiment(), RunPolicy(), demo=demo, components=components)
+    assert job.demo == demo
+    assert job.components == [component["path"] for component in components]
+
+
+def test_a_job_to_submit_has_a_scope_and_no_place_for_code(tmp_path):
+    here = write(tmp_path / "here" / "mine", Experiment(), RunPolicy()).folder
+    there = write(tmp_path / "there" / "mine", Experiment(), RunPolicy(), submitted=True).folder
+    assert json.loads((there / META).read_text()) == json.loads((here / META).read_text()) | {"scope": SCOPE}
+    assert (here / STUB).exists()
+    assert not (there / STUB).parent.exists()
+    for path in (SERVER_CONFIG, CLIENT_CONFIG):
+        assert (there / path).read_bytes() == (here / path).read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

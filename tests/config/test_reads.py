@@ -5,7 +5,6 @@ import itertools
 import json
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from flap_sam.config import experiment as settings
 from flap_sam.config.experiment import DEFAULTS, Experiment, unread
 from flap_sam.config.reads import LORA_METHODS, READ_WITH
 from flap_sam.errors import FlapSamError
+from flap_sam.foundation.limits import limits
 from flap_sam.lowrank.gather import gatherer
 from flap_sam.lowrank.robust import shortcoming
 from flap_sam.lowrank.server_optimizer import server_optimizer
@@ -77,7 +77,7 @@ def test_every_setting_is_in_the_table_and_no_other():
     assert {name for name, row in READ_WITH.items() if row} == OTHER.keys()
     for name, row in READ_WITH.items():
         for other, values in row.items():
-            choices = get_args(Experiment.model_fields[other].annotation)
+            choices = limits(Experiment.model_fields[other]).removeprefix("one of ").split(", ")
             assert set(values) < set(choices), f"{name} is read with some values of {other}, not all"
 
 
