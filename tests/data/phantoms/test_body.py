@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 from flap_sam.data.phantoms.body import Body, warped
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
 from flap_sam.data.phantoms.mr import BONE, FAT, MUSCLE, WATER, MrBody, MrScanner, Tissue
