@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -45,7 +46,7 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "phantom-head": lambda folder: Ixi(folder, name="phantom-head"),
     "phantom-pelvis": lambda folder: Prostate(folder, name="phantom-pelvis"),
 }
-PHANTOMS: dict[str, Phantom] = {"phantom": ABDOMINAL_CT, "phantom-head": HEAD_MR, "phantom-pelvis": PELVIS_MR}
+PHANTOMS: dict[str, Phantom[Any]] = {"phantom": ABDOMINAL_CT, "phantom-head": HEAD_MR, "phantom-pelvis": PELVIS_MR}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from flap_sam.data.prepare import PHANTOMS, open_source, prepare
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
 
-JOBS = Path(__file__).parents[3] / "jobs"
+JOBS = sorted(path for path in (Path(__file__).parents[3] / "jobs").iterdir() if path.is_dir())
 TINY = PhantomSize(matrix=24, slices=0.1, minimum_slices=4)
 SMALL = PhantomSize(matrix=64)
 every_phantom = pytest.mark.parametrize("name", PHANTOMS)
@@ -187,7 +187,7 @@ def test_a_site_that_a_phantom_does_not_have_is_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("folder", sorted(JOBS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", JOBS, ids=lambda path: path.name)
 def test_the_demo_of_a_job_has_as_many_classes_as_the_job(folder, tmp_path):
     job = Job.read(folder)
     assert len(open_source(job.demo, tmp_path).classes) == job.experiment().classes

@@ -41,8 +41,11 @@ def draw(rng: np.random.Generator, grid: Grid, phase: float) -> Abdomen:
     Args:
         phase: see `Abdomen`.
     """
+    x, y, z = warped(rng, grid.x, grid.y, grid.z)
     abdomen = Abdomen(
-        *warped(rng, grid.x, grid.y, grid.z),
+        x=x,
+        y=y,
+        z=z,
         values=np.full(grid.shape, AIR, np.float32),
         label=np.zeros(grid.shape, np.uint8),
         cavity=np.zeros(grid.shape, bool),

@@ -16,6 +16,7 @@ from flap_sam.data.sources.kits19 import FED_KITS19, case_files, case_id
 
 TRAIN_SLICES = {"A": 677, "B": 4093, "C": 3403, "D": 2144, "E": 1047, "F": 10938}  # of Fed-KiTS19
 SLICES_DIVISOR = 40  # the phantom's cases have so many times fewer
+HEIGHTS = (165, 195)  # mm
 TUMOUR_SHARE = 0.7  # seen in about 0.6 of the cases: thick slices pass by the small ones
 
 
@@ -32,18 +33,21 @@ class CtScanner(Scanner):
     spread: float
 
 
-def _scanner(site: str, **settings: float) -> CtScanner:
-    mean = TRAIN_SLICES[site] / len(FED_KITS19[site]["train"]) / SLICES_DIVISOR
-    return CtScanner(heights=(165, 195), slices=mean, **settings)
+def _slices(site: str) -> float:
+    return TRAIN_SLICES[site] / len(FED_KITS19[site]["train"]) / SLICES_DIVISOR
 
 
 SCANNERS = {
-    "A": _scanner("A", phase=0.80, spread=0.20, noise=20, grain=0.6, field=370),
-    "B": _scanner("B", phase=0.93, spread=0.30, noise=26, grain=0.9, field=350),
-    "C": _scanner("C", phase=1.12, spread=0.40, noise=34, grain=0.5, field=390, matrix=0.875),
-    "D": _scanner("D", phase=0.51, spread=0.15, noise=16, grain=1.2, field=345),
-    "E": _scanner("E", phase=0.71, spread=0.20, noise=22, grain=0.7, field=400, matrix=1.125),
-    "F": _scanner("F", phase=0.91, spread=0.30, noise=28, grain=0.8, field=370),
+    "A": CtScanner(phase=0.80, spread=0.20, noise=20, grain=0.6, field=370, heights=HEIGHTS, slices=_slices("A")),
+    "B": CtScanner(phase=0.93, spread=0.30, noise=26, grain=0.9, field=350, heights=HEIGHTS, slices=_slices("B")),
+    "C": CtScanner(
+        phase=1.12, spread=0.40, noise=34, grain=0.5, field=390, matrix=0.875, heights=HEIGHTS, slices=_slices("C")
+    ),
+    "D": CtScanner(phase=0.51, spread=0.15, noise=16, grain=1.2, field=345, heights=HEIGHTS, slices=_slices("D")),
+    "E": CtScanner(
+        phase=0.71, spread=0.20, noise=22, grain=0.7, field=400, matrix=1.125, heights=HEIGHTS, slices=_slices("E")
+    ),
+    "F": CtScanner(phase=0.91, spread=0.30, noise=28, grain=0.8, field=370, heights=HEIGHTS, slices=_slices("F")),
 }
 
 

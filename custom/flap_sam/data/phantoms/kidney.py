@@ -39,7 +39,8 @@ class Kidney:
     def distance(self, centre: Point = (0, 0, 0), size: Point = (1, 1, 1)) -> np.ndarray:
         """Squared distance as `Body.distance` gives it, with centre and size in units of the radii."""
         axes = zip((self.u, self.v, self.w), self.radii, centre, size, strict=True)
-        return sum(((axis / radius - middle) / extent) ** 2 for axis, radius, middle, extent in axes)
+        along_u, along_v, along_w = (((axis / radius - at) / extent) ** 2 for axis, radius, at, extent in axes)
+        return along_u + along_v + along_w
 
     def ball(self, centre: Point, millimetres: float | np.ndarray) -> np.ndarray:
         """`distance` from a ball, or nearly one, with radii in millimetres."""

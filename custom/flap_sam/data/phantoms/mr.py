@@ -64,7 +64,8 @@ class MrBody(Body):
         """
         x, y, z = (axis / size for axis, size in zip((grid.x, grid.y, grid.z), rng.uniform(*scale, 3), strict=True))
         values, label = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.uint8)
-        return cls(*warped(rng, x, y, z), values=values, label=label, scanner=scanner)
+        x, y, z = warped(rng, x, y, z)
+        return cls(x=x, y=y, z=z, values=values, label=label, scanner=scanner)
 
     def fill(self, where: np.ndarray, tissue: Tissue) -> None:
         """Paint a tissue.

@@ -36,7 +36,7 @@ def draw(rng: np.random.Generator, scanner: PelvicScanner, grid: Grid) -> MrBody
     _trunk(pelvis, rng)
     _bones(pelvis)
     _bladder(pelvis, rng)
-    _rectum(pelvis, rng)
+    _rectum(pelvis, rng, coil=scanner.coil > 0)
     _prostate(pelvis, rng)
     pelvis.shade(rng)
     near = np.exp(-pelvis.distance((0, 36, 0), (45, 45, 60)))
@@ -89,9 +89,8 @@ def _bladder(pelvis: MrBody, rng: np.random.Generator) -> None:
         pelvis.fill(vesicle & (np.cos(1.3 * pelvis.x) > 0.4), WATER)
 
 
-def _rectum(pelvis: MrBody, rng: np.random.Generator) -> None:
+def _rectum(pelvis: MrBody, rng: np.random.Generator, coil: bool) -> None:
     """Its wall, with gas, stool or a coil in it."""
-    coil = pelvis.scanner.coil > 0
     width, depth = rng.uniform((20, 15), (23, 18)) if coil else rng.uniform((13, 10), (19, 15))
     back = 23 + depth + 0.004 * pelvis.z**2  # the line that its middle follows
     bend = ((pelvis.x - rng.uniform(-4, 4)) / width) ** 2 + ((pelvis.y - back) / depth) ** 2
@@ -114,6 +113,6 @@ def _prostate(pelvis: MrBody, rng: np.random.Generator) -> None:
         pelvis.fill(core & pelvis.inside(tuple(middle), (size, size, size)), (NODULE, LESION)[rng.integers(2)])
     pelvis.fill(gland & pelvis.inside((0, -2, 0), (2.5, 2.5, 1e6)), WATER)
     if rng.random() < LESION_SHARE:
-        middle = (rng.choice((-1, 1)) * 0.6 * radii[0], 0.45 * radii[1], rng.uniform(-8, 8))
-        pelvis.fill((depth < 0.9) & pelvis.inside(middle, (7, 5, 7)), LESION)
+        spot = (rng.choice((-1, 1)) * 0.6 * radii[0], 0.45 * radii[1], rng.uniform(-8, 8))
+        pelvis.fill((depth < 0.9) & pelvis.inside(spot, (7, 5, 7)), LESION)
     pelvis.label[gland] = PROSTATE
