@@ -12,7 +12,9 @@ from flap_sam.wire.messages import EXPERIMENT, RUN, TASK_TRAIN
 JSON = Experiment().to_json()
 
 
-@pytest.mark.parametrize("sent", [None, 5, True, [JSON], json.loads(JSON), JSON.encode(), object()], ids=repr)
+@pytest.mark.parametrize(
+    "sent", [None, 5, True, [JSON], json.loads(JSON), JSON.encode(), object()], ids=lambda sent: type(sent).__name__
+)
 def test_an_experiment_that_is_no_text_is_refused_whatever_the_site_has_agreed_to(sent):
     task = Content({EXPERIMENT: sent, RUN: "run"}, 0, {})
     with pytest.raises(FlapSamError, match=f"experiment is {type(sent).__name__}; expected a text") as refused:
@@ -20,7 +22,7 @@ def test_an_experiment_that_is_no_text_is_refused_whatever_the_site_has_agreed_t
     assert refused.value.reason == Reason.EXPERIMENT
 
 
-@pytest.mark.parametrize("sent", [None, 5, True, object()], ids=repr)
+@pytest.mark.parametrize("sent", [None, 5, True, object()], ids=lambda sent: type(sent).__name__)
 @pytest.mark.parametrize("expected", [set(), {"report"}])
 def test_what_has_no_names_is_refused_where_names_are_expected(sent, expected):
     with pytest.raises(FlapSamError, match=f"are {type(sent).__name__}; expected {'report' if expected else 'none'}"):
