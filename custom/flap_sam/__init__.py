@@ -19,7 +19,7 @@ sentence that says what to do.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from flap_sam.config.experiment import Experiment

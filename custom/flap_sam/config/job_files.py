@@ -47,7 +47,7 @@ def write(
     """The job of an experiment, written into a new folder, whose name is the job's.
 
     Args:
-        demo: the procedural source for sites without data; None where those are refused.
+        demo: the phantom that sites without data draw; None where those are refused.
         components: of FLARE's, which the server builds beside our own.
         submitted: it goes to a federation of startup kits, whose sites take it in their privacy scope alone.
 

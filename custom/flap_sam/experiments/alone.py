@@ -54,7 +54,7 @@ def train(
         site: with a `name`, the data of that site of the store alone, as the store names it or `site-2` for its
             second; without one, those of all sites in one place. None means as the environment says.
         policy: how the run is conducted, where one site can do so; None means the defaults.
-        demo: the procedural source where no data is configured.
+        demo: the phantom that is drawn where no data is configured.
         say: takes lines on the progress.
 
     Returns:

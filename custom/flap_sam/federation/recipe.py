@@ -22,7 +22,7 @@ class FlapSamRecipe(Recipe):
         name: of the job.
         experiment: what is trained.
         run_policy: how the run is conducted.
-        demo: the procedural source for sites without data; None where those are refused.
+        demo: the phantom that sites without data draw; None where those are refused.
     """
 
     def __init__(
