@@ -14,8 +14,9 @@ from flap_sam.errors import FlapSamError
 from flap_sam.experiments.alone import train
 from flap_sam.records import round_log, run_record
 from flap_sam.records.pictures import pictures_below, read
-from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, closing_summary
+from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.records.round_log import ROUND_LOG
+from flap_sam.report.closing import closing_summary
 from flap_sam.rounds import loop
 from flap_sam.sam.weights import RANDOM
 from flap_sam.training import participant

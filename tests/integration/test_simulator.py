@@ -102,7 +102,7 @@ def test_the_main_job_runs_with_nothing_held_in_memory_between_tasks(tmp_path, s
     assert all(torch.equal(same[name], tensors[name]) for name in tensors), "processes that stay give the same bits"
     table = json.loads((results / "test_dice.json").read_text())["payloads"]
     assert table["final"].keys() == table["best"].keys() == rounds[0]["sites"].keys()
-    assert "Dice on the sites' test cases" in run.stdout + run.stderr
+    assert f"results in {results}; `flap-sam results`" in run.stdout + run.stderr
     everything = "".join(p.read_text(errors="replace") for p in (work / "server").rglob("*") if p.is_file())
     assert str(store) not in everything, "no path of a site reaches the server"
     assert "case_0" not in everything, "no case name either"

@@ -6,10 +6,10 @@ import sys
 import pytest
 from flap_sam.errors import FlapSamError
 from flap_sam.records.cell import read_all as read_cells
-from flap_sam.records.results import closing_summary
 from flap_sam.records.round_log import ROUND_LOG, append, read
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.report import write
+from flap_sam.report.closing import closing_summary
 
 from tests.report.cells import note
 from tests.report.runs import EXPERIMENT, LAYERS, absences, made_run, record_of
@@ -92,7 +92,7 @@ def test_an_empty_and_a_missing_log_are_one_sentence(tmp_path):
 
 def test_the_closing_table_needs_neither_torch_nor_flare(tmp_path):
     """It takes a tenth of a second, and they take seconds."""
-    code = "import sys; from flap_sam.records.results import closing_summary; print(closing_summary.__module__); "
+    code = "import sys; from flap_sam.report.closing import closing_summary; print(closing_summary.__module__); "
     code += f"from pathlib import Path; closing_summary(Path({str(made_run(tmp_path))!r})); "
     code += "print({'torch', 'nvflare', 'matplotlib', 'numpy'} & sys.modules.keys())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

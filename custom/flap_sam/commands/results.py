@@ -15,7 +15,8 @@ from flap_sam.errors import FlapSamError
 @app.command(rich_help_panel=RESULTS)
 def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded job, or one run's results")]) -> None:
     """Show the test Dice of a finished run and where its files lie."""
-    from flap_sam.records.results import closing_summary, results_below
+    from flap_sam.records.results import results_below
+    from flap_sam.report.closing import closing_summary
 
     found = results_below(work)
     if not found:

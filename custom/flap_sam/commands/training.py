@@ -63,10 +63,11 @@ def simulate(
     """
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
+    from flap_sam.report.closing import closing_summary
 
     found = Job.read(job).changed(parsed(changes or []))
     policy = found.policy.changed(resume=resume) if resume else None
-    run(found, work, sites, policy=policy, threads=threads, start=start)
+    typer.echo(closing_summary(run(found, work, sites, policy=policy, threads=threads, start=start)))
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -81,8 +82,8 @@ def train(
     from flap_sam.config.job import Job, parsed
     from flap_sam.config.site import Site
     from flap_sam.experiments.alone import train as run
-    from flap_sam.records.results import closing_summary
     from flap_sam.records.run_record import CENTRALIZED, LOCAL
+    from flap_sam.report.closing import closing_summary
 
     if setting not in (LOCAL, CENTRALIZED):
         raise FlapSamError(f"There is no setting {setting!r}; expected {LOCAL} or {CENTRALIZED}.")

@@ -23,7 +23,7 @@ from flap_sam.errors import FlapSamError, Reason
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.tracking import track
 from flap_sam.foundation.files import writing
-from flap_sam.records.results import RESULTS, closing_summary
+from flap_sam.records.results import RESULTS
 from flap_sam.records.round_log import RoundRecord
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.rounds.answers import Answers
@@ -76,7 +76,7 @@ class FlapSamController(ModelController):
             closed=self._closed,
         )
         Run(job, policy, self, around).run()
-        say("\n" + closing_summary(results))
+        say(f"results in {results}; `flap-sam results` with this folder shows them as tables")
 
     def _closed(self, record: RoundRecord) -> None:
         track(self, self.fl_ctx, record)

@@ -9,10 +9,11 @@ from flap_sam.foundation.means import mean_of_known
 from flap_sam.foundation.text import figure, in_order, mean_and_spread, with_spread
 from flap_sam.records.cell import FinishedCell
 from flap_sam.records.pictures import Caption
-from flap_sam.records.results import FINAL, by_class, n_known, of_n, outcome_texts
+from flap_sam.records.results import FINAL
 from flap_sam.records.run_record import CENTRALIZED, FEDERATED
 from flap_sam.records.scores import Evaluation
 from flap_sam.report import comparison, figures
+from flap_sam.report.closing import by_class, n_known, of_n, outcome_texts
 from flap_sam.report.page import Picture, Section, Table
 from flap_sam.report.run import FinishedRun
 
