@@ -21,6 +21,7 @@ from flap_sam.foundation.text import markdown_table
 from flap_sam.gate import agreement
 from flap_sam.records import cell, results, round_log, run_record, scores
 from flap_sam.records.scores import Evaluation
+from flap_sam.report import closing
 from flap_sam.sam.inventory import inventory
 from flap_sam.wire import messages
 from flap_sam.wire.messages import METRICS, TrainReport
@@ -131,7 +132,7 @@ def _needed(parameter: object) -> str:
 
 def files_page() -> str:
     """The files that a run leaves, and every field of those that hold JSON."""
-    rows = [[f"`{name}`", FILES[name]] for name, _ in results.MEANINGS]
+    rows = [[f"`{name}`", FILES[name]] for name, _ in closing.MEANINGS]
     return "\n".join(
         [
             "# Files of a run",
