@@ -142,7 +142,7 @@ def test_the_page_is_there_after_every_cell_and_holds_all_settings(run, tmp_path
     run(grid, settings=["centralized"], page=page)
     assert "Finished cells: 1 of 4." in page.read_text()
 
-    def stopped(*_) -> None:
+    def stopped(*_, **__) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compare, "train", stopped)
@@ -194,7 +194,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(run, tmp_path):
 
 
 def test_a_cell_that_the_machine_cannot_run_is_named(run, monkeypatch):
-    def exhausted(*_) -> None:
+    def exhausted(*_, **__) -> None:
         raise torch.OutOfMemoryError("120 GB wanted\nand so on")
 
     monkeypatch.setattr(compare, "train", exhausted)

@@ -7,7 +7,7 @@ import pytest
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.gate.rules import Content, check_names, question
-from flap_sam.wire.messages import EXPERIMENT, RUN, TASK_TRAIN
+from flap_sam.wire.messages import EXPERIMENT, RUN, SPOKEN, TASK_TRAIN, VERSION
 
 JSON = Experiment().to_json()
 
@@ -19,7 +19,7 @@ def named_by_type(sent: object) -> str:
 
 @pytest.mark.parametrize("sent", [None, 5, True, [JSON], json.loads(JSON), JSON.encode(), object()], ids=named_by_type)
 def test_an_experiment_that_is_no_text_is_refused_whatever_the_site_has_agreed_to(sent):
-    task = Content({EXPERIMENT: sent, RUN: "run"}, 0, {})
+    task = Content({EXPERIMENT: sent, RUN: "run", VERSION: SPOKEN}, 0, {})
     with pytest.raises(FlapSamError, match=f"experiment is {type(sent).__name__}; expected a text") as refused:
         question(TASK_TRAIN, task, agreement=None)  # it is not asked
     assert refused.value.reason == Reason.EXPERIMENT
