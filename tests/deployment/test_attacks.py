@@ -35,7 +35,7 @@ TRICKS = {
     "2": ("nan", Reason.PAYLOAD, "holds NaN or infinity"),
     "3": ("backbone", Reason.PAYLOAD, "image_encoder.pos_embed is not part of the experiment"),
     "4": ("huge", Reason.NORM, "norm of the update is"),
-    "5": ("metric", Reason.RESULT, "its entries is"),
+    "5": ("metric", Reason.RESULT, "age is unknown"),
     "6": ("text", Reason.RESULT, "labels is no SHA-256"),
     "7": ("entry", Reason.RESULT, "result's entries are DXO, image"),
     "8": ("behind", Reason.CHANGED, "changed behind the gate"),
