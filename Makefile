@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test test-quick test-deployment bench results docs site sbom lint format clean
+.PHONY: demo test test-quick test-deployment test-outages bench results docs site sbom lint format clean
 
 demo: $(READY) ## the main job, six sites, on the bundled phantom
 	$(BIN)/flap-sam simulate jobs/flap_sam_kits --work work --sites 6
@@ -16,8 +16,11 @@ test: $(READY) ## all tests, real federations among them, in two processes
 test-quick: $(READY) ## the tests that take seconds
 	$(PYTEST) -m "not slow"
 
-test-deployment: $(READY) ## real kits on this machine: submission, attacks, outages
-	$(BIN)/python -m pytest tests/deployment
+test-deployment: $(READY) ## real kits on this machine: submission and attacks
+	$(BIN)/python -m pytest tests/deployment --ignore tests/deployment/test_outages.py
+
+test-outages: $(READY) ## real kits on this machine: cables, hospitals and a server that go down and come back
+	$(BIN)/python -m pytest tests/deployment/test_outages.py
 
 bench: $(READY) ## short forms of the benchmarks, each beside its baseline
 	$(BIN)/python benchmarks/step.py
