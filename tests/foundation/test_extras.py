@@ -128,6 +128,7 @@ for found in walk_packages(flap_sam.__path__, "flap_sam.", onerror=lambda name: 
     if not found.name.startswith(drawn):
         import_module(found.name)
         print(found.name)
+import flap_sam.report.closing  # which ends every run
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

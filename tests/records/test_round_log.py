@@ -8,8 +8,8 @@ from flap_sam.errors import FlapSamError
 from flap_sam.records.cell import read_all as read_cells
 from flap_sam.records.round_log import ROUND_LOG, append, read
 from flap_sam.records.run_record import FEDERATED
-from flap_sam.report import write
 from flap_sam.report.closing import closing_summary
+from flap_sam.report.write import write
 
 from tests.report.cells import note
 from tests.report.runs import EXPERIMENT, LAYERS, absences, made_run, record_of

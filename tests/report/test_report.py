@@ -15,9 +15,9 @@ from flap_sam.errors import FlapSamError
 from flap_sam.foundation.text import in_order
 from flap_sam.records.results import FINAL, PAYLOAD_FILES, TEST_DICE
 from flap_sam.records.run_record import RUN_RECORD
-from flap_sam.report import write
 from flap_sam.report.figures import layer_name
 from flap_sam.report.rounds import spans
+from flap_sam.report.write import write
 from flap_sam.sam.inventory import inventory
 from flap_sam.sam.weights import Origin
 

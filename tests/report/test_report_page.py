@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from flap_sam.report import write
+from flap_sam.report.write import write
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.report.runs import absences, made_run

@@ -35,7 +35,7 @@ def report(
     from flap_sam.foundation.extras import require
 
     require("report", "The report")
-    from flap_sam.report import write
+    from flap_sam.report.write import write
 
     typer.echo(f"written: {write(run, out, compare)}")
 
