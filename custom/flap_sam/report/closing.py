@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The closing summary of a run: test Dice by site and class, where its files lie, and what to do with them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 
 from rich.table import Table
 
 from flap_sam.foundation.means import mean_of_known
-from flap_sam.foundation.text import as_text, figure, in_order
+from flap_sam.foundation.text import as_text, figure
 from flap_sam.records import round_log
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE, Payloads, read_scores, read_test_dice
 from flap_sam.records.round_log import ROUND_LOG
 from flap_sam.records.run_record import RUN_RECORD
 from flap_sam.records.scores import Evaluation
+from flap_sam.report.score_texts import (
+    by_class,
+    dice_row,
+    has_counts,
+    has_surfaces,
+    n_known,
+    of_n,
+    outcome_texts,
+    sites_of,
+    surface_texts,
+)
 
 MEANINGS = (
     (PAYLOAD_FILES[FINAL], "the last payload"),
@@ -38,8 +49,8 @@ def closing_summary(folder: Path) -> str:
     return as_text(
         _dice_table(tests),
         *(f"{site} {how}: its Dice is not the exported payload's" for site, how in departures.items()),
-        *([_outcome_table(tests[FINAL])] if _has_counts(tests[FINAL]) else []),
-        *([_surface_table(tests)] if _has_surfaces(tests) else []),
+        *([_outcome_table(tests[FINAL])] if has_counts(tests[FINAL].values()) else []),
+        *([_surface_table(tests)] if has_surfaces(tests[FINAL].values()) else []),
         f"mean validation Dice: {figure(rounds[0].validation)} at the start, {figure(final)} at the end",
         _best(best_round, len(rounds)),
         *([f"THE DEMO: {demo} worked on drawn volumes; this Dice says nothing about patients"] if demo else []),
@@ -70,39 +81,12 @@ def _dice_table(payloads: Payloads) -> Table:
         for k in range(classes):
             table.add_column(f"{kind}\nclass {k + 1}", justify="right")
         table.add_column(f"{kind}\nmean", justify="right")
-    sites = sorted({site for reports in payloads.values() for site in reports}, key=in_order)
-    for site in sites:
-        reports = [reports.get(site) for reports in payloads.values()]
-        cells = [cell for report in reports for cell in _dice_cells(report, classes)]
-        table.add_row(site, figure(next(r for r in reports if r).test_cases, 0), *cells)
+    for site in sites_of(payloads):
+        table.add_row(site, *dice_row(payloads, site, classes, _with_spread))
     table.add_section()
     columns = [column for reports in payloads.values() for column in by_class(reports.values())]
     table.add_row("mean of n sites", "", *(figure(mean_of_known(c)) + of_n(n_known(c)) for c in columns))
     return table
-
-
-def _dice_cells(report: Evaluation | None, classes: int) -> list[str]:
-    if report is None:
-        return ["-"] * (classes + 1)
-    told = zip(report.test, report.test_spread, report.test_with, strict=True)
-    return [*(_with_spread(v, spread) + of_n(n) for v, spread, n in told), figure(mean_of_known(report.test))]
-
-
-def outcome_texts(report: Evaluation) -> list[str]:
-    """Of every class: in how many of the cases that have it, it was missed, and in how many others it was found."""
-    texts = []
-    for n, missed, false in zip(report.test_with, report.test_missed, report.test_false_positives, strict=True):
-        without = None if n is None or report.test_cases is None else report.test_cases - n
-        texts += [_of(missed, n), _of(false, without)]
-    return texts
-
-
-def _of(number: int | None, whole: int | None) -> str:
-    return "-" if number is None else f"{number} of {figure(whole, 0)}"
-
-
-def _has_counts(reports: Mapping[str, Evaluation]) -> bool:
-    return any(n is not None for report in reports.values() for n in report.test_with)
 
 
 def _outcome_table(reports: Mapping[str, Evaluation]) -> Table:
@@ -123,31 +107,12 @@ def _surface_table(payloads: Payloads) -> Table:
         for k in range(_classes(payloads)):
             table.add_column(f"{name}\nclass {k + 1}", justify="right")
     for site, report in payloads[FINAL].items():
-        table.add_row(site, *(figure(v, 1) for v in report.hausdorff), *map(figure, report.surface_dice))
+        table.add_row(site, *surface_texts(report))
     return table
-
-
-def _has_surfaces(payloads: Payloads) -> bool:
-    return any(value is not None for report in payloads[FINAL].values() for value in report.surface_dice)
 
 
 def _classes(payloads: Payloads) -> int:
     return len(next(iter(payloads[FINAL].values())).test)
-
-
-def by_class(reports: Iterable[Evaluation]) -> list[tuple[float | None, ...]]:
-    """The sites' test Dice of each class, and last their means over the classes."""
-    return list(zip(*([*report.test, mean_of_known(report.test)] for report in reports), strict=True))
-
-
-def n_known(values: Iterable[float | None]) -> int:
-    """How many values are known: the n of their mean."""
-    return sum(value is not None for value in values)
-
-
-def of_n(n: int | None) -> str:
-    """A mean's n as text; empty where it is 0 or not known."""
-    return f" n={n}" if n else ""
 
 
 def _with_spread(value: float | None, spread: float | None) -> str:

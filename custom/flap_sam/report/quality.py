@@ -6,16 +6,26 @@ from collections.abc import Iterable, Sequence
 
 from flap_sam.data.picture import colour_of
 from flap_sam.foundation.means import mean_of_known
-from flap_sam.foundation.text import figure, in_order, mean_and_spread, with_spread
+from flap_sam.foundation.text import figure, mean_and_spread, with_spread
 from flap_sam.records.cell import FinishedCell
 from flap_sam.records.pictures import Caption
 from flap_sam.records.results import FINAL
 from flap_sam.records.run_record import CENTRALIZED, FEDERATED
 from flap_sam.records.scores import Evaluation
 from flap_sam.report import comparison, figures
-from flap_sam.report.closing import by_class, n_known, of_n, outcome_texts
 from flap_sam.report.page import Picture, Section, Table
 from flap_sam.report.run import FinishedRun
+from flap_sam.report.score_texts import (
+    by_class,
+    dice_row,
+    has_counts,
+    has_surfaces,
+    n_known,
+    of_n,
+    outcome_texts,
+    sites_of,
+    surface_texts,
+)
 
 
 def dice(run: FinishedRun) -> Section:
@@ -37,9 +47,9 @@ def dice(run: FinishedRun) -> Section:
     )
     by_site = [figures.dice_by_site(final, _classes(run))] if final else []
     tables = [_test_table(run)] if run.tests else []
-    if any(n is not None for report in final.values() for n in report.test_with):
+    if has_counts(final.values()):
         tables.append(_outcome_table(run))
-    if any(value is not None for report in final.values() for value in report.surface_dice):
+    if has_surfaces(final.values()):
         tables.append(_surface_table(run))
     return Section("dice", "Dice", figures=[drawn, *by_site], tables=tables)
 
@@ -47,12 +57,7 @@ def dice(run: FinishedRun) -> Section:
 def _test_table(run: FinishedRun) -> Table:
     kinds, classes = list(run.tests), run.experiment.classes
     head = ["site", "cases", *(f"{kind}, {name}" for kind in kinds for name in [*_classes(run), "mean"])]
-    sites = sorted({site for reports in run.tests.values() for site in reports}, key=in_order)
-    rows = []
-    for site in sites:
-        reports = [reports.get(site) for reports in run.tests.values()]
-        cases = next(figure(report.test_cases, 0) for report in reports if report)
-        rows.append([site, cases, *(text for report in reports for text in _test_texts(report, classes))])
+    rows = [[site, *dice_row(run.tests, site, classes, with_spread)] for site in sites_of(run.tests)]
     means = [text for reports in run.tests.values() for text in _over_sites(reports.values(), classes)]
     return Table(
         "Dice on the sites' test cases",
@@ -64,23 +69,13 @@ def _test_table(run: FinishedRun) -> Table:
     )
 
 
-def _test_texts(report: Evaluation | None, classes: int) -> list[str]:
-    if report is None:
-        return ["-"] * (classes + 1)
-    told = zip(report.test, report.test_spread, report.test_with, strict=True)
-    return [*(with_spread(v, spread) + of_n(n) for v, spread, n in told), figure(mean_of_known(report.test))]
-
-
 def _over_sites(reports: Iterable[Evaluation], classes: int) -> list[str]:
     return [mean_and_spread(c, 3) + of_n(n_known(c)) for c in by_class(reports) or [()] * (classes + 1)]
 
 
 def _surface_table(run: FinishedRun) -> Table:
     head = ["site", *(f"{what}, {name}" for what in ("Hausdorff 95, mm", "surface Dice") for name in _classes(run))]
-    rows = [
-        [site, *(figure(v, 1) for v in report.hausdorff), *map(figure, report.surface_dice)]
-        for site, report in run.tests[FINAL].items()
-    ]
+    rows = [[site, *surface_texts(report)] for site, report in run.tests[FINAL].items()]
     note = "Means over the cases that have the class; in one where it was missed, Hausdorff 95 is the scan's diagonal."
     return Table("Surfaces of the final payload on the sites' test cases", head, rows, note=note)
 
