@@ -4,13 +4,16 @@
 import os
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from flap_sam.federation import configured_job
-from flap_sam.federation.configured_job import SIMULATOR, FolderJob
+from flap_sam.federation.configured_job import SIMULATOR, ConfiguredJob
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_kits"
+LAY = partial(copytree, JOB)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if own and not given:
         monkeypatch.setenv("OMP_NUM_THREADS", own)
-    job = FolderJob(JOB, variables=variables if given else None)
+    job = ConfiguredJob(JOB.name, LAY, variables=variables if given else None)
     assert job.simulator_run(str(tmp_path), n_clients=20, threads=threads) == 0
     [(words, found)] = started
     assert words[:3] == [sys.executable, "-m", SIMULATOR]
@@ -54,6 +57,6 @@ def test_sites_share_the_processors_unless_the_user_says_otherwise(
 
 @pytest.mark.parametrize("config", [None, "concise"])
 def test_a_log_configuration_is_told_where_there_is_one(tmp_path, started, config):
-    FolderJob(JOB).simulator_run(str(tmp_path), n_clients=2, log_config=config)
+    ConfiguredJob(JOB.name, LAY).simulator_run(str(tmp_path), n_clients=2, log_config=config)
     [(words, _)] = started
     assert words[words.index("-l") + 1 :] == [config] if config else "-l" not in words

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.configured_job import FolderJob
+from flap_sam.federation.configured_job import ConfiguredJob
 from flap_sam.federation.environment import simulate
 
 JOB = Path(__file__).parents[2] / "jobs/flap_sam_kits"
 
 
 def test_an_environment_gets_the_folder_as_it_is(tmp_path):
-    FolderJob(JOB).export_job(str(tmp_path))
+    ConfiguredJob(JOB.name, partial(copytree, JOB)).export_job(str(tmp_path))
     files = [path.relative_to(JOB) for path in JOB.rglob("*") if path.is_file()]
     assert files
     assert all((tmp_path / JOB.name / file).read_bytes() == (JOB / file).read_bytes() for file in files)

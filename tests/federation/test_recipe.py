@@ -55,8 +55,11 @@ def test_what_is_submitted_is_what_stage_makes(tmp_path: Path) -> None:
     assert not any(name.startswith("app/custom") for name in submitted)
 
 
-def test_other_environments_get_the_folder() -> None:
+def test_other_environments_get_the_folder(tmp_path: Path) -> None:
     recipe = FlapSamRecipe("own", SETTINGS, POLICY)
     before = recipe._job
     recipe.process_env(SimEnv(num_clients=2))
     assert recipe._job is before
+    recipe.process_env(ProdEnv(startup_kit_location=str(tmp_path)))
+    recipe.process_env(SimEnv(num_clients=2))
+    assert recipe._job is before, "after a submission too"

@@ -7,11 +7,9 @@ installed: where a `FedJob` would write its configuration, ours is written, and 
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from nvflare.apis.job_def import ALL_SITES
@@ -45,19 +43,6 @@ class ConfiguredJob(FedJob):
         super().__init__(name=name)
         self.job = _Configuration(name, lay, held, clears, variables)
         self.clients = [ALL_SITES]
-
-
-class FolderJob(ConfiguredJob):
-    """A job that lies in a folder; see `ConfiguredJob`."""
-
-    def __init__(
-        self,
-        folder: Path,
-        held: Sequence[int] = (),
-        clears: Sequence[Path] = (),
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(folder.name, partial(shutil.copytree, folder), held, clears, variables)
 
 
 class _Configuration(FedJobConfig):

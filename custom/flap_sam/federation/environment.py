@@ -5,13 +5,15 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 
 from nvflare.apis.storage import META_JSON
 from nvflare.recipe import SimEnv
 
 from flap_sam.errors import FlapSamError
-from flap_sam.federation.configured_job import FolderJob
+from flap_sam.federation.configured_job import ConfiguredJob
 from flap_sam.federation.console import quiet_config
 from flap_sam.foundation.files import writing
 from flap_sam.foundation.lock import locked
@@ -63,7 +65,7 @@ def simulate(
             )
         with locked(workspace.with_name(f".{workspace.name}.lock"), str(workspace)) as held:
             try:
-                made = FolderJob(job, [held], [*clears, Path(folder)], variables)
+                made = ConfiguredJob(job.name, partial(copytree, job), [held], [*clears, Path(folder)], variables)
             except ValueError as error:
                 raise FlapSamError(f"FLARE does not take job {job}: {error}; rename its folder.") from error
             _claim(workspace)

@@ -31,10 +31,9 @@ class FlapSamRecipe(Recipe):
         lay = partial(
             write, experiment=experiment, policy=run_policy or RunPolicy(), demo=demo, components=[TENSORBOARD]
         )
-        self._submitted = ConfiguredJob(name, partial(lay, submitted=True))
-        super().__init__(ConfiguredJob(name, lay))
+        self._here, self._submitted = ConfiguredJob(name, lay), ConfiguredJob(name, partial(lay, submitted=True))
+        super().__init__(self._here)
 
     def process_env(self, env: ExecEnv) -> None:
         """Take the form of the job that an environment's sites accept."""
-        if isinstance(env, ProdEnv):
-            self._job = self._submitted
+        self._job = self._submitted if isinstance(env, ProdEnv) else self._here
