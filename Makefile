@@ -56,7 +56,7 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) work/flap_sam_kits site
 
-$(READY): requirements-core.txt requirements-dev.txt pyproject.toml
+$(READY): requirements-core.txt requirements-dev.txt pyproject.toml custom/flap_sam/__init__.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -e ".[all]"
