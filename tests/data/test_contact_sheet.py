@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 from flap_sam.data.contact_sheet import CAPTION, COLUMNS, GAP, SIDE, contact_sheet, picture
-from flap_sam.data.geometry import read_volume
 from flap_sam.data.picture import CLASS_COLOURS
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 from PIL import Image
 

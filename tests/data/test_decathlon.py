@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import VolumeIntensity
 from flap_sam.data.sources.decathlon import Decathlon
+from flap_sam.data.volumes import read_pair
 from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save

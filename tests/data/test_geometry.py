@@ -5,7 +5,8 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair, read_volume, to_original
+from flap_sam.data.geometry import to_original
+from flap_sam.data.volumes import read_pair, read_volume
 from flap_sam.errors import FlapSamError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import SiteIntensity
 from flap_sam.data.sources.kits19 import (
     FED_KITS19,
@@ -16,6 +15,7 @@ from flap_sam.data.sources.kits19 import (
     table,
 )
 from flap_sam.data.sources.source import SourceCase
+from flap_sam.data.volumes import read_pair
 from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save

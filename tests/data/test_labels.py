@@ -6,13 +6,13 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_masks, read_pair
 from flap_sam.data.labels import LabelRule
 from flap_sam.data.prepare import prepare
 from flap_sam.data.sources.kits19 import FED_KITS19, case_files
 from flap_sam.data.sources.pairs import Pairs
 from flap_sam.data.sources.prostate import Prostate
 from flap_sam.data.store import SiteStore
+from flap_sam.data.volumes import read_masks, read_pair
 from flap_sam.errors import FlapSamError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flap_sam.data import prepare as module
-from flap_sam.data.geometry import read_pair, to_original
+from flap_sam.data.geometry import to_original
 from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
 from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.prepare import prepare, with_validation
 from flap_sam.data.sources.kits19 import FED_KITS19, PUBLISHED, case_files
 from flap_sam.data.sources.source import SourceCase
 from flap_sam.data.store import SiteStore, sites
+from flap_sam.data.volumes import read_pair
 from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save

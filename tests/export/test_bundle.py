@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from flap_sam.data.geometry import read_volume
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 from flap_sam.export import bundle
 from flap_sam.inference.intensities import Conventions, clipped

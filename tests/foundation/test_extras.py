@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flap_sam.commands.main import app
 from flap_sam.config.job import Job
-from flap_sam.data.geometry import read_volume
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.experiments.simulate import simulate as run_simulation
 from flap_sam.export import onnx as onnx_export

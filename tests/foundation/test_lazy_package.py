@@ -66,3 +66,35 @@ def test_what_is_not_used_is_not_imported(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+STEP = """
+import sys
+import numpy, torch
+import flap_sam.federation.executor
+from flap_sam.config.experiment import Experiment
+from flap_sam.sam.checkpoint import network_for
+from flap_sam.training.team import ALONE
+from flap_sam.training.trainer import Trainer
+from flap_sam.training.step import backward_by_window
+
+class Noise:
+    def __len__(self): return 2
+    def batch(self, *_): return torch.rand(2, 5, 32, 32), torch.zeros(2, 5, 32, 32, dtype=torch.uint8)
+
+experiment = Experiment(backbone="vit_tiny", image_size=32, rank=4, augmentation="none", batch_size=2)
+network, experiment, _ = network_for(experiment, None)
+trainer = Trainer(network, experiment, Noise(), torch.device("cpu"), "float32")
+for step in (trainer._backward, backward_by_window):
+    step(network, *Noise().batch(), ALONE, 1.0)
+trainer._optimizer.step()
+trainer._optimizer.zero_grad()
+heavy = ("torchvision", "torch._dynamo", "sympy", "scipy", "pydicom", "monai", "requests")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_a_step_of_training_imports_no_compiler() -> None:
+    """torch's compiler and its algebra take a process longer to import than a small site's round takes."""
+    done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from flap_sam.data.geometry import read_volume
+from flap_sam.data.volumes import read_volume
 from flap_sam.inference.intensities import Conventions, clipped
 from flap_sam.inference.model import Model
 from flap_sam.inference.segment import Segmenter, outputs, write

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from flap_sam.data.findings import ERROR, WARNING, Finding, Report, ScanFacts, SiteFacts, WholeCase
-from flap_sam.data.geometry import by_rows, read_pair, read_volume
+from flap_sam.data.geometry import by_rows
 from flap_sam.data.intensity import CODE_MAXIMUM, SiteIntensity
 from flap_sam.data.manifest import Case, read_manifest
 from flap_sam.data.prepare import chosen_sites, open_source
@@ -24,6 +24,7 @@ from flap_sam.data.stale import stale
 from flap_sam.data.store import MANIFEST, SiteStore
 from flap_sam.data.twins import patients, relation
 from flap_sam.data.unlike import apart_from_zero, odd_intensities, odd_orientation, odd_spacing
+from flap_sam.data.volumes import read_pair, read_volume
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import sha256
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes in and out of the store orientation.
+"""Volumes in and out of the store orientation; `volumes` reads them.
 
 Store orientation is nibabel's ('S', 'P', 'L'): axis 0 runs from inferior to superior (axial slices),
 rows from anterior to posterior, columns from patient right to patient left. It is found from the affine,
 never from the order of the array's axes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +15,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import DTypeLike
 
-from flap_sam.data.labels import LabelRule
 from flap_sam.data.readers.raw import RawVolume, farthest, size
-from flap_sam.data.readers.read import read
 from flap_sam.errors import FlapSamError
 
 STORE_AXES = ("S", "P", "L")
@@ -67,19 +65,6 @@ class Volume:
         return affine @ inv_ornt_aff(_to_store(affine), self.original_shape)
 
 
-def read_volume(path: Path, label: bool = False) -> Volume:
-    """Read a volume of any kind whole and turn it to store orientation.
-
-    Args:
-        path: a file, or a folder with the slices of one DICOM series.
-        label: whether it is to be a label map.
-
-    Raises:
-        FlapSamError: as `readers.read.read`; or its affine has no orientation.
-    """
-    return volume_of(path, read(path, label))
-
-
 def volume_of(path: Path, raw: RawVolume) -> Volume:
     """Turn what a reader gave to store orientation.
 
@@ -99,45 +84,6 @@ def volume_of(path: Path, raw: RawVolume) -> Volume:
         original_shape=raw.array.shape,
         notes=(*raw.notes, *(f"{path.name} {note}" for note in _odd_axes(raw.affine))),
     )
-
-
-def read_pair(
-    image_path: Path,
-    label_path: Path,
-    classes: int,
-    any_label: bool = False,
-    values: Mapping[int, int] | None = None,
-) -> tuple[Volume, np.ndarray]:
-    """Read an image and its label map.
-
-    Args:
-        classes, any_label, values: as of `LabelRule`.
-
-    Returns:
-        The image, with the notes of both, and the labels as uint8 [slices, rows, columns] with values 0 to `classes`.
-
-    Raises:
-        FlapSamError: as `read_volume`; or the label lies on another grid than the image; or it holds a number that
-            stands for no class.
-    """
-    image, label = read_volume(image_path), read_volume(label_path, label=True)
-    labels = _labels(aligned(label, image), LabelRule(classes, any_label, values))
-    return replace(image, notes=image.notes + label.notes), labels
-
-
-def read_masks(predicted_path: Path, truth_path: Path, classes: int) -> tuple[np.ndarray, np.ndarray, Volume]:
-    """Read two label maps of one scan.
-
-    Returns:
-        Both as uint8 [slices, rows, columns], and the volume of the truth, with the notes of both.
-
-    Raises:
-        FlapSamError: as `read_pair`.
-    """
-    predicted, truth = read_volume(predicted_path, label=True), read_volume(truth_path, label=True)
-    rule = LabelRule(classes)
-    found, true = _labels(aligned(predicted, truth), rule), _labels(truth, rule)
-    return found, true, replace(truth, notes=predicted.notes + truth.notes)
 
 
 def aligned(label: Volume, image: Volume) -> Volume:
@@ -260,10 +206,3 @@ def _odd_axes(affine: np.ndarray) -> Iterator[str]:
             f"has axes {angles.max():.1f} degrees off a right angle, as of a tilted gantry, and is not resampled: "
             "volumes in ml are right, distances in mm are those of upright slices."
         )
-
-
-def _labels(label: Volume, rule: LabelRule) -> np.ndarray:
-    try:
-        return by_rows(label.array, np.uint8, rule.apply)
-    except ValueError as problem:
-        raise rule.complaint(label.path, label.array) from problem

@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from flap_sam.data import store
 from flap_sam.data.difference import Difference, difference
-from flap_sam.data.geometry import pad_in_plane, read_pair
+from flap_sam.data.geometry import pad_in_plane
 from flap_sam.data.intensity import Intensity, SiteIntensity, encode
 from flap_sam.data.manifest import Case, Draft, Manifest, OlderStoreError, Recipe, read_manifest
 from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT
@@ -27,6 +27,7 @@ from flap_sam.data.sources.pairs import Pairs
 from flap_sam.data.sources.prostate import Prostate
 from flap_sam.data.sources.source import Source, SourceCase
 from flap_sam.data.stamps import Stamped, check_unchanged, stamped
+from flap_sam.data.volumes import read_pair
 from flap_sam.data.workers import Workers, cores
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import writing

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from flap_sam.data.geometry import read_masks
 from flap_sam.data.readers.kinds import READABLE, Listing, stem
 from flap_sam.data.store import SiteStore, sites
+from flap_sam.data.volumes import read_masks
 from flap_sam.errors import FlapSamError
 from flap_sam.inference.model import Model
 from flap_sam.inference.segment import MASK

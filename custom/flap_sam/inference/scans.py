@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flap_sam.data.geometry import Volume, read_volume, volume_of
+from flap_sam.data.geometry import Volume, volume_of
 from flap_sam.data.readers.dicom import read_series
 from flap_sam.data.readers.dicom_dataset import is_dicom
 from flap_sam.data.readers.dicom_files import Series, series_below
 from flap_sam.data.readers.kinds import READABLE, Listing, ending, is_volume, listed, stem
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 
 

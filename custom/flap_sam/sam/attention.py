@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """SAM's two attention layers, which take adapters on query and value and use torch's fused attention."""
 
-from functools import partial
-
 import torch
 from segment_anything.modeling import image_encoder, transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-FUSED = [
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
-    torch.ops.aten._scaled_dot_product_flash_attention.default,
-    torch.ops.aten._scaled_dot_product_efficient_attention.default,
-    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
-]
+from flap_sam.sam.remade import Operands, on_remade
+
+ALIGNED = 8  # on a GPU, fused attention copies operands whose width is no multiple of this
 
 
 class AdaptedAttention(nn.Module):
@@ -107,37 +101,42 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         """Attention within windows that hold height x width tokens each: [b, h, w, heads, c] to [b, h, w, d]."""
         b, h, w, heads, c = q.shape
         tables = self._distances(self.rel_pos_h)[:height], self._distances(self.rel_pos_w)[:width]
-        own = [*(_windows(t, height, width) for t in (q, k, v)), *tables, self._places(height, width, k)]
+        windows = [_windows(t, height, width) for t in (q, k, v)]
+        own = *windows, *tables, self._places(height, width, k), self.qkv.bias
         if self.remakes and torch.is_grad_enabled():
-            kept = partial(create_selective_checkpoint_contexts, FUSED)
-            out = checkpoint(self._folded, *own, use_reentrant=False, context_fn=kept)
+            out = on_remade(self._fused, self._folded, *own)
         else:
-            out = self._folded(*own)
+            out = self._fused(*self._folded(*own))
         out = out[..., :c].view(b, h // height, w // width, heads, height, width, c)
         return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, h, w, heads * c)
 
-    def _folded(self, q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, places: Tensor) -> Tensor:
-        """Attention by q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more]."""
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+
+    def _folded(
+        self, q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, places: Tensor, bias: Tensor
+    ) -> Operands:
+        """q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more]."""
         along_h = torch.einsum("...hwc,hck->...hwk", q, table_h)
         along_w = torch.einsum("...hwc,wck->...hwk", q, table_w)
         q = torch.cat([q, along_h, along_w], dim=-1).flatten(-3, -2)
-        k, v = self._filled(k.flatten(-3, -2), 1), self._filled(v.flatten(-3, -2), 2)
+        _, bias_k, bias_v = bias.chunk(3)
+        k, v = self._filled(k.flatten(-3, -2), bias_k), self._filled(v.flatten(-3, -2), bias_v)
         k = torch.cat([k, places.expand(*k.shape[:-1], -1)], dim=-1)
         v = torch.cat([v, places.new_zeros(()).expand(*v.shape[:-1], places.shape[-1])], dim=-1)
-        q, k, v = (t.flatten(0, 2) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2)
 
     def _distances(self, table: Tensor) -> Tensor:
         """R / s of queries and keys along one axis, out of SAM's table [2 n - 1, c] by distance: [n, c, n]."""
         return (table / self.scale).unfold(0, (len(table) + 1) // 2, 1).flip(-1)
 
-    def _filled(self, tokens: Tensor, part: int) -> Tensor:
-        """Keys (part 1) or values (2) [..., heads, n, c] of windows, and the bias for each token that they lack."""
+    def _filled(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """Keys or values [..., heads, n, c] of windows, and the bias [d] for each token that they lack."""
         lacking = self.input_size[0] * self.input_size[1] - tokens.shape[-2]
         if not lacking:
             return tokens
-        bias = self.qkv.bias.chunk(3)[part].view(self.num_heads, 1, -1).to(tokens.dtype)
-        return torch.cat([tokens, bias.expand(*tokens.shape[:-2], lacking, -1)], dim=-2)
+        filling = bias.view(self.num_heads, 1, -1).to(tokens.dtype)
+        return torch.cat([tokens, filling.expand(*tokens.shape[:-2], lacking, -1)], dim=-2)
 
     def _places(self, height: int, width: int, like: Tensor) -> Tensor:
         """One-hot row and column of a window's tokens, those first that it has: [tokens, rows + columns]."""

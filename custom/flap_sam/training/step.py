@@ -43,5 +43,5 @@ def backward_by_window(forward: Forward, images: Tensor, labels: Tensor, team: T
     loss = loss_of(weight * sums.requires_grad_(), team).total
     (gradient,) = torch.autograd.grad(loss, sums)
     for image, label in windows:
-        map_sums(forward(image), label.long()).backward(gradient)
+        (map_sums(forward(image), label.long()) * gradient).sum().backward()
     return loss.detach()

@@ -19,6 +19,7 @@ from flap_sam.sam.initial import initial
 from flap_sam.sam.methods import PERSONAL, parameter_table, train_only
 from flap_sam.sam.network import FlapSam
 from flap_sam.training.embedded import EmbeddedWindows
+from flap_sam.training.optimizer import AdamW
 from flap_sam.training.precision import autocast
 from flap_sam.training.prefetch import made_ahead
 from flap_sam.training.schedule import learning_rate
@@ -78,7 +79,7 @@ class Trainer:
         self._sent = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.sent}
         self._personal = {tensor.name for tensor in tensors if tensor.group in PERSONAL}
         self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._sent.keys()]
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = AdamW(
             self._trained.values(),
             betas=(0.9, 0.999),
             weight_decay=experiment.weight_decay,

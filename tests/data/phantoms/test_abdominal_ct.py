@@ -2,10 +2,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.phantoms.abdominal_ct import ABDOMINAL_CT, SLICES_DIVISOR, TRAIN_SLICES
 from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.sources.kits19 import FED_KITS19, case_files, case_id
+from flap_sam.data.volumes import read_pair
 
 SMALL = PhantomSize(matrix=48, slices=0.67)
 

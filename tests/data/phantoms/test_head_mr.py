@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.phantoms.head_mr import HEAD_MR
 from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.sources.ixi import FED_IXI_TEST, Ixi
+from flap_sam.data.volumes import read_pair
 
 SIZE = PhantomSize(matrix=64)
 REAL = {"Guys": (249, 62), "HH": (145, 36), "IOP": (59, 15)}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.phantoms.pelvis_mr import PELVIS_MR
 from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.sources.prostate import FOLDERS, TEST, Prostate
+from flap_sam.data.volumes import read_pair
 
 REAL = {"A": 30, "B": 30, "C": 19, "D": 13, "E": 12, "F": 12}
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flap_sam.config.job import Job
 from flap_sam.data.demo import demo_sites
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.phantoms.scanner import PhantomSize
 from flap_sam.data.prepare import PHANTOMS, open_source, prepare
 from flap_sam.data.store import SiteStore
+from flap_sam.data.volumes import read_pair
 from flap_sam.errors import FlapSamError
 
 JOBS = sorted(path for path in (Path(__file__).parents[3] / "jobs").iterdir() if path.is_dir())

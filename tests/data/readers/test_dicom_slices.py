@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from flap_sam.data.geometry import read_volume, voxel_millilitres
+from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.data.readers.dicom import read_series
 from flap_sam.data.readers.dicom_grid import grid
 from flap_sam.data.readers.dicom_slices import Slice
 from flap_sam.data.readers.read import read
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,11 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from flap_sam.data.geometry import read_volume, voxel_millilitres
+from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.data.readers.nifti import read_nifti
 from flap_sam.data.readers.nifti_header import WITHOUT_CONSEQUENCE
 from flap_sam.data.readers.raw import TO_RAS
 from flap_sam.data.readers.read import read
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 from hypothesis import given
 from hypothesis import strategies as st

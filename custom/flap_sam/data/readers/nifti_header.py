@@ -4,6 +4,8 @@
 Source: the NIfTI-1.1 and NIfTI-2 standards (nifti.nimh.nih.gov); where these leave a choice, nibabel's.
 """
 
+from __future__ import annotations  # nibabel is imported when the first header is read, not for its names here
+
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +18,6 @@ from flap_sam.data.readers.raw import check_shape, farthest, size
 from flap_sam.errors import FlapSamError
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
-KINDS = (nib.Nifti1Header, nib.Nifti2Header)
-LENGTHS = {nib.Nifti1Header: 348, nib.Nifti2Header: 540}
 ANALYZE = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"))  # how its headers start
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres by the code of xyzt_units; 0, unknown, is read as mm
 UNIT_NAMES = {1: "metre", 3: "micron"}
@@ -67,7 +67,8 @@ def parse(path: Path, start: bytes, label: bool) -> Header:
         ValueError: it is none.
         FlapSamError: a field says what cannot be, or what cannot be read here.
     """
-    kind = next((kind for kind in KINDS if kind.may_contain_header(start)), None)
+    kinds = nib.Nifti1Header, nib.Nifti2Header
+    kind = next((kind for kind in kinds if kind.may_contain_header(start)), None)
     if kind is None and path.suffix.lower() == ".hdr" and start[:4] in ANALYZE:
         raise FlapSamError(
             f"{path} is ANALYZE 7.5, which does not say how the patient lies; convert it to NIfTI, and look at "
@@ -76,8 +77,8 @@ def parse(path: Path, start: bytes, label: bool) -> Header:
     if kind is None:
         raise ValueError("it does not start as one" if start else "it is empty")
     header = kind.from_fileobj(io.BytesIO(start), check=False)
-    if header["sizeof_hdr"] != LENGTHS[kind]:
-        raise ValueError(f"its header says that it is {header['sizeof_hdr']} bytes long, expected {LENGTHS[kind]}")
+    if header["sizeof_hdr"] != kind.sizeof_hdr:
+        raise ValueError(f"its header says that it is {header['sizeof_hdr']} bytes long, expected {kind.sizeof_hdr}")
     shape = check_shape(path, header.get_data_shape())
     dtype = _dtype(path, header)
     affine, odd = _affine(path, header, shape)
@@ -107,7 +108,7 @@ def _offset(path: Path, header: nib.Nifti1Header) -> int:
     if single == (path.suffix.lower() == ".hdr"):
         place = "in the same file" if single else "in another file"
         raise FlapSamError(f"{path} says that its voxels lie {place}, which its name contradicts; convert it again.")
-    lowest, found = LENGTHS[type(header)] + 4 if single else 0, float(header["vox_offset"])
+    lowest, found = header.sizeof_hdr + 4 if single else 0, float(header["vox_offset"])
     if found == 0:
         return lowest
     if not lowest <= found <= FARTHEST or found % 1:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flap_sam.data.geometry import read_volume
 from flap_sam.data.manifest import MOST_CLASSES as MOST
 from flap_sam.data.sources.tables import read_text
+from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
 
 

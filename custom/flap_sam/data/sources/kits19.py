@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flap_sam.data.geometry import read_pair
 from flap_sam.data.intensity import SiteIntensity
 from flap_sam.data.manifest import Split
 from flap_sam.data.readers.kinds import with_any_ending
 from flap_sam.data.sources.source import Source, SourceCase, checked
+from flap_sam.data.volumes import read_pair
 from flap_sam.data.workers import Each, in_turn
 from flap_sam.errors import FlapSamError
 
