@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several tests need: a small experiment, a small store, both odd in shape."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -14,7 +15,8 @@ from flap_sam.data.store import ARRAYS, write_case, write_manifest
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-torch.set_num_threads(1)  # the networks are small: more threads only get in each other's way
+os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: more threads only get in each other's way
+torch.set_num_threads(1)
 
 RECIPE = Recipe(
     source="made",

@@ -16,10 +16,14 @@ Each name is imported when it is first asked for. What cannot be done raises `fl
 sentence that says what to do.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
+
+# Threads that wait give their core away, rather than spin on it; torch reads this when it is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from flap_sam.config.experiment import Experiment

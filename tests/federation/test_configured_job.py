@@ -36,23 +36,14 @@ def started(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
     return seen
 
 
-@pytest.mark.parametrize(("own", "threads", "expected"), [(None, 2, "4"), (None, 20, "1"), ("3", 2, "3")])
-@pytest.mark.parametrize("given", [False, True], ids=["this process's environment", "another"])
-def test_sites_share_the_processors_unless_the_user_says_otherwise(
-    tmp_path, monkeypatch, started, own, threads, expected, given
-):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    variables = {"HOME": "/nowhere"} | ({"OMP_NUM_THREADS": own} if own else {})
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if own and not given:
-        monkeypatch.setenv("OMP_NUM_THREADS", own)
-    job = ConfiguredJob(JOB.name, LAY, variables=variables if given else None)
-    assert job.simulator_run(str(tmp_path), n_clients=20, threads=threads) == 0
+@pytest.mark.parametrize("variables", [None, {"HOME": "/nowhere"}], ids=["this process's environment", "another"])
+def test_the_simulator_gets_its_words_and_the_environment(tmp_path, started, variables):
+    job = ConfiguredJob(JOB.name, LAY, variables=variables)
+    assert job.simulator_run(str(tmp_path), n_clients=20, threads=3) == 0
     [(words, found)] = started
     assert words[:3] == [sys.executable, "-m", SIMULATOR]
-    assert (words[words.index("-t") + 1], words[words.index("-n") + 1]) == (str(threads), "20")
-    assert found["OMP_NUM_THREADS"] == expected
-    assert found["HOME"] == ("/nowhere" if given else os.environ["HOME"])
+    assert (words[words.index("-t") + 1], words[words.index("-n") + 1]) == ("3", "20")
+    assert found == (variables or dict(os.environ))
 
 
 @pytest.mark.parametrize("config", [None, "concise"])

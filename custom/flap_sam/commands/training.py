@@ -59,7 +59,7 @@ def simulate(
 ) -> None:
     """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
 
-    Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
+    Sites that work at a time share the cores that the machine has free, unless OMP_NUM_THREADS is set.
     """
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run

@@ -73,6 +73,9 @@ class Site(StrictModel):
         precision: of the network's arithmetic; "auto" is bfloat16 on a GPU that has it, else float32.
         memory: "low" trains a window at a time and computes much of its forward pass twice: the same numbers but for
             rounding, in a fraction of the memory and a quarter more time.
+        threads: how many threads to compute with on the CPU; None means what OMP_NUM_THREADS says, else the site's
+            share of the cores that the machine has free when the run begins. Results repeat to the bit with the same
+            number only, so that a run keeps its own.
         compile: let torch.compile fuse the network's operations; the first steps then take minutes.
         state: where a run's state is kept between rounds, outside its run folder; None means `flap-sam` in the
             user's folder for state (XDG_STATE_HOME, or ~/.local/state).
@@ -90,6 +93,7 @@ class Site(StrictModel):
     device: Annotated[str | None, EmptyIsNone] = None
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"
     memory: Literal["normal", "low"] = "normal"
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
     compile: bool = False
     state: PathOrNone = None
     payloads: PathOrNone = None

@@ -37,8 +37,8 @@ def simulate(
 ) -> Path:
     """Run a federation on this machine, through FLARE's simulator; the console shows it.
 
-    `site-1`, `site-2` and so on take the sites of the store in the order of their names. Where `OMP_NUM_THREADS` is
-    not set, the sites that work at a time share the processors evenly.
+    `site-1`, `site-2` and so on take the sites of the store in the order of their names. Sites that
+    work at a time share the cores that the machine has free, unless `OMP_NUM_THREADS` is set.
 
     Args:
         job: what is trained, or a job that says so.

@@ -19,7 +19,6 @@ from nvflare.job_config.fed_job_config import FedJobConfig
 from flap_sam.foundation.children import child
 
 SIMULATOR = "flap_sam.federation.simulator"
-OMP = "OMP_NUM_THREADS"
 
 
 class ConfiguredJob(FedJob):
@@ -63,16 +62,12 @@ class _Configuration(FedJobConfig):
     def simulator_run(
         self, workspace: str, clients: str, n_clients: int, threads: int, gpu: None, log_config: str | None
     ) -> int:
-        """As FLARE's, but the simulator ends with this process, as its own children do with it.
-
-        Sites that work at a time share the processors evenly, unless `OMP_NUM_THREADS` is set.
-        """
+        """As FLARE's, but the simulator ends with this process, as its own children do with it."""
         with tempfile.TemporaryDirectory() as root:
             self.generate_job_config(root)
             words = [sys.executable, "-m", SIMULATOR, str(Path(root) / self.job_name), "-w", workspace, "-c", clients]
             words += ["-n", str(n_clients), "-t", str(threads)]
             words += ["-l", log_config] if log_config else []
-            share = {OMP: str(max(1, len(os.sched_getaffinity(0)) // threads))}
-            variables = share | dict(os.environ if self._variables is None else self._variables)
+            variables = dict(os.environ if self._variables is None else self._variables)
             with child(words, [*self._clears, Path(root)], env=variables, pass_fds=self._held) as run:
                 return run.wait()

@@ -18,6 +18,7 @@ from flap_sam.foundation.files import replacing
 from flap_sam.inference.intensities import Conventions, conventions
 from flap_sam.inference.model import Model
 from flap_sam.sam.checkpoint import digest_of
+from flap_sam.training import threads
 from flap_sam.training.precision import settle
 from flap_sam.training.predict import labels_of, volume_logits
 
@@ -74,6 +75,7 @@ class Segmenter:
             FlapSamError: see `conventions`; or the site's device or precision cannot be used.
         """
         device = site.torch_device()
+        torch.set_num_threads(threads.chosen(site.threads) or threads.share())
         used = conventions(model.experiment, site.data, site.name, clip)
         return cls(model, used, device, settle(site.precision, device), keeps_probabilities)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
@@ -23,6 +24,7 @@ from flap_sam.records.pictures import Gallery
 from flap_sam.records.scores import CaseScore
 from flap_sam.sam.checkpoint import frozen_digest, network_for, start_digest
 from flap_sam.sam.weights import weights_for
+from flap_sam.training import threads
 from flap_sam.training.embeddings import EmbeddingCache, FrozenEncoder, training_data
 from flap_sam.training.evaluate import score
 from flap_sam.training.precision import settle
@@ -135,6 +137,7 @@ class Participant:
         self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest_but_rounds())
+        torch.set_num_threads(threads.chosen(site.threads) or self._state.threads() or threads.share())
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
         self._carry: dict[str, Tensor] = {}

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -22,6 +23,7 @@ KEPT = 2
 PATIENCE = 60.0
 TRAINING, PERSONAL = "round", "personal"
 DATA = "data"
+THREADS = "threads"
 
 
 class SiteState:
@@ -82,6 +84,15 @@ class SiteState:
         """
         return self._newest(TRAINING, before)
 
+    def threads(self) -> int | None:
+        """How many threads the newest training state was computed with: another number gives other bits."""
+        newest = self._files(TRAINING)[-1:]
+        try:
+            found = [_told(path).get(THREADS, "") for path in newest]
+        except (SafetensorError, OSError):
+            return None  # who reads the state itself says what is wrong with it
+        return next((int(number) for number in found if number.isdecimal()), None)
+
     def personal(self, before: int) -> dict[str, Tensor]:
         """The tensors that never leave the site, as they stood before a round."""
         newest = self._newest(PERSONAL, before)
@@ -110,8 +121,9 @@ class SiteState:
 
     def _write(self, kind: str, number: int, tensors: dict[str, Tensor]) -> None:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        told = {"experiment": self._experiment, VERSION: str(FORMAT), THREADS: str(torch.get_num_threads())}
         with self._kept(f"{kind}_{number:05}.safetensors") as stream:
-            stream.write(save(contiguous, metadata={"experiment": self._experiment, VERSION: str(FORMAT)}))
+            stream.write(save(contiguous, metadata=told))
 
     @contextmanager
     def _kept(self, name: str) -> Iterator[BinaryIO]:
@@ -129,8 +141,7 @@ class SiteState:
             return None
         path = numbers[max(earlier)]
         try:
-            with safe_open(path, framework="pt") as file:
-                told = file.metadata() or {}
+            told = _told(path)
             check_version({VERSION: int(told.get(VERSION, "1"))}, FORMAT)
             tensors = load_file(path)
         except VersionError as error:
@@ -142,6 +153,11 @@ class SiteState:
         if told.get("experiment") != self._experiment:
             raise FlapSamError(f"Training state {path} belongs to another experiment; remove it to start anew.")
         return max(earlier), tensors
+
+
+def _told(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _files(folder: Path, kind: str) -> list[Path]:
