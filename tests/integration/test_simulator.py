@@ -13,6 +13,7 @@ import pytest
 import torch
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES
 from flap_sam.wire import payload
+from nvflare.tool.job.job_cli import _discover_job_download_artifacts
 
 from tests.conftest import write_site
 
@@ -79,6 +80,15 @@ def together(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     run = simulate(staged(MAIN, folder, **QUICK), folder / "work", sites=2, threads=2, FLAP_SAM_DATA=str(store))
     assert run.returncode == 0, run.stdout + run.stderr
     return results_of(folder / "work")
+
+
+def test_flares_own_tools_find_model_and_metrics(together):
+    found, _ = _discover_job_download_artifacts(str(together.parent))
+    assert found["global_model"] == str(together / PAYLOAD_FILES[BEST])
+    summary = json.loads(Path(found["metrics_summary"]).read_text())
+    assert (summary["final_round"], summary["job_name"]) == (1, MAIN)
+    rounds = [json.loads(line) for line in Path(found["round_metrics"]).read_text().splitlines()]
+    assert [[site["name"] for site in line["sites"]] for line in rounds] == [["site-1", "site-2"]] * 2
 
 
 def test_the_main_job_runs_with_nothing_held_in_memory_between_tasks(tmp_path, store, together):

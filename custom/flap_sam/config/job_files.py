@@ -33,6 +33,12 @@ TENSORBOARD = {
     "args": {"events": ["analytix_log_stats"]},
 }
 """The component by which a server keeps the figures of the rounds for TensorBoard; it needs the extra of that name."""
+METRICS = {
+    "id": "metrics_artifact_writer",
+    "path": "nvflare.app_common.widgets.metrics_artifact_writer.MetricsArtifactWriter",
+    "args": {},
+}
+"""The component that writes the metrics of the rounds as FLARE's own tools read them."""
 
 
 def write(

@@ -20,10 +20,11 @@ from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError, Reason
+from flap_sam.federation.artifacts import report_best, report_round, write_manifest
 from flap_sam.federation.console import quiet, say
 from flap_sam.federation.tracking import track
 from flap_sam.foundation.files import writing
-from flap_sam.records.results import RESULTS
+from flap_sam.records.results import RESULTS, read_scores
 from flap_sam.records.round_log import RoundRecord
 from flap_sam.records.run_record import FEDERATED
 from flap_sam.rounds.answers import Answers
@@ -76,10 +77,13 @@ class FlapSamController(ModelController):
             closed=self._closed,
         )
         Run(job, policy, self, around).run()
+        report_best(self, self.fl_ctx, read_scores(results))
+        write_manifest(results.parent)
         say(f"results in {results}; `flap-sam results` with this folder shows them as tables")
 
     def _closed(self, record: RoundRecord) -> None:
         track(self, self.fl_ctx, record)
+        report_round(self, self.fl_ctx, record)
         cleanup_memory()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:

@@ -7,7 +7,7 @@ from nvflare.recipe import ProdEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
 
 from flap_sam.config.experiment import Experiment
-from flap_sam.config.job_files import TENSORBOARD, write
+from flap_sam.config.job_files import METRICS, TENSORBOARD, write
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.federation.configured_job import ConfiguredJob
 
@@ -29,7 +29,7 @@ class FlapSamRecipe(Recipe):
         self, name: str, experiment: Experiment, run_policy: RunPolicy | None = None, demo: str | None = None
     ) -> None:
         lay = partial(
-            write, experiment=experiment, policy=run_policy or RunPolicy(), demo=demo, components=[TENSORBOARD]
+            write, experiment=experiment, policy=run_policy or RunPolicy(), demo=demo, components=[TENSORBOARD, METRICS]
         )
         self._here, self._submitted = ConfiguredJob(name, lay), ConfiguredJob(name, partial(lay, submitted=True))
         super().__init__(self._here)
