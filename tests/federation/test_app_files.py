@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from flap_sam.deployment.kit import POLICIES
 from flap_sam.deployment.stage import stage
 from flap_sam.federation.app_files import FILES, MOST_BYTES, ConfigurationOnly, wrong_in_folder, wrong_in_zip
+from flap_sam.federation.kits.policy import POLICIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nvflare.fuel.utils.class_loader import load_class

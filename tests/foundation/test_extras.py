@@ -123,7 +123,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 sys.modules |= dict.fromkeys({sorted(blocked)})
 import flap_sam
-drawn = ("flap_sam.report", "flap_sam.commands.comparison", "flap_sam.deployment.policies")
+drawn = ("flap_sam.report", "flap_sam.commands.comparison", "flap_sam.federation.kits.policies")
 for found in walk_packages(flap_sam.__path__, "flap_sam.", onerror=lambda name: None):
     if not found.name.startswith(drawn):
         import_module(found.name)

@@ -37,7 +37,6 @@ ALLOWED = {
     ("experiments/alone.py", "_unfinished"): "the files of a run of the same kind that had not closed a round",
     ("experiments/compare.py", "_federate"): "within a fresh folder",
     ("deployment/stage.py", "stage"): "within the copy that it has just made",
-    ("deployment/kit.py", "lay"): "the policies of kits, but for what a hospital has filled in",
     ("data/prepare.py", "run"): "the manifest of an older version of the store",
     ("data/store.py", "settle"): "an array that a preparation has written, to its place",
     ("data/store.py", "_clear"): "arrays and notes by the names of a preparation",

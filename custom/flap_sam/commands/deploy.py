@@ -14,40 +14,58 @@ def stage(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
     changes: Changes = None,
+    gpus: Annotated[
+        list[str] | None,
+        typer.Option(help="GPUs to ask for at sites that have any: a number, or site=number; repeatable, default 1"),
+    ] = None,
 ) -> None:
     """Make the copy of a job that is submitted, and say what it will run and where."""
     from flap_sam.commands.tables.deployment import staged_text
     from flap_sam.config.job import parsed
+    from flap_sam.deployment.stage import gpus_asked
     from flap_sam.deployment.stage import stage as make
 
-    typer.echo(staged_text(make(job, out, parsed(changes or []))))
+    typer.echo(staged_text(make(job, out, parsed(changes or []), gpus_asked(gpus or []))))
 
 
 @app.command(rich_help_panel=DEPLOY)
 def kit(
-    folder: Annotated[Path, typer.Argument(help="the prod_NN folder that `nvflare provision` made")],
-    job: Annotated[list[Path], typer.Option(help="a staged job that the hospitals agree to; may be repeated")],
+    folders: Annotated[list[Path], typer.Argument(metavar="KIT...", help="startup kits of hospitals, or the server's")],
+    job: Annotated[list[Path] | None, typer.Option(help="a job to agree to, which you have read; repeatable")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value in the kit's flap_site.json; repeatable")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="how many GPUs jobs may take, each one job at a time")] = None,
     policy: Annotated[Path | None, typer.Option(help="other policies of servers and sites than the package's")] = None,
-    wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash in every kit")] = None,
+    wheelhouse: Annotated[Path | None, typer.Option(help="wheels to pin by hash")] = None,
 ) -> None:
-    """Lay the project's policies into startup kits: rights, classes, the gate, and what it lets through."""
-    from flap_sam.config.job import Job
-    from flap_sam.deployment.kit import POLICIES, lay
+    """Fill in a startup kit: what the hospital agrees to, its GPUs and settings; and renew its policies."""
+    from flap_sam.commands.tables.agreement import experiments_table
+    from flap_sam.config.job import Job, parsed
+    from flap_sam.deployment.kit import fill
+    from flap_sam.federation.kits.policy import POLICIES, locked
+    from flap_sam.foundation.text import as_text
 
-    for done in lay(folder, policy or POLICIES, [Job.read(path).experiment() for path in job], wheelhouse):
-        typer.echo(f"policy laid into {done}")
+    experiments = [Job.read(path).experiment() for path in job or []]
+    lock = locked(wheelhouse) if wheelhouse else None
+    for folder in folders:
+        fill(folder, experiments, gpus, parsed(settings or []), policy or POLICIES, lock)
+        typer.echo(f"filled in {folder}")
+    if experiments:
+        typer.echo(as_text(experiments_table("What is agreed to", experiments)))
 
 
 @app.command(rich_help_panel=DEPLOY)
 def check(
     folder: Annotated[Path, typer.Argument(metavar="KIT", help="a hospital's startup kit")],
 ) -> None:
-    """Examine a hospital's kit before it starts: policy, agreement, data, checkpoint, device, connection."""
-    from flap_sam.commands.tables.deployment import check_table
+    """Examine a hospital's kit before it starts: policy, agreement and what it permits, data, device, connection."""
+    from flap_sam.commands.tables.deployment import check_text
+    from flap_sam.deployment.check import agreement_of
     from flap_sam.deployment.check import check as examine
 
     findings = examine(folder)
-    typer.echo(check_table(findings))
+    typer.echo(check_text(findings, agreement_of(folder)))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
 

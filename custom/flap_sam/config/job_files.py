@@ -11,6 +11,8 @@ from flap_sam.config.run_policy import RunPolicy
 from flap_sam.foundation.files import writing
 
 SCOPE = "flap_sam"  # the privacy scope of the sites of a federation
+EVERY_SITE = "@default"  # FLARE's word for the sites that a resource_spec does not name
+ONE_GPU = {EVERY_SITE: 1}
 META = Path("meta.json")
 STUB = Path("app/custom/README")
 STUB_TEXT = "Empty on purpose: the job carries no code. The folder lets the simulator load the installed package.\n"
@@ -49,6 +51,7 @@ def write(
     demo: str | None = None,
     components: Sequence[Mapping[str, object]] = (),
     submitted: bool = False,
+    gpus: Mapping[str, int] = ONE_GPU,
 ) -> Job:
     """The job of an experiment, written into a new folder, whose name is the job's.
 
@@ -56,6 +59,7 @@ def write(
         demo: the phantom that sites without data draw; None where those are refused.
         components: of FLARE's, which the server builds beside our own.
         submitted: it goes to a federation of startup kits, whose sites take it in their privacy scope alone.
+        gpus: of a submitted job, see `submission`.
 
     Raises:
         FlapSamError: the folder cannot be written.
@@ -68,7 +72,7 @@ def write(
             "components": [*components],
         },
         CLIENT_CONFIG: _client(demo),
-        META: _meta(folder.name) | ({"scope": SCOPE} if submitted else {}),
+        META: _meta(folder.name) | (submission(gpus) if submitted else {}),
     }
     with writing(folder):
         for path, content in contents.items():
@@ -78,6 +82,15 @@ def write(
             (folder / STUB).parent.mkdir()
             (folder / STUB).write_text(STUB_TEXT)
     return Job.read(folder)
+
+
+def submission(gpus: Mapping[str, int]) -> dict[str, object]:
+    """What a job says of itself to the sites of a federation: their privacy scope, and the GPUs that it asks for.
+
+    Args:
+        gpus: by site, `EVERY_SITE` for those that are not named; a site gives at least one and at most what it has.
+    """
+    return {"scope": SCOPE, "resource_spec": {site: {"num_of_gpus": number} for site, number in gpus.items()}}
 
 
 def _meta(name: str) -> dict[str, object]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hospital's own check of its kit, before it starts: is the policy in force, is what the site needs there."""
 
-import json
 import os
 import socket
 from collections import Counter
@@ -13,12 +12,10 @@ from typing import Any
 
 from flap_sam.config.site import Site
 from flap_sam.data.store import SiteStore
-from flap_sam.deployment.kit import HOSPITAL, STARTUP_FILES
 from flap_sam.deployment.kit_content import no_code, whole
 from flap_sam.deployment.policy_check import (
     AUTHORIZATION,
     PRIVACY,
-    RESOURCES,
     Look,
     as_shipped,
     is_service,
@@ -29,6 +26,10 @@ from flap_sam.deployment.policy_check import (
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import checked
 from flap_sam.federation.door.knock import knock
+from flap_sam.federation.gpus import WholeGpus
+from flap_sam.federation.kits.policy import HOSPITAL, STARTUP_FILES, read
+from flap_sam.federation.kits.resources import FILE_NAME as RESOURCES
+from flap_sam.federation.kits.resources import gpus_of
 from flap_sam.foundation.files import sha256
 from flap_sam.foundation.strict import loads
 from flap_sam.gate.agreement import Agreement
@@ -73,7 +74,7 @@ def check(kit: Path) -> list[CheckResult]:
         _tried("installed", lambda: _installed()),
         _tried("gate", lambda: as_shipped(local, PRIVACY)),
         _tried("classes", lambda: as_shipped(local, RESOURCES)),
-        _tried("door", lambda: _door(_components(local))),
+        _tried("door", lambda: _door(read(local / RESOURCES)["components"])),
         _tried("rights", lambda: as_shipped(local, AUTHORIZATION)),
         _tried("foreign code", lambda: no_code(kit)),
         _tried("kit", lambda: whole(kit)),
@@ -85,10 +86,18 @@ def check(kit: Path) -> list[CheckResult]:
         _tried("audit log", lambda: _audit(Places(kit, local, name))),
         _tried("data", lambda: _data(Site.read(local), name)),
         _tried("checkpoint", lambda: _checkpoint(Site.read(local))),
-        _tried("device", lambda: (True, str(Site.read(local).torch_device()))),
+        _tried("device", lambda: _device(Site.read(local), gpus_of(read(local / RESOURCES)))),
         _tried("private key", lambda: private_key(kit / "startup" / client["client"]["ssl_private_key"])),
         *_servers(client),
     ]
+
+
+def agreement_of(kit: Path) -> Agreement | None:
+    """What a hospital's kit agrees to; None where nothing passes."""
+    try:
+        return Agreement.read(kit / "local")
+    except FlapSamError:
+        return None
 
 
 def _tried(what: str, look: Callable[[], Look]) -> CheckResult:
@@ -123,10 +132,6 @@ def _installed() -> Look:
     return True, f"flap-sam {version('flap-sam')}, nvflare {version('nvflare')}, torch {version('torch')}"
 
 
-def _components(local: Path) -> list[dict[str, Any]]:
-    return json.loads((local / RESOURCES).read_text())["components"]
-
-
 def _door(components: list[dict[str, Any]]) -> Look:
     doors = [component for component in components if component.get("path") == DOOR]
     if len(doors) != 1:
@@ -136,15 +141,15 @@ def _door(components: list[dict[str, Any]]) -> Look:
 
 
 def _agreement(agreement: Agreement) -> Look:
-    digests = [experiment.digest()[:12] for experiment in agreement.experiments]
+    digests = ", ".join(experiment.digest()[:12] for experiment in agreement.experiments)
     noise = "no noise" if agreement.privacy is None else f"epsilon {agreement.privacy.epsilon:g}"
     limits = {"largest_update": LARGEST_SANE_UPDATE, "largest_payload": LARGEST_SANE_PAYLOAD}
     beyond = [name for name, largest in limits.items() if getattr(agreement, name) > largest]
     if beyond:
         return False, f"{beyond[0]} is above {limits[beyond[0]]:g}, which bounds nothing; take it from the audit log"
-    return bool(digests), (
-        f"experiments {', '.join(digests) or 'none, so nothing may leave'}; updates up to norm "
-        f"{agreement.largest_update:g}, {agreement.runs} runs of {agreement.evaluations} evaluations; {noise}"
+    return True, (
+        f"experiments {digests}; updates up to norm {agreement.largest_update:g}, {agreement.runs} runs of "
+        f"{agreement.evaluations} evaluations; {noise}"
     )
 
 
@@ -197,6 +202,23 @@ def _checkpoint(site: Site) -> Look:
         return False, "checkpoint_sha256 in flap_site.json does not pin it"
     found = sha256(site.checkpoint)
     return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
+
+
+def _device(site: Site, gpus: int) -> Look:
+    """Whether it can be used, and no job computes on a GPU that another job may have."""
+    if gpus:
+        try:
+            WholeGpus(gpus, 1)
+        except ValueError as error:
+            return False, f"{error} `flap-sam kit` takes with --gpus how many `nvidia-smi` lists"
+    device = str(site.torch_device())
+    if not gpus and device.startswith("cuda"):
+        return False, f"jobs would share {device}; give it to one at a time, by `flap-sam kit` with --gpus"
+    if gpus and device not in ("cuda", "cuda:0"):
+        return False, f"jobs get GPUs, and device is {device}; set it to null: a job sees its own GPUs alone"
+    if gpus and site.processes > gpus:
+        return False, f"jobs get {gpus} GPUs at most, and processes is {site.processes}; a process needs one"
+    return True, f"{device}, {gpus} GPUs, each for one job at a time" if gpus else device
 
 
 def _servers(client: dict[str, Any]) -> Iterator[CheckResult]:

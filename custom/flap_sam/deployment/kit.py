@@ -1,87 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project's policies laid into the startup kits that `nvflare provision` made."""
+"""What a site's operator puts into its startup kit: what it agrees to, what it has, where its things lie."""
 
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.site import FILE_NAME as SITE
+from flap_sam.config.site import Site
 from flap_sam.errors import FlapSamError
-from flap_sam.foundation.files import replacing, sha256
+from flap_sam.federation.kits import resources
+from flap_sam.federation.kits.policy import HOSPITAL, POLICIES, lay, read, role_of, write_json
+from flap_sam.foundation.strict import parse
 from flap_sam.gate.agreement import FILE_NAME as AGREEMENT
-
-SERVER, HOSPITAL = "server", "site"
-STARTUP_FILES = {SERVER: "fed_server.json", HOSPITAL: "fed_client.json"}
-LOCK = "requirements.lock"
-COMMUNICATION = "comm_config.json"  # FLARE takes the first that it finds below the kit: in the kit's own folder
-OWN = (SITE, AGREEMENT)
-POLICIES = Path(__file__).parent / "policies"
+from flap_sam.gate.agreement import Agreement
 
 
-def kits_below(folder: Path) -> dict[Path, str]:
-    """The kits of servers and hospitals in a folder, with their role; kits of persons need no policy.
-
-    Raises:
-        FlapSamError: there is none.
-    """
-    found = {
-        kit: role
-        for kit in sorted(folder.glob("*"))
-        for role, file in STARTUP_FILES.items()
-        if (kit / "startup" / file).is_file()
-    }
-    if not found:
-        raise FlapSamError(f"No startup kit lies in {folder}; point to the prod_NN folder of `nvflare provision`.")
-    return found
-
-
-def lay(folder: Path, policies: Path, experiments: Sequence[Experiment], wheelhouse: Path | None) -> list[Path]:
-    """Give every server's and hospital's kit its policy; returns the kits.
-
-    What a hospital has filled into `flap_site.json` stays, and of its agreement all but the experiments.
+def fill(
+    kit: Path,
+    experiments: Sequence[Experiment] = (),
+    gpus: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    policies: Path = POLICIES,
+    lock: str | None = None,
+) -> None:
+    """Lay the policies into a kit as `nvflare provision` does, then fill in what only its owner can say.
 
     Args:
-        policies: holds `server/` and `site/`, whose files go into the kits' `local/`, `comm_config.json` beside it.
-        experiments: what the hospitals agree to.
-        wheelhouse: wheels of the package and of all it needs; their hashes go into each kit as `requirements.lock`.
+        experiments: what the hospital agrees to, in place of what it has agreed to before; none leaves its agreement.
+        gpus: how many of its GPUs jobs may take, each one job at a time; None leaves it as it is.
+        settings: of its `flap_site.json`.
+        policies, lock: as `lay` takes them.
+
+    Raises:
+        FlapSamError: the folder is no kit of a server or a hospital, or what was said cannot be filled in; then the
+            kit keeps what its owner had filled in before.
     """
-    kits = kits_below(folder)
-    lock = None if wheelhouse is None else locked(wheelhouse)
-    for kit, role in kits.items():
-        for file in _policy(policies / role):
-            folder = kit if file.name == COMMUNICATION else kit / "local"
-            if file.name not in OWN or not (folder / file.name).exists():
-                shutil.copyfile(file, folder / file.name)
-        if role == HOSPITAL:
-            _agree(kit / "local" / AGREEMENT, experiments)
-        if lock is not None:
-            with replacing(kit / LOCK) as stream:
-                stream.write(lock.encode())
-    return list(kits)
+    role = role_of(kit)
+    if role is None:
+        raise FlapSamError(
+            f"{kit} is no startup kit of a server or a hospital; name the kits themselves, which lie in the prod_NN "
+            "folder of `nvflare provision`."
+        )
+    if role != HOSPITAL and (experiments or settings or gpus is not None):
+        raise FlapSamError(f"{kit} is the server's kit, which only takes policies and a lock; name a hospital's.")
+    lay(kit, role, policies, lock)
+    local = kit / "local"
+    agreed = {"experiments": [experiment.model_dump(mode="json") for experiment in experiments]} if experiments else {}
+    filled = {
+        local / name: _filled(local / name, given, check)
+        for name, given, check in ((SITE, settings, Site.from_plain), (AGREEMENT, agreed, _agreement))
+        if given
+    }
+    if gpus is not None:
+        filled[local / resources.FILE_NAME] = resources.with_gpus(read(local / resources.FILE_NAME), gpus)
+    for path, said in filled.items():
+        write_json(path, said)
 
 
-def locked(wheelhouse: Path) -> str:
-    """Every wheel of a folder pinned by version and hash, for `pip install --require-hashes`."""
-    wheels = sorted(wheelhouse.glob("*.whl"))
-    if not any(wheel.name.startswith("flap_sam-") for wheel in wheels):
-        raise FlapSamError(f"Wheelhouse {wheelhouse} holds no wheel of flap_sam; fill it with `pip wheel`.")
-    lines = []
-    for wheel in wheels:
-        name, version, *_ = wheel.name.split("-")
-        lines.append(f"{name}=={version} --hash=sha256:{sha256(wheel)}\n")
-    return "".join(lines)
+def _filled(path: Path, given: Mapping[str, object], check: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """What a file says with some of its settings given, once that is checked."""
+    said = read(path) | dict(given)
+    try:
+        check(said)
+    except (FlapSamError, ValueError) as error:
+        raise FlapSamError(f"{path} is not filled in: {error}") from error
+    return said
 
 
-def _policy(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        raise FlapSamError(f"No policy lies in {folder}; leave --policy out for the package's own.")
-    return files
-
-
-def _agree(path: Path, experiments: Sequence[Experiment]) -> None:
-    agreement = json.loads(path.read_text()) | {"experiments": [dict(experiment) for experiment in experiments]}
-    with replacing(path) as stream:
-        stream.write((json.dumps(agreement, indent=2) + "\n").encode())
+def _agreement(said: dict[str, Any]) -> Agreement:
+    return parse(Agreement, json.dumps(said))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flap_sam.deployment.kit import COMMUNICATION, HOSPITAL, POLICIES
+from flap_sam.federation.kits.policy import COMMUNICATION, HOSPITAL, POLICIES
 from flap_sam.foundation.strict import loads
 
 Look = tuple[bool, str]

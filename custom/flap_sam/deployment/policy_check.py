@@ -8,11 +8,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from flap_sam.deployment.kit import HOSPITAL, POLICIES
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.kits.policy import HOSPITAL, POLICIES
+from flap_sam.federation.kits.resources import FILE_NAME as RESOURCES
+from flap_sam.federation.kits.resources import policy_of
 from flap_sam.foundation.strict import loads
 
-AUTHORIZATION, PRIVACY, RESOURCES = "authorization.json", "privacy.json", "resources.json"
+AUTHORIZATION, PRIVACY = "authorization.json", "privacy.json"
 OTHERS_WRITE = 0o022
 OTHERS = 0o077
 
@@ -75,19 +77,9 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         raise FlapSamError(f"{path} is missing; `flap-sam kit` lays it into the kit.")
     said = loads(path.read_bytes())
-    if path.name == RESOURCES:
-        if all(_is_plain(value) for value in said.get("client", {}).values()):
-            said.pop("client", None)
-        for component in said.get("components", []):
-            for own in ("num_of_gpus", "mem_per_gpu_in_GiB", "relays"):
-                if _is_plain(component.get("args", {}).get(own)):
-                    component["args"].pop(own, None)
+    if path.name == RESOURCES and isinstance(said, dict):
+        said = policy_of(said)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a value, or a list of values, and so nothing that FLARE would build."""
-    return not any(isinstance(part, dict | list) for part in (value if isinstance(value, list) else [value]))
 
 
 def _sticky(kit: Path) -> bool:

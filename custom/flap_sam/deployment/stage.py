@@ -4,13 +4,13 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
-from flap_sam.config.job_files import META, SCOPE, STUB
+from flap_sam.config.job_files import EVERY_SITE, META, ONE_GPU, STUB, submission
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.strict import loads
 
@@ -31,8 +31,11 @@ class Staged:
     classes: dict[str, list[str]]
 
 
-def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
+def stage(job: Path, out: Path, changes: Mapping[str, object], gpus: Mapping[str, int] = ONE_GPU) -> Staged:
     """Write the copy to submit.
+
+    Args:
+        gpus: that it asks for, see `job_files.submission`.
 
     Raises:
         FlapSamError: the job holds code or links, names classes of others, describes itself by what the sites refuse,
@@ -46,10 +49,21 @@ def stage(job: Path, out: Path, changes: Mapping[str, object]) -> Staged:
         raise FlapSamError(f"{out} is there already; name a new folder for the staged job.")
     found.copy(out, dict(changes))
     shutil.rmtree(out / STUB.parent, ignore_errors=True)
-    meta = json.loads((out / META).read_text()) | {"scope": SCOPE}
+    meta = json.loads((out / META).read_text()) | submission(gpus)
     (out / META).write_text(json.dumps(meta, indent=2) + "\n")
     sides = {"server": SERVER_CONFIG, "sites": CLIENT_CONFIG}
     return Staged(out, experiment, {side: _classes(out / path) for side, path in sides.items()})
+
+
+def gpus_asked(texts: Sequence[str]) -> dict[str, int]:
+    """GPUs by site, from texts as `1` for every site and `hospital-a=4` for one."""
+    found = dict(ONE_GPU)
+    for text in texts:
+        site, _, number = text.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d{0,2}", number):
+            raise FlapSamError(f"--gpus {text!r} is not understood; expected a number from 1, or site=number.")
+        found[site or EVERY_SITE] = int(number)
+    return found
 
 
 def _check_files(job: Path) -> None:
@@ -73,6 +87,8 @@ def _check_meta(path: Path) -> None:
     if not isinstance(meta, dict) or (foreign := set(meta) - META_KEYS):
         found = min(foreign) if isinstance(meta, dict) else "no names and values"
         raise FlapSamError(f"Job file {path} has {found}; a job here needs {', '.join(sorted(META_KEYS))} at most.")
+    if meta.get("resource_spec"):
+        raise FlapSamError(f"Job file {path} has a resource_spec; empty it, and name its GPUs with --gpus.")
 
 
 def _classes(config: Path) -> list[str]:

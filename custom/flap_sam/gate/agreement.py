@@ -108,20 +108,27 @@ class Agreement(StrictModel):
         """The agreement in the folder `local`.
 
         Raises:
-            FlapSamError: there is none, it is not one, or it asks for noise and the extra `privacy` is not installed.
+            FlapSamError: there is none, it is not one, it lists no experiment, or it asks for noise and the extra
+                `privacy` is not installed.
         """
         path = local / FILE_NAME
         try:
             found = parse(cls, path.read_bytes())
         except FileNotFoundError as error:
             raise FlapSamError(
-                f"There is no agreement {path}, so nothing may leave; `flap-sam kit` lays one into the kit.",
+                f"There is no agreement {path}, so nothing passes; `flap-sam kit {local.parent}` lays one.",
                 Reason.AGREEMENT,
             ) from error
         except (OSError, ValueError) as error:
             raise FlapSamError(
-                f"Agreement {path} cannot be used, so nothing may leave: {error}.", Reason.AGREEMENT
+                f"Agreement {path} cannot be used, so nothing passes: {error}.", Reason.AGREEMENT
             ) from error
+        if not found.experiments:
+            raise FlapSamError(
+                f"Agreement {path} lists no experiment, so nothing passes; read a job, then agree to it with "
+                f"`flap-sam kit {local.parent} --job JOB`.",
+                Reason.NOT_AGREED,
+            )
         if found.privacy:
             require("privacy", f"Agreement {path} asks for noise, whose budget", Reason.AGREEMENT)
         return found

@@ -4,10 +4,9 @@
 import re
 import reprlib
 from collections.abc import Collection, Mapping
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
-from torch import Tensor
 
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import strict
@@ -15,6 +14,9 @@ from flap_sam.foundation.names import is_run_name
 from flap_sam.foundation.strict import StrictModel, checked
 from flap_sam.records.scores import Evaluation, RoundFigures
 from flap_sam.sam.weights import Origin
+
+if TYPE_CHECKING:
+    from torch import Tensor  # commands that only move files read these messages too, and start without torch
 
 TASK_TRAIN = "train"
 TASK_EVALUATE = "evaluate"
@@ -86,7 +88,7 @@ def withheld(report: Report, slices: int) -> Report:
     return without(report, METRICS).changed(**counts)
 
 
-def size(tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> int:
+def size(tensors: Mapping[str, "Tensor"], meta: Mapping[str, object]) -> int:
     """Bytes of a message: of its tensors, and of what it says beside them, 8 a number. Its envelope adds a little."""
     return sum(tensor.nbytes for tensor in tensors.values()) + _size_of(meta)
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from flap_sam.deployment.kit import POLICIES
 from flap_sam.errors import FlapSamError
 from flap_sam.federation.door.component import Door, checked
+from flap_sam.federation.kits.policy import POLICIES
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 
 RESOURCES = POLICIES / "site/resources.json"

@@ -2,12 +2,17 @@
 """What a staged job will run and what a kit lacks, as text."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from flap_sam.deployment.check import CheckResult
+from flap_sam.commands.tables.agreement import experiments_table, limits_table
 from flap_sam.deployment.stage import Staged
 from flap_sam.foundation.text import as_text
+from flap_sam.gate.agreement import Agreement
+
+if TYPE_CHECKING:
+    from flap_sam.deployment.check import CheckResult  # which imports torch; `stage` needs none
 
 
 def staged_text(staged: Staged) -> str:
@@ -18,21 +23,20 @@ def staged_text(staged: Staged) -> str:
     for side, classes in staged.classes.items():
         for path in classes:
             runs.add_row(side, path)
-    settings = Table(title="What it trains")
-    settings.add_column("setting")
-    settings.add_column("value")
-    for name, value in staged.experiment:
-        settings.add_row(name, str(value))
+    settings = experiments_table("What it trains", [staged.experiment])
     return as_text(
         runs, settings, f"experiment {staged.experiment.digest()}", f"no code, no links; submit {staged.folder}"
     )
 
 
-def check_table(findings: Sequence[CheckResult]) -> str:
-    """A line for everything that was looked at."""
+def check_text(findings: Sequence["CheckResult"], agreement: Agreement | None) -> str:
+    """A line for everything that was looked at, and what the agreement permits, where there is one."""
     table = Table(title="The kit")
     for name in ("", "", "found"):
         table.add_column(name)
     for finding in findings:
         table.add_row(finding.what, "ok" if finding.good else "FAILS", finding.found)
-    return as_text(table)
+    if agreement is None:
+        return as_text(table)
+    permits = experiments_table("What the agreement permits", agreement.experiments)
+    return as_text(table, permits, limits_table(agreement))
