@@ -42,7 +42,7 @@ from flap_sam.training.participant import assign
 
 DOOR = "flap_sam.federation.door.component.Door"
 SECONDS = 5
-OVERRULING = ("FLAP_SAM_", "NVFLARE_", "NVFL_", "FL_LOG_LEVEL", "PYTHONPATH", "PYTHONHOME")
+OVERRULING = ("FLAP_SAM_", "NVFLARE_", "NVFL_", "FL_LOG_LEVEL", "CUDA_", "PYTHONPATH", "PYTHONHOME")
 LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
 
@@ -206,11 +206,7 @@ def _checkpoint(site: Site) -> Look:
 
 def _device(site: Site, gpus: int) -> Look:
     """Whether it can be used, and no job computes on a GPU that another job may have."""
-    if gpus:
-        try:
-            WholeGpus(gpus, 1)
-        except ValueError as error:
-            return False, f"{error} `flap-sam kit` takes with --gpus how many `nvidia-smi` lists"
+    WholeGpus(gpus, 1)
     device = str(site.torch_device())
     if not gpus and device.startswith("cuda"):
         return False, f"jobs would share {device}; give it to one at a time, by `flap-sam kit` with --gpus"

@@ -4,6 +4,9 @@
 from typing import Any
 
 from nvflare.app_common.resource_managers.gpu_resource_manager import GPUResourceManager
+from nvflare.fuel.utils.gpu_utils import get_host_gpu_ids
+
+from flap_sam.errors import FlapSamError
 
 WHOLE = 1
 """GiB. FLARE's manager shares a GPU out by its memory; here a GPU has one unit of it, and a job takes all of it."""
@@ -12,15 +15,26 @@ WHOLE = 1
 class WholeGpus(GPUResourceManager):
     """Gives a job the GPUs that it asks for, but at least one and at most all of the site's; none where it has none.
 
-    FLARE's own manager lets jobs share a GPU, and has a site without GPUs refuse a job that asks for one.
+    FLARE's own manager lets jobs share a GPU, and has a site without GPUs refuse a job that asks for one. FLARE also
+    makes one in each job's process, which sees the job's GPUs alone, and where its own misses the others: this one
+    counts what the machine has, whatever CUDA_VISIBLE_DEVICES says.
 
     Args:
-        num_of_gpus: how many of this machine's GPUs jobs may take; FLARE asks `nvidia-smi` whether they are there.
+        num_of_gpus: how many jobs may take, the first that `nvidia-smi` lists.
         expiration_period: seconds for which GPUs are kept for a job that was promised them and does not start.
+
+    Raises:
+        FlapSamError: this machine has fewer.
     """
 
     def __init__(self, num_of_gpus: int, expiration_period: int) -> None:
-        super().__init__(num_of_gpus, WHOLE, expiration_period=expiration_period)
+        super().__init__(num_of_gpus, WHOLE, expiration_period=expiration_period, ignore_host=True)
+        there = len(get_host_gpu_ids()) if num_of_gpus else 0
+        if there < num_of_gpus:
+            raise FlapSamError(
+                f"The kit has {num_of_gpus} GPUs for jobs, and `nvidia-smi` lists {there} here; give `flap-sam kit` "
+                "their number with --gpus."
+            )
 
     def _check_required_resource_available(self, resource_requirement: dict[str, Any]) -> bool:
         return bool(super()._check_required_resource_available(self._whole(resource_requirement)))
