@@ -28,7 +28,8 @@ def test_a_written_job_has_the_demo_and_the_components_that_it_was_given(tmp_pat
 def test_a_job_to_submit_has_a_scope_and_no_place_for_code(tmp_path):
     here = write(tmp_path / "here" / "mine", Experiment(), RunPolicy()).folder
     there = write(tmp_path / "there" / "mine", Experiment(), RunPolicy(), submitted=True).folder
-    assert json.loads((there / META).read_text()) == json.loads((here / META).read_text()) | {"scope": SCOPE}
+    asks = {"scope": SCOPE, "resource_spec": {"@default": {"num_of_gpus": 1}}}
+    assert json.loads((there / META).read_text()) == json.loads((here / META).read_text()) | asks
     assert (here / STUB).exists()
     assert not (there / STUB).parent.exists()
     for path in (SERVER_CONFIG, CLIENT_CONFIG):

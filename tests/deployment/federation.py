@@ -45,7 +45,7 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
 
 
 def provision(folder: Path, port: int, ends: Mapping[str, int]) -> Path:
-    """The kits of the project's own project.yml, on another port, some hospitals at the end of a cable."""
+    """The kits of the project's own project.yml, with our builder in it, on another port, some at the end of a cable."""
     project = (ROOT / "provisioning/project.yml").read_text().replace("8002", str(port))
     for hospital, end in ends.items():
         named = f"{{ name: {hospital}, "
@@ -77,13 +77,13 @@ class Federation:
         self.kits = provision(folder, self.port, {"hospital-c": self.cable.end})
         self.store = folder / "patients"
         self._processes: dict[str, subprocess.Popen] = {}
-        run("flap-sam", "kit", self.kits, *(f"--job={job}" for job in jobs))
+        agreed = [f"--job={job}" for job in jobs]
         for i, (hospital, site) in enumerate(HOSPITALS.items()):
             splits = {"train": [(2 + i, 20, 28)], "validation": [(2, 24, 20)], "test": [(3, 20, 20)]}
             write_site(self.store, site, splits)
-            self.change(
-                hospital, "flap_site.json", data=str(self.store), name=site, checkpoint="random", checkpoint_sha256=None
-            )
+            own = {"data": self.store, "name": site, "checkpoint": "random", "checkpoint_sha256": "null"}
+            settings = [f"--set={name}={value}" for name, value in own.items()]
+            run("flap-sam", "kit", self.kits / hospital, *agreed, *settings)
             self.change(hospital, "flap_gate.json", largest_update=1.0, runs=100, repeats=10)
         self.change("hospital-c", "resources.json", client={"retry_timeout": 30, "communication_timeout": 20.0})
 

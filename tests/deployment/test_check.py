@@ -4,21 +4,26 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
 from pathlib import Path
 
 import pytest
 import torch
+from flap_sam.commands.tables.deployment import check_text
 from flap_sam.config.experiment import Experiment
-from flap_sam.deployment.check import OVERRULING, check
-from flap_sam.deployment.kit import POLICIES, lay
+from flap_sam.deployment.check import OVERRULING, agreement_of, check
+from flap_sam.deployment.kit import fill
 from flap_sam.deployment.policy_check import is_service, not_writable, private_key
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.kits.policy import POLICIES
 from flap_sam.gate.audit import AuditLog
 from flap_sam.gate.ledger import FILE_NAME as LEDGER
 from flap_sam.gate.ledger import Ledger, Turn, held
 from flap_sam.gate.places import Places
+
+from tests.federation.gpu_machine import machine_with
 
 DOOR = {"id": "door", "path": "flap_sam.federation.door.component.Door", "args": {"relays": []}}
 
@@ -39,7 +44,7 @@ def kit(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch):
         key = folder / "startup/client.key"
         key.write_text("secret")
         key.chmod(0o600)
-        lay(tmp_path / "kits", POLICIES, [Experiment()], None)
+        fill(folder, [Experiment()])
         checkpoint = tmp_path / "sam.pth"
         torch.save({"a": torch.zeros(2)}, checkpoint)
         pinned = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
@@ -76,7 +81,12 @@ def test_a_whole_kit_passes(kit):
         ("resources.json", {"allow_log_streaming": True}, "classes", "not the shipped one"),
         ("authorization.json", {"permissions": {"lead": {"byoc": "any"}}}, "rights", "not the shipped one"),
         ("authorization.json", {"permissions": {"lead": "any"}}, "rights", "not the shipped one"),
-        ("flap_gate.json", {"experiments": []}, "agreement", "nothing may leave"),
+        (
+            "flap_gate.json",
+            {"experiments": []},
+            "agreement",
+            "lists no experiment, so nothing passes; read a job, then",
+        ),
         ("flap_gate.json", {"metrics": ["age"]}, "agreement", "metrics.0 is 'age'"),
         ("flap_gate.json", {"largest_update": 1e9}, "agreement", "bounds nothing"),
         ("flap_gate.json", {"largest_payload": 1e9}, "agreement", "bounds nothing"),
@@ -126,6 +136,68 @@ def test_only_the_services_own_user_checks(kit, monkeypatch):
 def test_a_hospital_may_say_how_its_machine_is_connected(kit):
     change(kit, "resources.json", client={"retry_timeout": 5, "communication_timeout": 20.0})
     assert faults(kit) == {}
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch):
+    """Has torch take a site's device as if the GPU were there."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.empty", lambda *_, **__: None)
+
+
+def with_gpus(kit: Path, gpus: int, **settings) -> dict[str, str]:
+    fill(kit, gpus=gpus)
+    change(kit, "flap_site.json", **settings)
+    with machine_with(2):
+        return faults(kit)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("settings", [{"device": None}, {"device": "cuda"}, {"device": "cuda:0"}])
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_gpus_that_are_there_pass(kit, gpus, settings):
+    assert with_gpus(kit, gpus, **settings) == {}
+
+
+@pytest.mark.usefixtures("cuda")
+def test_processes_without_a_gpu_of_their_own_are_found(kit):
+    assert "at most 1 GPUs, and processes is 2" in with_gpus(kit, 1, device=None, processes=2)["device"]
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("gpus", "device", "sentence"),
+    [
+        (3, None, "has 3 GPUs for jobs, and `nvidia-smi` lists 2 here"),
+        (2, "cpu", "device is cpu; set it to null"),
+        (2, "cuda:1", "device is cuda:1; set it to null"),
+        (0, None, "jobs would share cuda; give it to one at a time"),
+        (0, "cuda:1", "jobs would share cuda:1; give it to one at a time"),
+    ],
+)
+def test_a_gpu_that_is_missing_or_that_jobs_would_share_is_found(kit, gpus, device, sentence):
+    assert sentence in with_gpus(kit, gpus, device=device)["device"]
+
+
+def test_gpus_on_a_machine_without_any_are_found(kit):
+    fill(kit, gpus=1)
+    assert "has 1 GPUs for jobs, and `nvidia-smi` lists 0 here" in faults(kit)["device"]
+
+
+@pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"])
+def test_a_variable_that_would_take_another_gpu_is_found(kit, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    assert name in faults(kit)["environment"]
+
+
+def test_what_the_agreement_permits_is_told(kit):
+    told = check_text(check(kit), agreement_of(kit))
+    for name, value in Experiment():
+        assert re.search(rf"│ {name} +│ {re.escape(str(value))} ", told)
+    assert Experiment().digest()[:12] in told
+    assert re.search(r"│ largest_update +│ 50", told)
+    change(kit, "flap_gate.json", experiments=[])
+    assert "permits" not in check_text(check(kit), agreement_of(kit))
 
 
 def test_code_that_a_job_could_build_is_found(kit):

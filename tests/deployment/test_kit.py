@@ -1,83 +1,126 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies laid into kits: what is there afterwards, and what a hospital wrote itself stays."""
+"""A kit filled in by its owner: what it agrees to, what it has, where its things lie; the rest is as provisioned."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from flap_sam.config.experiment import Experiment
-from flap_sam.deployment.kit import LOCK, POLICIES, STARTUP_FILES, lay, locked
+from flap_sam.config.site import Site
+from flap_sam.deployment.kit import fill
 from flap_sam.errors import FlapSamError
+from flap_sam.federation.kits.policy import HOSPITAL, LOCK, SERVER, STARTUP_FILES, lay
+from flap_sam.federation.kits.resources import gpus_of
 from flap_sam.gate.agreement import Agreement
+
+NOISE = {"clip": 1.0, "noise_multiplier": 1.0, "epsilon": 8.0, "delta": 1e-5, "slices": 100}
+
+
+def bare(folder: Path, role: str) -> Path:
+    (folder / "local").mkdir(parents=True)
+    (folder / "startup").mkdir()
+    (folder / "startup" / STARTUP_FILES[role]).write_text("{}")
+    return folder
 
 
 @pytest.fixture
-def kits(tmp_path: Path) -> Path:
-    """A server's, two hospitals' and a person's kit, as bare as they are provisioned."""
-    for name, role in (("server", "server"), ("north", "site"), ("south", "site"), ("lead@x.org", None)):
-        (tmp_path / "kits" / name / "local").mkdir(parents=True)
-        (tmp_path / "kits" / name / "startup").mkdir()
-        (tmp_path / "kits" / name / "startup" / STARTUP_FILES.get(role, "fed_admin.json")).write_text("{}")
-    return tmp_path / "kits"
+def kit(tmp_path: Path) -> Path:
+    """A hospital's kit as provisioned."""
+    lay(bare(tmp_path / "north", HOSPITAL), HOSPITAL)
+    return tmp_path / "north"
 
 
-def local(kits: Path, name: str) -> set[str]:
-    return {path.name for path in (kits / name / "local").iterdir()}
+def contents(kit: Path) -> dict[str, str]:
+    return {str(path.relative_to(kit)): path.read_text() for path in kit.rglob("*") if path.is_file()}
 
 
-def test_every_kit_gets_the_policy_of_its_role(kits):
-    experiments = [Experiment(rank=4), Experiment(rank=8)]
-    assert [kit.name for kit in lay(kits, POLICIES, experiments, None)] == ["north", "server", "south"]
-    hospital = {"authorization.json", "privacy.json", "resources.json", "flap_gate.json", "flap_site.json"}
-    assert local(kits, "north") == local(kits, "south") == hospital
-    assert local(kits, "server") == {"authorization.json", "resources.json"}
-    assert local(kits, "lead@x.org") == set()
-    first = {kit.name for kit in kits.iterdir() if (kit / "comm_config.json").is_file()}
-    assert first == {"north", "server", "south"}, "FLARE takes the first that it finds from the kit's own folder down"
-    agreement = Agreement.read(kits / "north/local")
-    assert all(agreement.admits(experiment) for experiment in experiments)
+def test_a_hospital_agrees_to_the_jobs_that_it_names_and_to_no_other(kit):
+    experiments = [Experiment(rank=4), Experiment(rank=8, ranks={"north": 2})]
+    fill(kit, experiments)
+    agreement = Agreement.read(kit / "local")
+    assert agreement.experiments == tuple(experiments)
     assert not agreement.admits(Experiment(rank=16))
 
 
-def test_a_new_agreement_leaves_what_the_hospital_filled_in(kits):
-    lay(kits, POLICIES, [Experiment(rank=4)], None)
-    site = kits / "north/local/flap_site.json"
-    site.write_text(json.dumps({"data": "/data/store"}))
-    gate = kits / "north/local/flap_gate.json"
+def test_nothing_but_what_was_said_changes(kit):
+    before = contents(kit)
+    fill(kit)
+    assert contents(kit) == before
+    for said, file in (
+        ({"experiments": [Experiment()]}, "local/flap_gate.json"),
+        ({"gpus": 2}, "local/resources.json"),
+        ({"settings": {"name": "A"}}, "local/flap_site.json"),
+    ):
+        before = contents(kit)
+        fill(kit, **said)
+        after = contents(kit)
+        assert {name for name in after if after[name] != before.get(name)} == {file}
+
+
+def test_what_was_filled_in_before_stays(kit):
+    fill(kit, [Experiment(rank=4)], 3, {"name": "A", "data": "/data"})
+    gate = kit / "local/flap_gate.json"
     gate.write_text(json.dumps(json.loads(gate.read_text()) | {"largest_update": 2.5}))
-    lay(kits, POLICIES, [Experiment(rank=8)], None)
-    assert json.loads(site.read_text()) == {"data": "/data/store"}
-    agreement = Agreement.read(kits / "north/local")
-    assert agreement.largest_update == 2.5
-    assert agreement.admits(Experiment(rank=8))
-    assert not agreement.admits(Experiment(rank=4))
+    fill(kit, [Experiment(rank=8)], settings={"device": "cpu"})
+    agreement = Agreement.read(kit / "local")
+    assert (agreement.largest_update, agreement.experiments) == (2.5, (Experiment(rank=8),))
+    site = Site.read(kit / "local")
+    assert (site.name, site.data, site.device) == ("A", Path("/data"), "cpu")
+    assert gpus_of(json.loads((kit / "local/resources.json").read_text())) == 3
+    fill(kit, gpus=0)
+    assert gpus_of(json.loads((kit / "local/resources.json").read_text())) == 0
 
 
-def test_every_wheel_is_pinned_by_hash(kits, tmp_path):
-    house = tmp_path / "wheels"
-    house.mkdir()
-    wheels = {"flap_sam-0.1.0-py3-none-any.whl": b"ours", "numpy-2.1.0-cp311-cp311-manylinux_2_17_x86_64.whl": b"np"}
-    for name, content in wheels.items():
-        (house / name).write_bytes(content)
-    lay(kits, POLICIES, [Experiment()], house)
-    lock = (kits / "south" / LOCK).read_text().splitlines()
-    assert lock == [
-        f"flap_sam==0.1.0 --hash=sha256:{hashlib.sha256(b'ours').hexdigest()}",
-        f"numpy==2.1.0 --hash=sha256:{hashlib.sha256(b'np').hexdigest()}",
-    ]
+@pytest.mark.parametrize("role", STARTUP_FILES)
+def test_a_kit_that_was_provisioned_without_the_builder_becomes_the_same(tmp_path, role):
+    with_builder, without = (bare(tmp_path / name, role) for name in ("with", "without"))
+    lay(with_builder, role, lock="lock")
+    fill(without, lock="lock")
+    assert contents(without) == contents(with_builder)
+    assert (without / LOCK).read_text() == "lock"
 
 
-def test_a_wheelhouse_without_the_package_is_refused(tmp_path):
-    with pytest.raises(FlapSamError, match="holds no wheel of flap_sam"):
-        locked(tmp_path)
+@pytest.mark.parametrize("said", [{"experiments": [Experiment()]}, {"gpus": 0}, {"settings": {"name": "A"}}])
+def test_a_server_agrees_to_nothing(tmp_path, said):
+    kit = bare(tmp_path / "server", SERVER)
+    with pytest.raises(FlapSamError, match="is the server's kit"):
+        fill(kit, **said)
+    assert list(contents(kit)) == ["startup/fed_server.json"]
 
 
-def test_a_folder_without_kits_is_refused(tmp_path):
-    with pytest.raises(FlapSamError, match="No startup kit lies in"):
-        lay(tmp_path, POLICIES, [Experiment()], None)
+@pytest.mark.parametrize("make", [lambda kit: kit.parent, lambda kit: kit / "local", lambda kit: kit / "nowhere"])
+def test_what_is_no_kit_is_refused(kit, make):
+    with pytest.raises(FlapSamError, match="is no startup kit of a server or a hospital; name the kits themselves"):
+        fill(make(kit), [Experiment()])
 
 
-def test_a_folder_without_a_policy_is_refused(kits, tmp_path):
-    with pytest.raises(FlapSamError, match="No policy lies in"):
-        lay(kits, tmp_path, [Experiment()], None)
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"dat": "/data"}, "dat is unknown"),
+        ({"data": 3}, "data is 3"),
+        ({"processes": 2, "device": "cuda:0"}, "processes is 2"),
+        ({"memory": "little"}, "memory is 'little'"),
+    ],
+)
+def test_settings_that_a_site_cannot_have_are_not_filled_in(kit, settings, sentence):
+    before = contents(kit)
+    with pytest.raises(FlapSamError, match=rf"flap_site\.json is not filled in: .*{sentence}"):
+        fill(kit, [Experiment()], settings=settings)
+    assert contents(kit) == before
+
+
+def test_an_agreement_that_would_mean_nothing_is_not_filled_in(kit):
+    gate = kit / "local/flap_gate.json"
+    gate.write_text(json.dumps(json.loads(gate.read_text()) | {"metrics": [], "privacy": NOISE}))
+    before = contents(kit)
+    with pytest.raises(FlapSamError, match=r"flap_gate\.json is not filled in: .*payload_dtype"):
+        fill(kit, [Experiment(payload_dtype="int8")], settings={"name": "A"})
+    assert contents(kit) == before
+
+
+@pytest.mark.parametrize("file", ["flap_site.json", "flap_gate.json", "resources.json"])
+def test_a_file_that_cannot_be_read_is_named(kit, file):
+    (kit / "local" / file).write_text("{")
+    with pytest.raises(FlapSamError, match=rf"{file} cannot be read .*take it out"):
+        fill(kit, [Experiment()], 1, {"name": "A"})

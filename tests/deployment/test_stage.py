@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flap_sam.config.job import CLIENT_CONFIG, SERVER_CONFIG, Job
 from flap_sam.config.job_files import SCOPE
-from flap_sam.deployment.stage import stage
+from flap_sam.deployment.stage import gpus_asked, stage
 from flap_sam.errors import FlapSamError
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -82,3 +82,31 @@ def test_settings_are_checked_before_anything_is_written(job, tmp_path):
     with pytest.raises(FlapSamError, match="rank is 0"):
         stage(job, tmp_path / "out", {"rank": 0})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked"),
+    [
+        ([], {"@default": 1}),
+        (["2"], {"@default": 2}),
+        (["hospital-a=4"], {"@default": 1, "hospital-a": 4}),
+        (["2", "hospital-a=4", "hospital-b=1"], {"@default": 2, "hospital-a": 4, "hospital-b": 1}),
+    ],
+)
+def test_a_staged_job_asks_every_site_for_gpus(job, tmp_path, texts, asked):
+    staged = stage(job, tmp_path / "out", {}, gpus_asked(texts))
+    spec = json.loads((staged.folder / "meta.json").read_text())["resource_spec"]
+    assert spec == {site: {"num_of_gpus": number} for site, number in asked.items()}
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "two", "hospital-a=", "hospital-a=0", "hospital-a=x", "1.5", "1000"])
+def test_what_is_no_number_of_gpus_is_refused(text):
+    with pytest.raises(FlapSamError, match="expected a number from 1, or site=number"):
+        gpus_asked([text])
+
+
+def test_a_job_that_asks_for_resources_itself_is_refused(job, tmp_path):
+    path = job / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"resource_spec": {"site-1": {"num_of_gpus": 1}}}))
+    with pytest.raises(FlapSamError, match="has a resource_spec; empty it, and name its GPUs with --gpus"):
+        stage(job, tmp_path / "out", {})

@@ -741,6 +741,18 @@ def test_an_answer_counts_before_it_is_made(wire, monkeypatch):
     assert "sha256" in wire.audit()[-3]
 
 
+def test_with_an_empty_agreement_nothing_passes(wire):
+    """As it is provisioned: every task is refused, and every result, also of a task from before."""
+    before = wire.result()
+    wire.ask()
+    wire.agree(experiments=[])
+    assert refused(wire.answer(before)) == Reason.NOT_AGREED
+    for task in (TASK_TRAIN, TASK_EVALUATE):
+        for number in range(2):
+            assert wire.ask(number, task=task).get_header(REFUSED) == Reason.NOT_AGREED
+    assert all("nothing passes" in line["why"] for line in wire.audit() if "refused" in line)
+
+
 @pytest.mark.parametrize("text", [None, "{"])
 def test_without_an_agreement_nothing_passes(wire, text):
     path = wire.kit / "local" / FILE_NAME

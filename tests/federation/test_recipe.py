@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import Job
+from flap_sam.config.job_files import ONE_GPU
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.deployment.stage import stage
 from flap_sam.federation.recipe import FlapSamRecipe
@@ -43,10 +44,11 @@ def test_an_export_says_all_that_the_recipe_was_given(tmp_path: Path) -> None:
     assert (job.experiment(), job.policy, job.demo) == (SETTINGS, POLICY, "phantom")
 
 
-def test_what_is_submitted_is_what_stage_makes(tmp_path: Path) -> None:
-    recipe = FlapSamRecipe("own", SETTINGS, POLICY)
+@pytest.mark.parametrize("gpus", [ONE_GPU, {"@default": 2, "hospital-a": 4}])
+def test_what_is_submitted_is_what_stage_makes(tmp_path: Path, gpus: dict[str, int]) -> None:
+    recipe = FlapSamRecipe("own", SETTINGS, POLICY, gpus=gpus)
     recipe.export(str(tmp_path))
-    staged = stage(tmp_path / "own", tmp_path / "staged" / "own", {})
+    staged = stage(tmp_path / "own", tmp_path / "staged" / "own", {}, gpus)
     recipe.process_env(ProdEnv(startup_kit_location=str(tmp_path)))
     recipe._job.export_job(str(tmp_path / "submitted"))
     submitted = files(tmp_path / "submitted" / "own")

@@ -42,9 +42,16 @@ def test_it_comes_back_from_its_own_json(tmp_path):
 
 
 def test_without_an_agreement_nothing_may_leave(tmp_path):
-    with pytest.raises(FlapSamError, match="nothing may leave") as refused:
+    with pytest.raises(FlapSamError, match="nothing passes") as refused:
         Agreement.read(tmp_path)
     assert refused.value.reason == Reason.AGREEMENT
+
+
+def test_with_an_empty_agreement_nothing_passes_and_the_sentence_says_what_to_do(tmp_path):
+    told = f"lists no experiment, so nothing passes; .*`flap-sam kit {tmp_path.parent} --job JOB`"
+    with pytest.raises(FlapSamError, match=told) as refused:
+        Agreement.read(written(tmp_path, experiments=[]))
+    assert refused.value.reason == Reason.NOT_AGREED
 
 
 def test_noise_is_read_whole(tmp_path):

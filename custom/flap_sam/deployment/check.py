@@ -133,7 +133,7 @@ def _installed() -> Look:
 
 
 def _door(components: list[dict[str, Any]]) -> Look:
-    doors = [component for component in components if component.get("path") == DOOR]
+    doors = [component for component in components if isinstance(component, dict) and component.get("path") == DOOR]
     if len(doors) != 1:
         return False, f"{RESOURCES} lists {DOOR} {len(doors)} times; expected once, or the server reaches every command"
     knock(checked(**doors[0].get("args", {})))
@@ -213,7 +213,7 @@ def _device(site: Site, gpus: int) -> Look:
     if gpus and device not in ("cuda", "cuda:0"):
         return False, f"jobs get GPUs, and device is {device}; set it to null: a job sees its own GPUs alone"
     if gpus and site.processes > gpus:
-        return False, f"jobs get {gpus} GPUs at most, and processes is {site.processes}; a process needs one"
+        return False, f"jobs get at most {gpus} GPUs, and processes is {site.processes}; a process needs its own"
     return True, f"{device}, {gpus} GPUs, each for one job at a time" if gpus else device
 
 

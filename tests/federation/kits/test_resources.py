@@ -4,6 +4,7 @@
 import json
 
 import pytest
+from flap_sam.errors import FlapSamError
 from flap_sam.federation.kits.policy import POLICIES
 from flap_sam.federation.kits.resources import FILE_NAME, OWN_ARGUMENTS, gpus_of, policy_of, with_gpus, with_own
 from hypothesis import given
@@ -92,6 +93,14 @@ def test_the_gpus_of_jobs_are_the_sites_own(gpus):
     assert gpus_of(said) == gpus
     assert policy_of(said) == policy_of(SHIPPED["site"])
     assert with_own(SHIPPED["site"], said) == said
+
+
+@pytest.mark.parametrize(
+    "components", [None, [], [3, {}], [{"id": "resource_manager"}], [{"id": "resource_manager", "args": {}}]]
+)
+def test_a_kit_that_says_nothing_of_gpus_is_named(components):
+    with pytest.raises(FlapSamError, match="has no resource_manager with num_of_gpus"):
+        gpus_of(SHIPPED["site"] | {"components": components})
 
 
 def test_a_site_has_no_gpus_for_jobs_until_it_says_so():

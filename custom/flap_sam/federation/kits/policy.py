@@ -46,7 +46,9 @@ def lay(kit: Path, role: str, policies: Path = POLICIES, lock: str | None = None
     for file in files:
         place = (kit if file.name == COMMUNICATION else kit / "local") / file.name
         if file.name == resources.FILE_NAME and place.exists():
-            write_json(place, resources.with_own(read(file), read(place)))
+            before = read(place)
+            if (renewed := resources.with_own(read(file), before)) != before:
+                write_json(place, renewed)
         elif file.name not in OWN or not place.exists():
             write(place, file.read_bytes())
     if lock is not None:

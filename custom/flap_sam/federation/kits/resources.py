@@ -6,6 +6,8 @@ Everything else is the package's policy.
 
 from typing import Any
 
+from flap_sam.errors import FlapSamError
+
 FILE_NAME = "resources.json"
 CLIENT = "client"
 MANAGER, GPUS = "resource_manager", "num_of_gpus"
@@ -34,9 +36,12 @@ def with_gpus(said: Resources, gpus: int) -> Resources:
 
 
 def gpus_of(said: Resources) -> int:
-    """How many GPUs the site has for jobs."""
-    found: int = next(component for component in said["components"] if component.get("id") == MANAGER)["args"][GPUS]
-    return found
+    """How many GPUs the site has for jobs, as it says; a FlapSamError where it says nothing of them."""
+    for component in _components(said):
+        if GPUS in (own := _own_of(component)):
+            found: int = own[GPUS]
+            return found
+    raise FlapSamError(f"{FILE_NAME} has no {MANAGER} with {GPUS}; run `flap-sam kit` again.")
 
 
 def _components(said: Resources) -> list[Any]:
