@@ -45,7 +45,7 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
 
 
 def provision(folder: Path, port: int, ends: Mapping[str, int]) -> Path:
-    """The kits of the project's own project.yml, with our builder in it, on another port, some at the end of a cable."""
+    """The kits of the project's own project.yml, on another port, some hospitals at the end of a cable."""
     project = (ROOT / "provisioning/project.yml").read_text().replace("8002", str(port))
     for hospital, end in ends.items():
         named = f"{{ name: {hospital}, "

@@ -123,14 +123,14 @@ class Agreement(StrictModel):
             raise FlapSamError(
                 f"Agreement {path} cannot be used, so nothing passes: {error}.", Reason.AGREEMENT
             ) from error
+        if found.privacy:
+            require("privacy", f"Agreement {path} asks for noise, whose budget", Reason.AGREEMENT)
         if not found.experiments:
             raise FlapSamError(
                 f"Agreement {path} lists no experiment, so nothing passes; read a job, then agree to it with "
                 f"`flap-sam kit {local.parent} --job JOB`.",
                 Reason.NOT_AGREED,
             )
-        if found.privacy:
-            require("privacy", f"Agreement {path} asks for noise, whose budget", Reason.AGREEMENT)
         return found
 
     def admits(self, experiment: Experiment) -> bool:
