@@ -93,7 +93,7 @@ class Federation:
         path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
     def environment(self, kit: str) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("FLAP_SAM_", "NVFL"))}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("FLAP_SAM_", "NVFL", "CUDA_"))}
         own = {"HOME": str(self.folder / "homes" / kit), "OMP_NUM_THREADS": "1"}
         return {**clean, **own, "PATH": f"{BIN}:{os.environ['PATH']}"}
 

@@ -42,7 +42,16 @@ from flap_sam.training.participant import assign
 
 DOOR = "flap_sam.federation.door.component.Door"
 SECONDS = 5
-OVERRULING = ("FLAP_SAM_", "NVFLARE_", "NVFL_", "FL_LOG_LEVEL", "CUDA_", "PYTHONPATH", "PYTHONHOME")
+OVERRULING = (
+    "FLAP_SAM_",
+    "NVFLARE_",
+    "NVFL_",
+    "FL_LOG_LEVEL",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "PYTHONPATH",
+    "PYTHONHOME",
+)
 LARGEST_SANE_UPDATE, LARGEST_SANE_PAYLOAD = 1e3, 1e5
 
 
