@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands by which a hospital fills in and checks its kit, as they are typed."""
+
+from pathlib import Path
+
+import pytest
+from flap_sam.commands.main import app
+from flap_sam.config.experiment import Experiment
+from flap_sam.config.job_files import write
+from flap_sam.config.run_policy import RunPolicy
+from flap_sam.config.site import Site
+from flap_sam.errors import FlapSamError
+from flap_sam.federation.kits.policy import HOSPITAL, SERVER, STARTUP_FILES, lay
+from flap_sam.gate.agreement import Agreement
+from typer.testing import CliRunner
+
+EXPERIMENTS = [Experiment(rank=4), Experiment(rank=8)]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[str]:
+    return [str(write(tmp_path / f"job_{e.rank}", e, RunPolicy()).folder) for e in EXPERIMENTS]
+
+
+@pytest.fixture
+def kits(tmp_path: Path) -> list[str]:
+    """Two hospitals' kits as provisioned, and a server's."""
+    kits = [(tmp_path / "kits" / name, role) for name, role in (("a", HOSPITAL), ("b", HOSPITAL), ("server", SERVER))]
+    for kit, role in kits:
+        (kit / "startup").mkdir(parents=True)
+        (kit / "startup" / STARTUP_FILES[role]).write_text("{}")
+        lay(kit, role)
+    return [str(kit) for kit, _ in kits]
+
+
+def told(*words: str) -> str:
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_several_kits_are_filled_in_by_one_command(kits, jobs):
+    output = told("kit", *kits[:2], "--job", jobs[0], "--job", jobs[1], "--set", "device=cpu", "--set", "pictures=true")
+    for kit in kits[:2]:
+        assert f"filled in {kit}" in output
+        assert Agreement.read(Path(kit, "local")).experiments == tuple(EXPERIMENTS)
+        assert (Site.read(Path(kit, "local")).device, Site.read(Path(kit, "local")).pictures) == ("cpu", True)
+    for experiment in EXPERIMENTS:
+        assert experiment.digest()[:12] in output
+
+
+def test_a_kit_is_renewed_without_a_word_of_agreements(kits):
+    for kit in kits:
+        assert told("kit", kit) == f"filled in {kit}\n"
+    with pytest.raises(FlapSamError, match="nothing passes"):
+        Agreement.read(Path(kits[0], "local"))
+
+
+@pytest.mark.parametrize("words", [["--gpus", "-1"], ["--gpus", "two"], ["--gpu", "1"]])
+def test_what_is_no_number_of_gpus_is_no_option(kits, words):
+    assert CliRunner().invoke(app, ["kit", kits[0], *words]).exit_code == 2
