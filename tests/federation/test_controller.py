@@ -73,7 +73,7 @@ class Federation:
         self.controller.send_model = self._send
         self.controller.get_num_standing_tasks = lambda: self.standing
         self.controller.cancel_all_tasks = self._cancel
-        self.controller.fire_event = lambda **event: self.events.append(event["event_type"])
+        self.controller.fire_event = lambda event_type, *_, **__: self.events.append(event_type)
         self.controller.run()
 
     def _panic(self, reason: str) -> None:
