@@ -56,11 +56,6 @@ def test_an_interruption_is_one_sentence_and_the_shells_status(monkeypatch, caps
     assert err == f"flap-sam: interrupted by {number.name}; what was finished before is kept.\n"
 
 
-def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
-    code, _, err = run(monkeypatch, capsys, "results", str(tmp_path))
-    assert (code, "No finished run" in err) == (1, True)
-
-
 def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--help")
     assert code == 0

@@ -9,7 +9,6 @@ from itertools import product
 from typing import get_args
 
 import pytest
-from flap_sam.commands import main as cli
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.text import in_order
@@ -406,16 +405,6 @@ def test_a_missing_record_is_one_sentence(tmp_path):
     (made_run(tmp_path) / RUN_RECORD).unlink()
     with pytest.raises(FlapSamError, match=re.escape(RUN_RECORD)):
         write(tmp_path, tmp_path / "report.html")
-
-
-def test_the_command_writes_the_page(tmp_path, monkeypatch, capsys):
-    made_run(tmp_path)
-    monkeypatch.setattr("sys.argv", ["flap-sam", "report", str(tmp_path), "-o", str(tmp_path / "new" / "page.html")])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 0
-    assert str(tmp_path / "new" / "page.html") in capsys.readouterr().out
-    assert (tmp_path / "new" / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize(
