@@ -14,7 +14,7 @@ def site(tmp_path):
     return Site(tmp_path)
 
 
-def test_what_is_odd_about_a_volume_is_told_by_prepare_and_both_kinds_of_doctor_and_names_no_folder(odd_volumes, tmp_path, monkeypatch, capsys):
+def test_what_is_odd_about_a_volume_is_told_and_names_no_folder(odd_volumes, tmp_path, monkeypatch, capsys):
     words = ("prepare", "pairs", "--source", str(odd_volumes), "--out", str(tmp_path / "store"), "--workers", "1")
     code, out, err = run(monkeypatch, capsys, *words)
     assert (code, err) == (0, "")

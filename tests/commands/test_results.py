@@ -14,7 +14,6 @@ __all__ = ["folders"]
 ODD = "does not say how the patient lies"
 
 
-
 def test_what_is_odd_about_a_label_map_is_told_by_evaluate(odd_volumes, monkeypatch, capsys):
     maps = str(odd_volumes / "labels")
     code, out, _ = run(monkeypatch, capsys, "evaluate", "--predicted", maps, "--truth", maps, "--classes", "1")
