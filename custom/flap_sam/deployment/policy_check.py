@@ -7,12 +7,14 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flap_sam.deployment.kit import HOSPITAL, POLICIES
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.strict import loads
 
 AUTHORIZATION, PRIVACY, RESOURCES = "authorization.json", "privacy.json", "resources.json"
+OWN = ("num_of_gpus", "mem_per_gpu_in_GiB", "relays")  # of a component's arguments, that a hospital may change
 OTHERS_WRITE = 0o022
 OTHERS = 0o077
 
@@ -75,14 +77,22 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         raise FlapSamError(f"{path} is missing; `flap-sam kit` lays it into the kit.")
     said = loads(path.read_bytes())
-    if path.name == RESOURCES:
-        if all(_is_plain(value) for value in said.get("client", {}).values()):
-            said.pop("client", None)
-        for component in said.get("components", []):
-            for own in ("num_of_gpus", "mem_per_gpu_in_GiB", "relays"):
-                if _is_plain(component.get("args", {}).get(own)):
-                    component["args"].pop(own, None)
+    if path.name == RESOURCES and isinstance(said, dict):
+        _leave_out_own(said)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _leave_out_own(said: dict[str, Any]) -> None:
+    """Take out of `resources.json`, whatever it holds, what a hospital may change."""
+    client, components = said.get("client"), said.get("components")
+    if isinstance(client, dict) and all(map(_is_plain, client.values())):
+        said.pop("client")
+    for component in components if isinstance(components, list) else []:
+        args = component.get("args") if isinstance(component, dict) else None
+        if isinstance(args, dict):
+            for own in OWN:
+                if _is_plain(args.get(own)):
+                    args.pop(own, None)
 
 
 def _is_plain(value: object) -> bool:
