@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from flap_sam.commands import app
 from flap_sam.commands import main as cli
 
 
@@ -54,20 +53,6 @@ def test_an_interruption_is_one_sentence_and_the_shells_status(monkeypatch, caps
     code, out, err = run(monkeypatch, capsys, "results", str(tmp_path))
     assert (code, out) == (128 + number, "")
     assert err == f"flap-sam: interrupted by {number.name}; what was finished before is kept.\n"
-
-
-def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
-    code, _, err = run(monkeypatch, capsys, "results", str(tmp_path))
-    assert (code, "No finished run" in err) == (1, True)
-
-
-def test_help_names_the_commands_in_the_order_of_use(monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, "--help")
-    assert code == 0
-    panels = {app.PREPARE: "prepare", app.TRAIN: "simulate", app.DEPLOY: "kit", app.RESULTS: "results"}
-    places = [out.index(words) for panel in panels for words in (f"─ {panel} ─", f"│ {panels[panel]} ")]
-    assert places == sorted(places)
-    assert " Commands " not in out, "every command has a panel"
 
 
 def test_a_terminal_without_utf_8_is_no_error(tmp_path):

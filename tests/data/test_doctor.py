@@ -83,10 +83,6 @@ def test_the_json_is_the_report(folder):
     assert found["findings"][0]["sentence"] == report.findings[0].sentence
 
 
-def test_range():
-    assert Range.of(iter([4, 1, 2])) == Range(2.0, 1.0, 4.0)
-
-
 def test_every_broken_file_is_named_and_the_others_are_examined(folder):
     for path in (*files(folder, "n1"), files(folder, "s2")[1]):
         truncate(path)

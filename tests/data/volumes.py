@@ -20,6 +20,12 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Pat
     return path
 
 
+def save_pair(image: Path, label: Path, highest: int = 2) -> None:
+    """A volume of 4 x 5 x 6 voxels and a label map that holds every number from 0 to the highest."""
+    save(image, np.arange(120, dtype=np.int16).reshape(4, 5, 6))
+    save(label, (np.arange(120).reshape(4, 5, 6) % (highest + 1)).astype(np.uint8))
+
+
 def draft(id: str, split: str, shape: tuple[int, int, int]) -> Draft:
     return Draft(
         id=id,

@@ -2,7 +2,7 @@
 """Text for a terminal: what others have named or said stands in it as it is, and does nothing."""
 
 import pytest
-from flap_sam.foundation.text import as_text, harmless
+from flap_sam.foundation.text import as_text, harmless, in_order
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -37,3 +37,7 @@ def test_a_cell_orders_nothing(order):
         assert not any(char in told for char in "\x1b\x9b\x07\udcff\u202e")
         if order.isprintable():
             assert f"a{order}b" in told
+
+
+def test_names_are_in_the_order_of_their_numbers():
+    assert sorted(["site-10", "b", "site-2", "2"], key=in_order) == ["2", "b", "site-2", "site-10"]

@@ -11,9 +11,7 @@ from flap_sam.inference.model import Model
 from flap_sam.sam.weights import Weights
 from flap_sam.training.evaluate import score
 
-from tests.commands.test_main import run
 from tests.data.volumes import save
-from tests.export.models import write_payload
 from tests.training.networks import Threshold
 
 AXES = np.diag([-0.5, 2.0, 1.0, 1])
@@ -67,18 +65,6 @@ def test_a_missing_map_is_named(folders):
         list(evaluate_masks(*folders, 2, 1.0))
     with pytest.raises(FlapSamError, match=r"holds no label map \(\.nii"):
         list(evaluate_masks(folders[0].parent, folders[1], 2, 1.0))
-
-
-def test_maps_without_truth_are_named_and_the_exit_status_says_so(folders, tmp_path, monkeypatch, capsys):
-    for name in ("c_mask.nii.gz", "d.nii.gz"):
-        save(folders[0] / name, box(0), AXES)
-    words = ["--predicted", str(folders[0]), "--truth", str(folders[1]), "--classes", "1", "--csv", str(tmp_path / "s")]
-    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
-    assert code == 1
-    assert "2 label maps not scored" in out
-    assert str(folders[0] / "c_mask.nii.gz") in out
-    assert str(folders[0] / "d.nii.gz") in out
-    assert len((tmp_path / "s").read_text().splitlines()) == 3, "what has a truth is scored"
 
 
 def test_missed_and_false_positive_and_absent_are_told_apart(tmp_path):
@@ -136,17 +122,6 @@ def test_a_store_of_other_classes_is_refused(store):
     with pytest.raises(FlapSamError, match=r"B has the classes organ, cyst, .*A has organ, lesion; score them apart"):
         stores_to_score(store, None, 2)
     assert [s.manifest.site for s in stores_to_score(store, ["C", "A"], 2)] == ["C", "A"]
-
-
-def test_the_command_calls_classes_as_the_store_does_and_numbers_those_of_masks(
-    small, store, folders, tmp_path, monkeypatch, capsys
-):
-    words = ["--payload", str(write_payload(small, tmp_path)), "--store", str(store), "--site", "A"]
-    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
-    assert (code, "organ" in out, "lesion" in out, "class 1" in out) == (0, True, True, False)
-    words = ["--predicted", str(folders[0]), "--truth", str(folders[1]), "--classes", "2"]
-    code, out, _ = run(monkeypatch, capsys, "evaluate", *words)
-    assert (code, "class 1" in out, "class 2" in out) == (0, True, True)
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("meter", 1e-3), ("micron", 1e3)])

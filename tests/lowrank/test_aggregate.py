@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 import torch
 from flap_sam.lowrank.aggregate import DenseSum, RunningAverage, RunningSum, StackedSum
-from flap_sam.lowrank.factors import Factors, leading, stack
+from flap_sam.lowrank.factors import Factors, stack
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,11 +80,6 @@ def test_a_sum_without_weight_has_no_mean():
         RunningAverage().mean()
 
 
-def test_factors_that_do_not_multiply_are_refused():
-    with pytest.raises(ValueError, match="do not multiply"):
-        Factors(torch.zeros(3, 5), torch.zeros(4, 2))
-
-
 @pytest.mark.parametrize("sites", [2, 6])
 def test_a_batch_of_layers_sums_layer_by_layer(sites):
     """Stacked with two sites, dense with six."""
@@ -116,9 +111,3 @@ def test_an_average_survives_cancellation():
     for value in (1e30, 1.0, -1e30, 3.0):
         running.add(torch.tensor([value, 1.0], dtype=torch.float64), 1)
     assert torch.equal(running.mean(), torch.tensor([1.0, 1.0], dtype=torch.float64))
-
-
-def test_the_leading_part_of_factors_is_that_of_their_change():
-    whole = drawn(0, 7, 9, 4)
-    part = Factors(leading(whole.A, (2, 9)), leading(whole.B, (7, 2)))
-    torch.testing.assert_close(part.change(), (whole.B[:, :2] @ whole.A[:2]).double())

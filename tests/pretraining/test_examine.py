@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
-from flap_sam.commands.tables.pretraining import overlap_table
 from flap_sam.pretraining.examine import examine, favourite, held_out, overlap_with
 from flap_sam.pretraining.network import PromptableSam
 from flap_sam.pretraining.pretrain import Asked
@@ -15,12 +14,6 @@ def test_random_weights_find_little_and_the_examination_repeats():
         assert overlaps.shape == (5 * 4,)
         assert (name == "the box itself") == (overlaps.mean() > 0.3), "all else knows nothing"
     assert (found["its best answer"] >= found["a point"]).all()
-
-
-def test_the_table_holds_means_of_both_measures():
-    text = overlap_table("drawn masks", {"random": {"a point": torch.tensor([0.5, 1.0, 0.0])}})
-    assert "drawn masks" in text
-    assert "0.500 / 0.556" in text
 
 
 def test_the_favourite_answer_is_one_of_the_three_to_a_point():

@@ -7,7 +7,7 @@ import SimpleITK
 import torch
 from flap_sam.data.geometry import Volume
 from flap_sam.data.store import SiteStore
-from flap_sam.records.scores import CaseScore, Overlap, departures
+from flap_sam.records.scores import CaseScore, Overlap
 from flap_sam.training.evaluate import COLUMNS, compared, evaluation, mean_by_class, overlaps, score, write_cases
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,18 +142,3 @@ def test_the_cases_are_written_for_the_site_alone(tmp_path):
         "b,2,,,,false positive,0.0,0.1,0.1",
     ]
     assert COLUMNS[:5] == ("case", "class", "dice", "hausdorff_mm", "surface_dice")
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({}, {}),
-        ({"ranks": {"s1": 2, "s2": 4}}, {"s1": "scored the first 2 of the payload's 4 ranks"}),
-        ({"adapter": "mole"}, {"s1", "s2"}),
-        ({"method": "pdecft"}, {}),
-        ({"payload_dtype": "int8"}, {"s1", "s2"}),
-    ],
-)
-def test_sites_that_score_another_network_than_the_exported_one(small, settings, expected):
-    found = departures(small.changed(**settings), ["s1", "s2"])
-    assert found == expected or set(found) == expected

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every slice says of itself is used, refused or mentioned, whichever slice says it."""
 
-from pathlib import Path
-
 import numpy as np
 import pydicom
 import pytest
 from flap_sam.data.geometry import voxel_millilitres
 from flap_sam.data.readers.dicom import read_series
-from flap_sam.data.readers.dicom_grid import grid
-from flap_sam.data.readers.dicom_slices import Slice
 from flap_sam.data.readers.read import read
 from flap_sam.data.volumes import read_volume
 from flap_sam.errors import FlapSamError
@@ -239,32 +235,6 @@ def test_frames_without_places(tmp_path):
         read(tmp_path / "mf.dcm")
 
 
-@given(
-    step=st.floats(0.5, 6),
-    start=st.floats(-500, 500),
-    tilt=st.floats(-25, 25),
-    count=st.integers(4, 300),
-    missing=st.none() | st.floats(0, 1),
-    shuffled=st.randoms(use_true_random=False),
-)
-def test_rounded_places_are_even_and_a_missing_slice_is_not(step, start, tilt, count, missing, shuffled):
-    lines = start + np.arange(count) * step
-    places = np.round(np.stack([np.full(count, -20.0), lines * np.tan(np.radians(tilt)), lines], axis=1), 1)
-    along = np.array([[0.75, 0], [0, 1.5], [0, 0]])
-    slices = [Slice(Path(f"{k}.dcm"), 0, place, along, 1.0, 0.0, {}) for k, place in enumerate(places)]
-    if missing is not None:
-        del slices[1 + int(missing * (count - 3))]
-    order = shuffled.sample(slices, len(slices))
-    if missing is None:
-        ordered, affine, notes = grid(Path("ct"), order)
-        assert ordered == slices
-        assert notes == ()
-        np.testing.assert_allclose(affine[:3, 2], (0, step * np.tan(np.radians(tilt)), step), atol=0.12 / (count - 1))
-    else:
-        with pytest.raises(FlapSamError, match="fetch the missing slices"):
-            grid(Path("ct"), order)
-
-
 def test_a_tilted_gantry_is_mentioned_and_its_millilitres_are_right(tmp_path):
     def change(made, number):
         made.ImagePositionPatient[1] += number * 3 * np.tan(np.radians(15))
@@ -309,15 +279,6 @@ def test_a_declared_size_has_a_limit_before_it_is_unpacked(tmp_path):
     save(made, tmp_path / "mf.dcm")
     with pytest.raises(FlapSamError, match="expected at most"):
         read_series([tmp_path / "mf.dcm"])
-
-
-def test_a_deflated_file_has_a_limit_before_it_is_unpacked(tmp_path, monkeypatch):
-    made = objects.slice_of(np.zeros((2048, 2048)), 0)
-    made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    save(made, tmp_path / "slice.dcm")
-    monkeypatch.setattr("flap_sam.data.readers.dicom_dataset.LONGEST", 2**22)
-    with pytest.raises(FlapSamError, match="unpacks to more than 4194304 bytes"):
-        read_series([tmp_path / "slice.dcm"])
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.102"])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PREAMBLE, MAGIC = 128, b"DICM"
 FIRST_GROUPS = (b"\x08\x00", b"\x02\x00")  # that a file without a preamble starts with
+GROUP_LENGTHS = (b"\0\0UL\4\0", b"\0\0\4\0\0\0")  # an element that says how long its group is
 DEFLATED = "1.2.840.10008.1.2.1.99"
 UNTOLD = {  # how an old file is written that does not say it, by whether implicitly and little-endian
     (True, True): "1.2.840.10008.1.2",
@@ -29,7 +30,8 @@ def is_dicom(path: Path) -> bool:
     """Whether a file starts as DICOM files do; old ones have no preamble."""
     with path.open("rb") as stream:
         start = stream.read(PREAMBLE + len(MAGIC))
-    return start[PREAMBLE:] == MAGIC or (start[:2] in FIRST_GROUPS and start[2:4] != b"\0\0" and start[3:4] == b"\0")
+    is_element = start[2:8] in GROUP_LENGTHS or (start[2:4] != b"\0\0" and start[3:4] == b"\0")
+    return start[PREAMBLE:] == MAGIC or (start[:2] in FIRST_GROUPS and is_element)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 from flap_sam.data.doctor import examine_source
 from flap_sam.data.prepare import open_source, prepare
-from flap_sam.data.readers.kinds import ENDINGS, Listing, is_volume, stem
 from flap_sam.data.sources.kits19 import FED_KITS19, case_files
+from flap_sam.data.sources.source import MissingFilesError, SourceCase, checked
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
 
@@ -174,20 +174,19 @@ def test_a_folder_that_is_no_series_is_refused(tmp_path):
         open_source("pairs", tmp_path).cases("A")
 
 
-@pytest.mark.parametrize("end", ENDINGS)
-@pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
-def test_names(end, change):
-    path = Path(f"a.b{change(end)}")
-    assert (is_volume(path), stem(path)) == (True, "a.b")
-    assert not is_volume(path.with_name("._" + path.name))
+def test_a_missing_file_is_an_error_that_knows_all_cases(tmp_path):
+    cases = [SourceCase(name, "train", tmp_path / f"{name}.nii", tmp_path / f"{name}.nii") for name in "ab"]
+    (tmp_path / "a.nii").touch()
+    with pytest.raises(MissingFilesError, match=r"b\.nii of case b, site A, does not exist") as caught:
+        checked(cases, "A")
+    assert caught.value.cases == cases
+    (tmp_path / "b.nii").touch()
+    assert checked(cases, "A") == cases
 
 
-def test_parts_of_a_volume_are_neither_volumes_nor_others(tmp_path):
-    for name in ("a.hdr", "a.img", "b.mhd", "b.raw", "c.img", "d.txt", ".hidden.nii"):
-        (tmp_path / name).touch()
-    found = Listing.of(tmp_path)
-    assert {name: [path.name for path in paths] for name, paths in found.volumes.items()} == {
-        "a": ["a.hdr"],
-        "b": ["b.mhd"],
-    }
-    assert [path.name for path in found.others] == ["c.img", "d.txt"]
+def test_two_cases_of_one_name_are_no_missing_file(tmp_path):
+    (tmp_path / "a.nii").touch()
+    cases = [SourceCase("a", "train", tmp_path / "a.nii", tmp_path / "a.nii")] * 2
+    with pytest.raises(FlapSamError, match=r"would both be the case a of site A") as caught:
+        checked(cases, "A")
+    assert not isinstance(caught.value, MissingFilesError)

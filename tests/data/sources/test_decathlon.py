@@ -11,7 +11,7 @@ from flap_sam.errors import FlapSamError
 
 from tests.data.volumes import save
 
-HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "hippocampus"
+HIPPOCAMPUS = Path(__file__).parents[4] / "shared" / "data" / "hippocampus"
 TABLE = "case,site,split\none,North,train\ntwo,North,test\nthree,South,train\n"
 
 

@@ -2,7 +2,6 @@
 """A store follows its source: whatever changes there, the store is then what a new preparation would make."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -23,78 +22,8 @@ from flap_sam.foundation.files import sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.commands.test_main import run
+from tests.data.pairs_site import NAMES, Site
 from tests.data.volumes import save
-
-NAMES = ("a", "b", "c", "d", "e")
-SHAPE = (7, 5, 6)
-
-
-class Site:
-    """Volumes of site A in the layout pairs, and what may become of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.store, self.seed = folder / "raw", folder / "store", 0
-        self.splits = {"a": "train", "b": "train", "c": "train", "d": "test"}
-        for name in self.splits:
-            self.write("images", name)
-            self.write("labels", name)
-        self.classes("organ", "lesion")
-        self.table()
-
-    def file(self, kind: str, name: str) -> Path:
-        return self.folder / kind / f"{name}.nii.gz"
-
-    def write(self, kind: str, name: str) -> None:
-        self.seed += 1
-        rng = np.random.default_rng(self.seed)
-        numbers = rng.integers(0, 3, SHAPE, np.uint8) if kind == "labels" else rng.integers(0, 900, SHAPE, np.int16)
-        path = self.file(kind, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(nib.Nifti1Image(numbers, np.diag((0.5, 0.5, 2, 1))).to_bytes())  # of one size, as not packed
-
-    def classes(self, *names: str) -> None:
-        (self.folder / "classes.txt").write_text("\n".join(names))
-
-    def table(self) -> None:
-        lines = [f"{name},A,{split}" for name, split in self.splits.items()]
-        (self.folder / "sites.csv").write_text("\n".join(["case,site,split", *lines]) + "\n")
-
-    def prepare(self, store: Path | None = None) -> SiteOutcome:
-        told: list[SiteOutcome] = []
-        prepare("pairs", self.folder, store or self.store, workers=1, done=told.append)
-        return told[0]
-
-    def correct(self, kind: str, name: str, keep_time: bool) -> None:
-        """Another content of the same size; `cp -p` keeps the time of its last change too."""
-        if name in self.splits:
-            before = self.file(kind, name).stat()
-            self.write(kind, name)
-            assert self.file(kind, name).stat().st_size == before.st_size
-            if keep_time:
-                os.utime(self.file(kind, name), ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    def touch(self, name: str) -> None:
-        if name in self.splits:
-            os.utime(self.file("labels", name))
-            os.utime(self.file("images", name), ns=(1, 1))
-
-    def add(self, name: str, split: str) -> None:
-        """A new case, or one in another split."""
-        if split == "train" or self.others_train(name):
-            self.splits[name] = split
-        for kind in ("images", "labels"):
-            if not self.file(kind, name).exists():
-                self.write(kind, name)
-        self.table()
-
-    def remove(self, name: str) -> None:
-        if self.others_train(name):
-            self.splits.pop(name, None)
-        self.table()
-
-    def others_train(self, name: str) -> bool:
-        return any(split == "train" for other, split in self.splits.items() if other != name)
 
 
 @pytest.fixture
@@ -286,52 +215,3 @@ def test_killed_at_any_moment_the_store_is_the_old_or_the_new_one(tmp_path):
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (False, True)
     assert len(seen) > 10
-
-
-def test_the_doctor_compares_a_store_with_its_source(site):
-    site.prepare()
-    assert examine_store(site.store, site.folder).findings == ()
-    site.touch("a")
-    assert examine_store(site.store, site.folder).findings == ()
-    site.correct("labels", "a", keep_time=True)
-    site.correct("images", "d", keep_time=True)
-    site.add("e", "test")
-    site.remove("b")
-    site.file("labels", "c").unlink()
-    found = {finding.case: finding for finding in examine_store(site.store, site.folder).findings}
-    assert {finding.severity for finding in found.values()} == {"error"}
-    assert "its label map changed" in found["a"].sentence
-    assert "its image changed" in found["d"].sentence
-    assert "not in the store" in found["e"].sentence
-    assert "no longer in" in found["b"].sentence
-    assert "c.nii.gz cannot be opened" in found["c"].sentence
-    assert f"flap-sam prepare pairs --source {site.folder} --out {site.store} --site A" in found["e"].sentence
-    assert not examine_store(site.store).failed, "by itself it is whole"
-
-
-def test_the_doctor_finds_changed_settings_and_another_layout(site):
-    site.prepare()
-    site.classes("organ", "cyst")
-    (finding,) = examine_store(site.store, site.folder).findings
-    assert "the names of the classes changed" in finding.sentence
-    (finding,) = examine_store(site.store, site.folder, "bids").findings
-    assert "cannot be compared" in finding.sentence
-    with pytest.raises(FlapSamError, match="gone does not exist"):
-        examine_store(site.store, site.folder / "gone")
-
-
-def test_the_commands_say_what_was_done_and_what_is_stale(site, tmp_path, monkeypatch, capsys):
-    words = ["prepare", "pairs", "--source", str(site.folder), "--out", str(site.store), "--workers", "1"]
-    assert run(monkeypatch, capsys, *words)[:2] == (0, "site A: 4 cases; all new\n")
-    assert run(monkeypatch, capsys, *words)[:2] == (0, "site A: 4 cases, all as they were\n")
-    site.add("e", "test")
-    examine = ["doctor", str(site.store), "--out", str(tmp_path / "doctor")]
-    assert run(monkeypatch, capsys, *examine)[0] == 0
-    code, out, _ = run(monkeypatch, capsys, *examine, "--source", str(site.folder))
-    assert code == 1
-    assert "error: site A, e: It is in" in out
-    assert "added 1 (e)" in run(monkeypatch, capsys, *words)[1]
-    (site.folder / "sites.csv").write_text("case,site,split\na,B,train\nb,B,train\n")
-    _, out, _ = run(monkeypatch, capsys, *words)
-    assert "site B: 2 cases; all new" in out
-    assert f"site A: in {site.store}, but not in {site.folder}; it stays as it is" in out

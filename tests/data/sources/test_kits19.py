@@ -21,7 +21,7 @@ from flap_sam.errors import FlapSamError
 from tests.data.volumes import save
 
 AFFINE = np.array(((0, 0, -0.8, 0), (0, -0.8, 0, 0), (-5.0, 0, 0, 0), (0, 0, 0, 1)))
-MASKS = Path(__file__).parents[3] / "shared" / "data" / "kits19_masks"
+MASKS = Path(__file__).parents[4] / "shared" / "data" / "kits19_masks"
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The commands that write a trained payload for other tools."""
+
 import pytest
 from flap_sam.foundation.files import sha256
 from flap_sam.sam.weights import RANDOM

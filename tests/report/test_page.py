@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report in a browser: on a phone and on a desk, in light and in dark, without a network."""
+"""The page as HTML, and in a browser: on a phone and on a desk, in light and in dark, without a network."""
 
 import os
 import shutil
@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from flap_sam.report.page import Bar, Page, Picture, Section, Table, render
 from flap_sam.report.write import write
+from jinja2 import UndefinedError
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.report.runs import absences, made_run
@@ -16,11 +18,60 @@ from tests.report.runs import absences, made_run
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS, SCHEMES = (390, 1440), ("light", "dark")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; the page is tested without one")
+
+def page_of(*sections: Section, **parts) -> str:
+    usual = {"title": "A run", "facts": [], "notices": [], "health": None, "figures": []}
+    return render(Page(**usual | parts, sections=sections))
+
+
+@pytest.mark.parametrize(
+    ("head", "cell", "wide"), [(2, 5, False), (6, 40, False), (7, 5, True), (2, 41, True), (1, 40, False)]
+)
+def test_a_table_of_many_columns_or_long_texts_takes_the_whole_width(head, cell, wide):
+    assert Table("T", ["h"] * head, [["x" * cell] * head]).wide == wide
+
+
+def test_every_text_is_escaped_wherever_it_stands():
+    odd = "<b onload=x>&'\"{{ 7 * 7 }}"
+    section = Section(
+        "id",
+        odd,
+        sentences=[odd],
+        points=[odd],
+        bars=[Bar(odd, odd, 0.5)],
+        pictures=[Picture("", odd)],
+        colours=[("#ffffff", odd)],
+        tables=[Table(odd, [odd], [[odd]], foot=[[odd]], note=odd)],
+    )
+    parts = {"title": odd, "facts": [odd], "notices": [odd], "health": (True, odd), "figures": [(odd, odd, odd)]}
+    plain, found = page_of(Section("id", ""), title="", health=(True, "")), page_of(section, **parts)
+    assert "<b" not in found.replace("<body", "")
+    assert "49" not in found.partition("</style>")[2]
+    assert found.count("&lt;b onload=x&gt;") >= 17
+    assert plain.count("<script") == found.count("<script") == 0
+
+
+@pytest.mark.parametrize("health", [None, (True, "All is well."), (False, "One was left out.")])
+def test_health_is_told_where_it_is_known(health):
+    found = page_of(health=health)
+    assert ('class="health good"' in found) == (health is not None and health[0])
+    assert ('class="health bad"' in found) == (health is not None and not health[0])
+
+
+def test_every_section_is_reached_from_the_top():
+    found = page_of(Section("one", "First"), Section("two", "Second"))
+    assert found.index('href="#one"') < found.index('href="#two"') < found.index('<section id="one"')
+
+
+def test_a_part_that_is_none_is_a_fault_and_not_a_gap():
+    with pytest.raises(UndefinedError):
+        page_of("a text is no section")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed; the page is tested without one")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.getuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
