@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flap_sam.commands.app import TRAIN, Changes, app
+from flap_sam.commands.app import TRAIN, Changes, JobPreset, app
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 
@@ -55,17 +55,24 @@ def simulate(
         str | None, typer.Option(help="a run's name, or latest: go on from its last round, perhaps to more rounds")
     ] = None,
     start: Annotated[Path | None, typer.Option(help="a payload of another run, to start from")] = None,
+    preset: JobPreset = None,
     changes: Changes = None,
 ) -> None:
     """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
 
     Sites that work at a time share the processors evenly, unless OMP_NUM_THREADS is set.
     """
+    from flap_sam.commands.tables.presets import preset_text
+    from flap_sam.config import presets
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
     from flap_sam.report.closing import closing_summary
 
-    found = Job.read(job).changed(parsed(changes or []))
+    own, read = parsed(changes or []), Job.read(job)
+    changed = presets.changes(read, preset, own)
+    found = read.changed(changed)
+    if preset:
+        typer.echo(preset_text(read, changed, own))
     policy = found.policy.changed(resume=resume) if resume else None
     typer.echo(closing_summary(run(found, work, sites, policy=policy, threads=threads, start=start)))
 
