@@ -19,5 +19,6 @@ app = typer.Typer(
 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
 JobPreset = Annotated[
-    str | None, typer.Option("--preset", help="paper: the paper's settings for the job's data set, before those of --set")
+    str | None,
+    typer.Option("--preset", help="paper: the paper's settings for the job's data set; --set goes before"),
 ]

@@ -107,7 +107,9 @@ def compare(
     out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")] = Path(
         "runs/compare"
     ),
-    preset: Annotated[str | None, typer.Option(help="small: the paper's comparison")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper: the paper's comparison, as it was run; small: in small")
+    ] = None,
     settings: Annotated[
         str | None, typer.Option(help="some of local,federated,centralized; a preset's own, else federated")
     ] = None,
@@ -122,12 +124,13 @@ def compare(
 ) -> None:
     """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds.
 
-    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
+    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`, or with its own settings
+    by `--preset paper`. A preset says first how many runs are left, and how long they will take.
     """
     from flap_sam.foundation.extras import require
 
     require("report", "The comparison")
-    from flap_sam.commands.comparison import published
+    from flap_sam.commands.comparison import beforehand, published
     from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets
     from flap_sam.experiments.plan import Grid, Plan, check_settings
@@ -141,6 +144,8 @@ def compare(
     plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
     compared = published(Job.read(job), out, plan, page)
+    if preset:
+        typer.echo(beforehand(compared, chosen))
     failures = compared.run(chosen, threads, typer.echo)
     typer.echo(comparison.console([*compared.there().values()]))
     for failure in failures:
