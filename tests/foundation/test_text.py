@@ -2,7 +2,7 @@
 """Text for a terminal: what others have named or said stands in it as it is, and does nothing."""
 
 import pytest
-from flap_sam.foundation.text import as_text, harmless
+from flap_sam.foundation.text import as_text, duration, harmless
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -37,3 +37,17 @@ def test_a_cell_orders_nothing(order):
         assert not any(char in told for char in "\x1b\x9b\x07\udcff\u202e")
         if order.isprintable():
             assert f"a{order}b" in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0.0 minutes"),
+        (90, "1.5 minutes"),
+        (7199, "120.0 minutes"),
+        (7200, "2.0 hours"),
+        (86400 * 1200, "1,200.0 days"),
+    ],
+)
+def test_a_duration_is_told_in_the_unit_that_fits(seconds, told):
+    assert duration(seconds) == told

@@ -44,7 +44,7 @@ def beforehand(compared: Comparison, settings: Collection[str]) -> str:
     """How many cells are still to be run in some settings, and how long they will take by a step of each network."""
     missing = compared.missing(settings)
     if not missing:
-        return f"Nothing is left to run of {count(len(compared.cells), 'cell')}."
+        return f"Nothing is left to run in {', '.join(settings)}."
     found = estimate(missing, compared.assigned, Site.read(None))
     table = Table(title=f"Seconds, measured on {found.device}")
     for column in ("network", "to train on a window", "to score a slice"):
@@ -56,10 +56,10 @@ def beforehand(compared: Comparison, settings: Collection[str]) -> str:
         for setting, seconds in found.seconds.items()
         if found.cells[setting]
     ]
-    whole = f"{count(len(missing), 'cell')} to run, about {duration(sum(found.seconds.values()))} on this machine"
+    whole = f"{count(len(missing), 'cell')} to run, about {duration(sum(found.seconds.values()))}"
     return as_text(
         table,
-        f"{whole} ({'; '.join(parts)}).",
+        f"{whole} on this machine, as busy as it is now ({'; '.join(parts)}).",
         "By one measured step of each network times all steps, and the scoring; starting processes, encoding for the "
         "first time and sending come on top. What is finished is kept: stop at any time, and run the same words again.",
     )

@@ -145,6 +145,7 @@ def compare(
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
     compared = published(Job.read(job), out, plan, page)
     if preset:
+        typer.echo("measuring a step of every network that is left to run")
         typer.echo(beforehand(compared, chosen))
     failures = compared.run(chosen, threads, typer.echo)
     typer.echo(comparison.console([*compared.there().values()]))

@@ -2,9 +2,9 @@
 """What we hold of the paper (FLAP-SAM, arXiv 2407.21739): its settings, and the figures that it prints.
 
 The settings are those of its section 3.2, which `Experiment` has as its defaults, and of the authors' published code
-(github.com/BioMedIA-MBZUAI/FLAP-SAM). Dice and collaborative gain are those of its Figure 1, federated on Fed-KiTS19, as
-a text copy of the paper gives them: without the Dice of FullFT and AttnFT, and the sign of LoRAFT's gain. Its Tables 1,
-2 and A to E were not at hand when this was written.
+(github.com/BioMedIA-MBZUAI/FLAP-SAM). Dice and collaborative gain are those of its Figure 1, federated on Fed-KiTS19,
+as a text copy of the paper gives them: without the Dice of FullFT and AttnFT, and the sign of LoRAFT's gain. Its Tables
+1, 2 and A to E were not at hand when this was written.
 """
 
 from collections.abc import Mapping

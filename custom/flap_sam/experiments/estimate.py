@@ -16,10 +16,11 @@ from flap_sam.data.manifest import Case
 from flap_sam.data.store import SiteStore
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.plan import Cell
+from flap_sam.foundation.text import count
 from flap_sam.records.run_record import LOCAL, SETTINGS, Setting
 from flap_sam.training.participant import Assignment, Participant
 
-FEW = 2  # windows of a measured step on a processor, where a step takes as long as its windows together
+FEW = 1  # windows of a measured step on a processor, where a step takes as long as its windows together
 TESTS = 2  # payloads that are scored on the test cases: the last and the best
 NOT_COST = ("rounds", "local_epochs", "seed", "warmup_steps", "max_epochs", "learning_rate", "weight_decay")
 
@@ -91,8 +92,8 @@ def measured(experiment: Experiment, data: Assignment, site: Site) -> Speed:
             scored = time.perf_counter() - start
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise FlapSamError(
-                f"A step of {slices} windows of {experiment.method} on {experiment.backbone} does not fit into the "
-                'memory; set "memory" of the site to "low", or a smaller batch_size.'
+                f"A step of {count(slices, 'window')} of {experiment.method} on {experiment.backbone} does not fit into "
+                'the memory; set "memory" of the site to "low", or a smaller batch_size.'
             ) from error
     return Speed(result.seconds / slices, scored / slices)
 

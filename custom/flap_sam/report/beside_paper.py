@@ -20,9 +20,9 @@ WAITING = "not run yet"
 NONE = "-"
 SOURCE = (
     "Ours are means of the sites ± spread over the seeds; the collaborative gain is the federation's Dice less that of "
-    "the sites alone. The paper's figures are those of its Figure 1 (arXiv 2407.21739; Fed-KiTS19, federated, headed 25 rounds). "
-    "Its Tables 1 (methods), 2 (ranks), D and E (adapters), and A to C were not at hand; these rows hold them, in all "
-    "three settings. Its numbers of parameters stand beside ours in `flap-sam params --paper`."
+    "the sites alone. The paper's figures are those of its Figure 1 (arXiv 2407.21739; Fed-KiTS19, federated, headed "
+    "25 rounds). Its Tables 1 (methods), 2 (ranks), D and E (adapters), and A to C were not at hand; their rows run "
+    "here in all three settings. Its numbers of parameters stand beside ours in `flap-sam params --paper`."
 )
 
 
