@@ -271,13 +271,13 @@ def test_a_preset_is_run_with_settings_changed_and_in_part(tmp_path, monkeypatch
 
 @pytest.mark.usefixtures("job")
 def test_the_papers_comparison_has_its_figures_beside_ours(tmp_path, monkeypatch):
-    paper = replace(presets.PRESETS["paper"], grids=[Grid(ALONE, {"method": ["pdecft"]})])
+    paper = replace(presets.PRESETS["paper"], grids=[Grid(ALONE, {"method": ["flap_sam"]})])
     monkeypatch.setitem(presets.PRESETS, "paper", paper)
     page, small = tmp_path / "page.md", ("rounds=1", "image_size=32", "backbone=vit_tiny", "augmentation=none")
     words = ["--preset=paper", "--settings=centralized", f"--out={tmp_path / 'out'}", f"--page={page}"]
     assert command(monkeypatch, str(JOB), *words, *(f"--set={setting}" for setting in small)) == 0
     text = page.read_text()
-    assert "| pdecft | local | not run yet | not at hand |" in text
+    assert "| flap_sam | local | not run yet | not at hand |" in text
     assert "data set nifti, which it does not have, backbone vit_tiny (the paper's vit_b)" in text
 
 

@@ -92,8 +92,8 @@ def measured(experiment: Experiment, data: Assignment, site: Site) -> Speed:
             scored = time.perf_counter() - start
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise FlapSamError(
-                f"A step of {count(slices, 'window')} of {experiment.method} on {experiment.backbone} does not fit into "
-                'the memory; set "memory" of the site to "low", or a smaller batch_size.'
+                f"A step of {count(slices, 'window')} of {experiment.method} on {experiment.backbone} does not fit "
+                'into the memory; set "memory" of the site to "low", or a smaller batch_size.'
             ) from error
     return Speed(result.seconds / slices, scored / slices)
 
