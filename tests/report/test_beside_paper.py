@@ -78,8 +78,8 @@ def test_what_is_not_the_papers_is_said():
     told = departures(CELLS)
     for text in (
         "volumes of made in place of kits19",
-        "backbone vit_tiny (the paper's vit_b)",
-        "rounds 3 (the paper's",
+        "backbone vit_tiny (in the paper vit_b)",
+        "rounds 3 (in the paper",
     ):
         assert text in told
     assert "method" not in told, "it is varied"

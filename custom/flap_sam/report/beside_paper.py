@@ -77,4 +77,4 @@ def _departures_of(cell: FinishedCell) -> Iterator[str]:
     elif not cell.data.source.startswith(dataset):
         yield f"volumes of {cell.data.source} in place of {dataset}"
     for name, (value, theirs) in paper.departures(cell.settings, cell.changes).items():
-        yield f"{name} {value} (the paper's {theirs})"
+        yield f"{name} {value} (in the paper {theirs})"
