@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A comparison whose tables and page are drawn anew after every cell."""
 
+from types import SimpleNamespace
+
 import pytest
 from flap_sam.commands import comparison as module
 from flap_sam.commands.comparison import published
@@ -20,7 +22,7 @@ def made(monkeypatch):
     asked = []
 
     class Comparison:
-        cells = range(4)
+        cells = dict.fromkeys(range(4), SimpleNamespace(changes={}, setting=FEDERATED))
 
         def __init__(self, *words):
             asked.append(words)

@@ -4,10 +4,12 @@
 from pathlib import Path
 
 import pytest
+from flap_sam.commands import main as cli
 from flap_sam.commands.main import app
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import Job
 from flap_sam.config.job_files import write
+from flap_sam.config.paper import settings_for
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
 from flap_sam.deployment.check import CheckResult
@@ -101,3 +103,16 @@ def test_an_audit_log_is_verified_with_its_head(tmp_path, monkeypatch, capsys):
     log.path.write_bytes(log.path.read_bytes().splitlines(keepends=True)[0])
     code, out, err = run(monkeypatch, capsys, *words)
     assert (code, out, len(err.splitlines())) == (1, "", 1)
+
+
+@pytest.mark.parametrize("folder", sorted(JOBS.glob("flap_sam_*")), ids=lambda folder: folder.name)
+def test_a_job_is_staged_with_the_papers_settings(folder, tmp_path, monkeypatch, capsys):
+    words = ["stage", str(folder), "--out", str(tmp_path / "out"), "--preset", "paper", "--set", "rounds=7"]
+    monkeypatch.setattr("sys.argv", ["flap-sam", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    staged, told = Job.read(tmp_path / "out").experiment(), capsys.readouterr().out
+    paper = settings_for(staged.dataset) | {"rounds": 7}
+    assert {name: getattr(staged, name) for name in paper} == paper
+    assert told.index("What the preset paper changes") < told.index("What it runs") < told.index(staged.digest())

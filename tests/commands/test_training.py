@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from flap_sam.commands import main as cli
 from flap_sam.commands.tables.options import markdown
+from flap_sam.errors import FlapSamError
 
 from tests.commands.test_main import run
 
@@ -54,3 +56,21 @@ def test_params_counts_what_it_is_asked_for(monkeypatch, capsys):
     assert (code, found["trained"]) == (0, 1_162_352 - (1_846_384 - 1_712_488))
     code, out, _ = run(monkeypatch, capsys, "params", "--paper", "--json")
     assert (code, json.loads(out)[0]["label"]) == (0, "FullFT, 1 class")
+
+
+def test_a_job_is_simulated_with_the_papers_settings(tmp_path, monkeypatch, capsys):
+    ran = []
+
+    def simulate(job, *_, **__):
+        ran.append(job.experiment())
+        raise FlapSamError("It is not run here.")
+
+    monkeypatch.setattr("flap_sam.experiments.simulate.simulate", simulate)
+    words = ["simulate", JOB, "--work", str(tmp_path), "--sites", "3"]
+    for preset in ([], ["--preset", "paper", "--set", "batch_size=8"]):
+        monkeypatch.setattr("sys.argv", ["flap-sam", *words, *preset])
+        with pytest.raises(SystemExit):
+            cli.main()
+    told = capsys.readouterr().out
+    assert [(e.backbone, e.batch_size, e.warmup_steps) for e in ran] == [("auto", 4, 10), ("vit_b", 8, 250)]
+    assert told.count("What the preset paper changes") == 1

@@ -259,7 +259,27 @@ def test_a_preset_is_run_with_settings_changed_and_in_part(tmp_path, monkeypatch
     (cell,) = lines(tmp_path / "out/cells.jsonl")
     assert (cell["seed"], cell["settings"]["rounds"], cell["settings"]["batch_size"]) == (5, 1, 4)
     assert "Finished cells: 1 of 4." in page.read_text()
-    assert "pdecft" in capsys.readouterr().out
+    assert "Beside the paper" not in page.read_text()
+    told = capsys.readouterr().out
+    assert told.index("1 cell to run, about 0.") < told.index("0 of 1 cells are there already")
+    assert "(centralized: 1 cell, 0." in told
+    assert "│ pdecft " in told
+    again = ["--settings=centralized", f"--page={page}"]
+    assert command(monkeypatch, str(JOB), *words, *again) == 0
+    assert "Nothing is left to run in centralized." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("job")
+def test_the_papers_comparison_has_its_figures_beside_ours(tmp_path, monkeypatch):
+    paper = replace(presets.PRESETS["paper"], grids=[Grid(ALONE, {"method": ["flap_sam"]})])
+    monkeypatch.setitem(presets.PRESETS, "paper", paper)
+    page, small = tmp_path / "page.md", ("rounds=1", "image_size=32", "backbone=vit_tiny", "augmentation=none")
+    words = ["--preset=paper", "--settings=centralized", f"--out={tmp_path / 'out'}", f"--page={page}"]
+    assert command(monkeypatch, str(JOB), *words, *(f"--set={setting}" for setting in small)) == 0
+    text = page.read_text()
+    assert "| flap_sam | local | not run yet | not at hand |" in text
+    for told in ("data set nifti, which it does not have", "backbone vit_tiny (in the paper vit_b)"):
+        assert told in text
 
 
 @pytest.mark.usefixtures("job")

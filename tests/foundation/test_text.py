@@ -2,7 +2,7 @@
 """Text for a terminal: what others have named or said stands in it as it is, and does nothing."""
 
 import pytest
-from flap_sam.foundation.text import as_text, harmless, in_order
+from flap_sam.foundation.text import as_text, duration, harmless, in_order
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -41,3 +41,17 @@ def test_a_cell_orders_nothing(order):
 
 def test_names_are_in_the_order_of_their_numbers():
     assert sorted(["site-10", "b", "site-2", "2"], key=in_order) == ["2", "b", "site-2", "site-10"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0.0 minutes"),
+        (90, "1.5 minutes"),
+        (7199, "120.0 minutes"),
+        (7200, "2.0 hours"),
+        (86400 * 1200, "1,200.0 days"),
+    ],
+)
+def test_a_duration_is_told_in_the_unit_that_fits(seconds, told):
+    assert duration(seconds) == told

@@ -18,3 +18,7 @@ app = typer.Typer(
 )
 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="name=value in place of the job's; repeatable")]
+JobPreset = Annotated[
+    str | None,
+    typer.Option("--preset", help="paper: the paper's settings for the job's data set; --set goes before"),
+]

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from flap_sam.commands.app import DEPLOY, Changes, app
+from flap_sam.commands.app import DEPLOY, Changes, JobPreset, app
 
 
 @app.command(rich_help_panel=DEPLOY)
 def stage(
     job: Annotated[Path, typer.Argument(help="a folder of jobs/")],
     out: Annotated[Path, typer.Option(help="the copy to submit; a new folder")],
+    preset: JobPreset = None,
     changes: Changes = None,
     gpus: Annotated[
         list[str] | None,
@@ -21,11 +22,18 @@ def stage(
 ) -> None:
     """Make the copy of a job that is submitted, and say what it will run and where."""
     from flap_sam.commands.tables.deployment import staged_text
-    from flap_sam.config.job import parsed
+    from flap_sam.commands.tables.presets import preset_text
+    from flap_sam.config import presets
+    from flap_sam.config.job import Job, parsed
     from flap_sam.deployment.stage import gpus_asked
     from flap_sam.deployment.stage import stage as make
 
-    typer.echo(staged_text(make(job, out, parsed(changes or []), gpus_asked(gpus or []))))
+    found, own = Job.read(job), parsed(changes or [])
+    changed = presets.changes(found, preset, own)
+    staged = make(job, out, changed, gpus_asked(gpus or []))
+    if preset:
+        typer.echo(preset_text(found, changed, own))
+    typer.echo(staged_text(staged))
 
 
 @app.command(rich_help_panel=DEPLOY)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flap_sam.commands.app import TRAIN, Changes, app
+from flap_sam.commands.app import TRAIN, Changes, JobPreset, app
 from flap_sam.config.experiment import Experiment
 from flap_sam.errors import FlapSamError
 
@@ -55,17 +55,24 @@ def simulate(
         str | None, typer.Option(help="a run's name, or latest: go on from its last round, perhaps to more rounds")
     ] = None,
     start: Annotated[Path | None, typer.Option(help="a payload of another run, to start from")] = None,
+    preset: JobPreset = None,
     changes: Changes = None,
 ) -> None:
     """Run a job's federation on this machine, every site in a process: the whole of it, without a hospital.
 
     Sites that work at a time share the cores that the machine has free, unless OMP_NUM_THREADS is set.
     """
+    from flap_sam.commands.tables.presets import preset_text
+    from flap_sam.config import presets
     from flap_sam.config.job import Job, parsed
     from flap_sam.experiments.simulate import simulate as run
     from flap_sam.report.closing import closing_summary
 
-    found = Job.read(job).changed(parsed(changes or []))
+    own, read = parsed(changes or []), Job.read(job)
+    changed = presets.changes(read, preset, own)
+    found = read.changed(changed)
+    if preset:
+        typer.echo(preset_text(read, changed, own))
     policy = found.policy.changed(resume=resume) if resume else None
     typer.echo(closing_summary(run(found, work, sites, policy=policy, threads=threads, start=start)))
 
@@ -100,7 +107,9 @@ def compare(
     out: Annotated[Path, typer.Option(help="folder for the runs; those that are there are not run again")] = Path(
         "runs/compare"
     ),
-    preset: Annotated[str | None, typer.Option(help="small: the paper's comparison")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper: the paper's comparison, as it was run; small: in small")
+    ] = None,
     settings: Annotated[
         str | None, typer.Option(help="some of local,federated,centralized; a preset's own, else federated")
     ] = None,
@@ -115,12 +124,13 @@ def compare(
 ) -> None:
     """Run a grid of experiments and print the paper's table: Dice by site, mean and spread over the seeds.
 
-    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`
+    The whole of the paper's comparison: `flap-sam compare --preset small --page results.md`, or with its own settings
+    by `--preset paper`. A preset says first how many runs are left, and how long they will take.
     """
     from flap_sam.foundation.extras import require
 
     require("report", "The comparison")
-    from flap_sam.commands.comparison import published
+    from flap_sam.commands.comparison import beforehand, published
     from flap_sam.config.job import Job, named, parsed, values_of
     from flap_sam.experiments import presets
     from flap_sam.experiments.plan import Grid, Plan, check_settings
@@ -134,6 +144,9 @@ def compare(
     plan = presets.preset(preset) if preset else Plan([Grid(chosen, varied)], seeds=[1234])
     plan = plan.changed(parsed(changes or []), values_of(seeds) if seeds else None)
     compared = published(Job.read(job), out, plan, page)
+    if preset:
+        typer.echo("measuring a step of every network that is left to run")
+        typer.echo(beforehand(compared, chosen))
     failures = compared.run(chosen, threads, typer.echo)
     typer.echo(comparison.console([*compared.there().values()]))
     for failure in failures:

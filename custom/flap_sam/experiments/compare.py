@@ -7,12 +7,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from rich.progress import TextColumn
 
-from flap_sam.config.experiment import DEFAULTS, unread
+from flap_sam.config.experiment import DEFAULTS, Experiment, unread
 from flap_sam.config.job import Job
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import Site
@@ -54,7 +55,8 @@ class Comparison:
 
     def __init__(self, job: Job, out: Path, plan: Plan, published: Path | None, publish: Publish) -> None:
         self.job, self.out, self.plan, self._publish = job, out, plan, publish
-        stores = {name: found.store for name, found in assignments(Site.read(None), job.demo).items()}
+        self.assigned = assignments(Site.read(None), job.demo)
+        stores = {name: found.store for name, found in self.assigned.items()}
         self.slices = {name: store.training_slices for name, store in stores.items()}
         sources = {store.manifest.source for store in stores.values()}
         contents = "".join(store.manifest.content_sha256 for store in stores.values())
@@ -101,6 +103,15 @@ class Comparison:
                     self.record()
                 progress.advance(task, self._cost(cell))
         return failures
+
+    def missing(self, settings: Collection[str]) -> list[tuple[Cell, Experiment]]:
+        """The cells of some settings that are not there yet and can be run, with their experiments."""
+        there, found = self.there(), []
+        for key, cell in self.cells.items():
+            if cell.setting in settings and key not in there:
+                with suppress(FlapSamError):  # its settings are refused; running the cell reports why
+                    found.append((cell, self.job.experiment(self._changes(cell))))
+        return found
 
     def record(self) -> None:
         """Publish the cells of the folder, and those of all that the plan asks for, each named as the plan names it."""

@@ -57,6 +57,7 @@ class Plan:
     Args:
         grids: in the order in which they are run.
         fixed: settings in place of the job's, of all cells that read them and do not vary them.
+        beside_paper: whether the paper's figures stand beside those of its rows.
 
     Raises:
         FlapSamError: a seed is no whole number, is there twice, or among the fixed settings.
@@ -65,6 +66,7 @@ class Plan:
     grids: Sequence[Grid]
     seeds: Sequence[int]
     fixed: Mapping[str, object] = field(default_factory=dict)
+    beside_paper: bool = False
 
     def __post_init__(self) -> None:
         if wrong := [seed for seed in self.seeds if type(seed) is not int]:

@@ -62,6 +62,14 @@ def size(number: float) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that fits: minutes, hours or days."""
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds / 60:.1f} minutes"
+
+
 def megabytes(number: float) -> str:
     """Bytes in units of 10^6."""
     return figure(number / 1e6, 2)

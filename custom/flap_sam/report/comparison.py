@@ -64,12 +64,24 @@ def rows(cells: Sequence[FinishedCell]) -> list[Row]:
         changes = {**found.changes, **{name: found.settings.get(name) for name in unlike}}
         row = grouped.setdefault((label_of(changes), found.setting), {})
         row[found.seed, found.site] = found.changed(changes=changes)
-    return sorted((_row(label, [*same.values()]) for (label, _), same in grouped.items()), key=_place)
+    made = [_row(label, [*same.values()]) for (label, _), same in grouped.items()]
+    return sorted(made, key=lambda row: place(row.changes.get("method"), row.label, row.setting))
 
 
 def by_label(rows: Iterable[Row], setting: str) -> dict[str, Row]:
     """The rows of a setting."""
     return {row.label: row for row in rows if row.setting == setting}
+
+
+def gains(federated: Row, local: Row | None) -> list[float]:
+    """By how much the federation is better than what the sites reach alone, by those seeds that both have."""
+    alone = local.by_seed() if local else {}
+    return [mean - alone[seed] for seed, mean in federated.by_seed().items() if seed in alone]
+
+
+def place(method: object, label: str, setting: str) -> tuple[int, list[tuple[int, int, str]], int]:
+    """A row's place in a table: methods in the paper's order, numbers in theirs."""
+    return METHODS.index(method) if method in METHODS else -1, in_order(label), SETTINGS.index(setting)
 
 
 def markdown(table: Sequence[Row], sites: Sequence[str]) -> str:
@@ -139,12 +151,6 @@ def _differing(settings: Sequence[Mapping[str, object]]) -> Iterator[str]:
         first, *others = (one[name] for one in settings if name in one)
         if any(other != first for other in others):
             yield name
-
-
-def _place(row: Row) -> tuple[int, list[tuple[int, int, str]], int]:
-    """In a table: methods in the paper's order, numbers in theirs."""
-    method = row.changes.get("method")
-    return METHODS.index(method) if method in METHODS else -1, in_order(row.label), SETTINGS.index(row.setting)
 
 
 def _row(label: str, cells: Sequence[FinishedCell]) -> Row:

@@ -10,8 +10,8 @@ from flap_sam.foundation.text import figure, markdown_table, mean_and_spread
 from flap_sam.records import cell
 from flap_sam.records.cell import FinishedCell
 from flap_sam.records.run_record import FEDERATED, LOCAL, SETTINGS
-from flap_sam.report import claims, comparison, comparison_figure
-from flap_sam.report.claims import traffic_ratio
+from flap_sam.report import beside_paper, claims, comparison, comparison_figure
+from flap_sam.report.claims import Side, traffic_ratio
 from flap_sam.report.comparison import Row
 from flap_sam.report.summary import notices
 from flap_sam.sam.weights import NAMES
@@ -20,7 +20,9 @@ VARIATIONS = {"rank": "Ranks", "adapter": "Adapters"}  # of the paper's Table 2,
 FULL = "fullft"
 
 
-def write(path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], planned: int) -> None:
+def write(
+    path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], planned: int, beside: Sequence[Side] = ()
+) -> None:
     """Write a page in Markdown, and under its name the cells (.jsonl) and the figure (.svg).
 
     The same cells give the same bytes.
@@ -28,6 +30,7 @@ def write(path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], plann
     Args:
         cells: finished ones, one at least.
         seeds, planned: the seeds and the number of cells that there are to be.
+        beside: rows that there are to be, beside which the paper's figures stand.
     """
     rows = comparison.rows(cells)
     drawing = path.with_suffix(".svg")
@@ -36,10 +39,17 @@ def write(path: Path, cells: Sequence[FinishedCell], seeds: Sequence[int], plann
         with replacing(drawing) as stream:
             stream.write(comparison_figure.draw(rows))
     with replacing(path) as stream:
-        stream.write(page(cells, rows, seeds, planned, drawing.name).encode())
+        stream.write(page(cells, rows, seeds, planned, drawing.name, beside).encode())
 
 
-def page(cells: Sequence[FinishedCell], rows: Sequence[Row], seeds: Sequence[int], planned: int, drawing: str) -> str:
+def page(
+    cells: Sequence[FinishedCell],
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    planned: int,
+    drawing: str,
+    beside: Sequence[Side] = (),
+) -> str:
     """The page as Markdown; `drawing` is the name of its figure's file."""
     sites = comparison.sites_of(cells)
     parts = [
@@ -48,6 +58,7 @@ def page(cells: Sequence[FinishedCell], rows: Sequence[Row], seeds: Sequence[int
         *(f"> {notice}" for notice in notices((found.run.demo, found.run.weights) for found in cells)),
         "## What was run",
         "\n".join(f"- {fact}" for fact in _facts(cells, seeds)),
+        *(beside_paper.parts(cells, rows, beside) if beside else ()),
         *_verdicts(rows, seeds),
         *_traffic(rows, drawing),
         *_methods(rows, sites),
@@ -104,8 +115,7 @@ def _traffic(rows: Sequence[Row], drawing: str) -> Iterator[str]:
 
 
 def _costs_and_gains(row: Row, local: Row | None, full: Row | None) -> list[str]:
-    alone = local.by_seed() if local else {}
-    gains = [mean - alone[seed] for seed, mean in row.by_seed().items() if seed in alone]
+    gains = comparison.gains(row, local)
     up, down = (mean_of_known(way) for way in (row.up, row.down))
     less = traffic_ratio(row, full) if full else None
     dice, gain = (mean_and_spread(values, 3) for values in (row.means(), gains))

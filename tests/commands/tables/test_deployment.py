@@ -2,7 +2,7 @@
 from pathlib import Path
 
 import pytest
-from flap_sam.commands.tables.deployment import check_table, staged_text
+from flap_sam.commands.tables.deployment import check_text, staged_text
 from flap_sam.config.experiment import Experiment
 from flap_sam.deployment.check import CheckResult
 from flap_sam.deployment.stage import Staged
@@ -23,13 +23,13 @@ def test_what_is_staged_is_told_whole(small):
 
 @pytest.mark.parametrize("good", [True, False])
 def test_every_look_is_a_line_and_a_fault_stands_out(good):
-    text = check_table([CheckResult("gate", True, "as shipped"), CheckResult("data", good, "/nowhere")])
+    text = check_text([CheckResult("gate", True, "as shipped"), CheckResult("data", good, "/nowhere")], None)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
     assert rows == [["gate", "ok", "as shipped"], ["data", "ok" if good else "FAILS", "/nowhere"]]
 
 
 def test_what_was_found_is_never_cut_and_can_hide_nothing():
     long, odd = "word " * 60, "a\x1b[2Jb"
-    text = check_table([CheckResult("gate", False, long), CheckResult("data", False, odd)])
+    text = check_text([CheckResult("gate", False, long), CheckResult("data", False, odd)], None)
     assert text.count("word") == 60
     assert "\x1b" not in text

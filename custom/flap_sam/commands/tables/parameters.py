@@ -8,8 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from flap_sam.config.experiment import Experiment
+from flap_sam.config.paper import PAPER, PaperRow, paper_experiment
 from flap_sam.foundation.text import as_text, figure
-from flap_sam.sam.inventory import PAPER, Count, PaperRow, full_fine_tuning, inventory, paper_experiment
+from flap_sam.sam.inventory import Count, full_fine_tuning, inventory
 
 
 def room_table(experiment: Experiment) -> str:
