@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several tests need: a small experiment, a small store, both odd in shape."""
 
+import gc
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +19,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: more threads only get in each other's way
 torch.set_num_threads(1)
+for interruption, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(interruption) is signal.SIG_IGN:  # after a shell's `nohup` or `&`, and so in every child
+        signal.signal(interruption, usual)
 
 RECIPE = Recipe(
     source="made",
@@ -41,9 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves a run's state in the user's home."""
+    """No test leaves a run's state in the user's home, or waits for a disk."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setenv("FLAP_SAM_STATE", str(tmp_path / "state"))
 
 

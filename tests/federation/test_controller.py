@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import get_args
+from unittest.mock import patch
 
 import pytest
 import torch
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.run_policy import RunPolicy
+from flap_sam.federation import controller
 from flap_sam.federation.controller import FlapSamController, _is_deployed
 from flap_sam.records import run_record
 from flap_sam.records.results import BEST, FINAL, PAYLOAD_FILES, TEST_DICE
@@ -74,7 +76,8 @@ class Federation:
         self.controller.get_num_standing_tasks = lambda: self.standing
         self.controller.cancel_all_tasks = self._cancel
         self.controller.fire_event = lambda event_type, *_, **__: self.events.append(event_type)
-        self.controller.run()
+        with patch.object(controller, "CHECK_SECONDS", 0.001):
+            self.controller.run()
 
     def _panic(self, reason: str) -> None:
         self.panics.append(reason)

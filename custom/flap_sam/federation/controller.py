@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server's end of FLARE: the sites of a run are its clients, a task is its broadcast."""
 
+import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ from flap_sam.wire.exchange import Answer, Task
 from flap_sam.wire.messages import REASON, REPORT, version_of
 
 CHECK_SECONDS = 0.1
+
+gc.freeze()  # what has been imported stays: the clean-up after every round need not look through it
 
 
 class FlapSamController(ModelController):

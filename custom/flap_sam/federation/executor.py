@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site's end of the wire: takes a task, lets the participant work, sends back what may leave."""
 
+import gc
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from flap_sam.training.member import Member
 from flap_sam.training.participant import Participant, assign
 from flap_sam.wire.exchange import Answer, Task
 from flap_sam.wire.messages import EXPERIMENT, REASON, REFUSED, RUN, TASK_EVALUATE, TASK_TRAIN, version_of
+
+gc.freeze()  # what has been imported stays: the clean-up after every task need not look through it
 
 
 class FlapSamExecutor(Executor):
