@@ -4,7 +4,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from flap_sam.config.settings import Settings
@@ -110,4 +109,6 @@ def drawn(sites: Sequence[str], wanted: int | None, seed: int, number: int) -> l
     """
     if wanted is None or wanted >= len(sites):
         return list(sites)
+    import numpy as np  # here, as commands that move jobs start without it
+
     return sorted(np.random.default_rng([seed, number]).choice(sites, wanted, replace=False).tolist())
