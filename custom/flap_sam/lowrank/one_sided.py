@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one-sided form of low-rank factors: one is orthonormal, so that the other alone says how far a change goes.
 
-Where A is common to all sites, sum_k w_k B_k A = (sum_k w_k B_k) A: the mean of the changes is exact, and of rank r. The
+Where A is common to all sites, sum_k w_k B_k A = (sum_k w_k B_k) A: the mean of the changes is exact and of rank r. The
 next common factor comes of it by an SVD, as in FedSVD (arXiv 2505.12805).
 """
 
