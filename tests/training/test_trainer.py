@@ -88,6 +88,37 @@ def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
     assert not {a for a, _ in pairs} & subject.payload().keys()
 
 
+@pytest.mark.parametrize("adapter", ["lora", "mole"])
+@pytest.mark.parametrize(("strategy", "sides"), [("alternate", "BAB"), ("fedsvd", "BBB")])
+def test_in_turn_one_factor_trains_and_travels_in_a_round(small, store, strategy, sides, adapter):
+    subject = trainer(small.changed(strategy=strategy, adapter=adapter, proximal=0.1), store)
+    pairs = low_rank_pairs(subject.network)
+    for number, side in enumerate(sides):
+        before = {name: p.clone() for name, p in subject.network.named_parameters()}
+        subject.train(number)
+        moved = {name for name, p in subject.network.named_parameters() if not torch.equal(p, before[name])}
+        chosen, other = ({pair["AB".index(s)] for pair in pairs} for s in (side, "AB".replace(side, "")))
+        assert chosen <= moved
+        assert not other & moved
+        assert chosen <= subject.update(number).keys()
+        assert not other & subject.update(number).keys()
+        assert chosen | other <= subject.payload().keys(), "both come down"
+
+
+@pytest.mark.parametrize("rank", [4, 200])
+def test_a_fixed_factor_is_kept_as_it_came_though_it_has_rows_of_zeros(small, store, rank):
+    """Beyond the width of a layer there is no direction left."""
+    subject = trainer(small.changed(strategy="alternate", rank=rank), store)
+    payload = subject.payload()
+    for a, b in low_rank_pairs(subject.network):
+        width = payload[a].shape[1]
+        gram = payload[a] @ payload[a].mT
+        torch.testing.assert_close(gram, torch.eye(rank) * (torch.arange(rank) < width), rtol=0, atol=1e-5)
+        assert not payload[b].any()
+    subject.receive(payload)
+    assert all(torch.equal(t, payload[name]) for name, t in subject.payload().items())
+
+
 def test_a_stronger_pull_stays_nearer_to_the_payload(small, store):
     moved = []
     for mu in (0.0, 1.0, 100.0):
