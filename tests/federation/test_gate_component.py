@@ -800,7 +800,8 @@ def test_in_turn_an_update_counts_by_the_factor_that_travels(tmp_path, small, st
         before = payload_down or wire.start
         name = next(n for n in leaving if n.endswith(f".{sides[number]}"))
         for by, passes in ((0.9, True), (1.1, False)):
-            wire.ask(number, payload_down)
+            wire.job_id += "'"  # another job may ask again
+            assert wire.ask(number, payload_down).get_header(REFUSED) is None
             step = torch.ones_like(before[name])
             moved = {n: before[n] + (by * step / step.norm() if n == name else 0) for n in leaving}
             answer = wire.answer(wire.result(number, tensors=moved))
