@@ -22,7 +22,7 @@ from flap_sam.sam.inventory import inventory
 from flap_sam.sam.weights import Origin
 
 from tests.report.cells import note
-from tests.report.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
+from tests.report.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, sketched, withheld
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -439,3 +439,20 @@ def test_names_are_in_the_order_of_their_numbers():
 )
 def test_layers_have_short_names(path, name):
     assert layer_name(path) == name
+
+
+def test_what_a_sketch_dropped_beyond_the_svd_has_a_column_of_its_own(tmp_path):
+    usual = Read(write(made_run(tmp_path / "svd"), tmp_path / "svd.html").read_text())
+    found = Read(write(made_run(tmp_path / "sketch", change=sketched), tmp_path / "sketch.html").read_text())
+    assert [row[-1] for row in found.table("layer", "first round, %")] == ["0.125", "-"]
+    assert "beyond the SVD" in found.text
+    assert "beyond the SVD" not in usual.text
+
+
+def test_in_turn_a_report_counts_what_leaves_in_a_round(tmp_path):
+    experiment = EXPERIMENT.changed(strategy="alternate")
+    found = Read(write(made_run(tmp_path, experiment=experiment, layers=()), tmp_path / "r.html").read_text())
+    assert "Of lora even and lora odd a round sends one; half of each counts." in found.text
+    rows = dict(found.table("part", "numbers"))
+    groups = inventory(experiment).groups
+    assert rows["lora even"] == f"{groups['lora_even'].received // 2:,}"
