@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from flap_sam.config.experiment import Experiment
+from flap_sam.config.experiment import ADDED, Experiment
 from flap_sam.errors import FlapSamError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,6 +150,15 @@ def test_a_site_may_have_its_own_rank():
 def test_an_experiment_keeps_its_name_from_version_to_version(settings, digest, but_rounds):
     experiment = Experiment(**settings)
     assert (experiment.digest(), experiment.digest_but_rounds()) == (digest, but_rounds)
+
+
+@pytest.mark.parametrize("width", [1, 192])
+def test_a_setting_of_a_later_version_is_told_where_it_is_not_the_default(width):
+    usual, set_ = Experiment(strategy="sketch"), Experiment(strategy="sketch", sketch_width=width)
+    assert all(name not in json.loads(usual.to_json()) and name in json.loads(set_.to_json()) for name in ADDED)
+    for one in (usual, set_):
+        assert Experiment.from_json(one.to_json()) == Experiment.from_dict(dict(one)) == one
+    assert len({usual.digest(), set_.digest(), usual.digest_but_rounds(), set_.digest_but_rounds()}) == 4
 
 
 def test_pixels_are_known_once_the_image_size_is():

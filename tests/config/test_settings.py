@@ -25,6 +25,7 @@ WHOLES = {
     "max_epochs": (1, 1_000_000),
     "warmup_steps": (0, 10_000_000),
     "seed": (0, 2**63 - 1),
+    "sketch_width": (1, 65536),
     "min_sites": (1, math.inf),
     "sites_a_round": (1, math.inf),
     "patience": (1, math.inf),
@@ -54,13 +55,13 @@ CHOICES = {
     "adapter": "lora dora mole",
     "normalisation": "volume window",
     "augmentation": "none paper",
-    "strategy": "svd factor-average freeze-a residual",
+    "strategy": "svd factor-average freeze-a residual alternate fedsvd sketch",
     "split": "balanced paper",
     "robust": "none clip trimmed-mean median krum",
     "server_optimizer": "none momentum adam yogi",
     "payload_dtype": "float32 float16 bfloat16 int8",
 }
-NULLABLE = {"image_size", "server_learning_rate", "min_sites", "sites_a_round", "first_round_timeout"}
+NULLABLE = {"image_size", "sketch_width", "server_learning_rate", "min_sites", "sites_a_round", "first_round_timeout"}
 NULLABLE |= {"wait_after_min", "patience", "best_by", "largest_norm", "norm_limit", "resume", "start"}
 BESIDE = {"wait_after_min": {"min_sites": 1}}
 FIELDS = [(called, name) for called, (kind, _) in KINDS.items() for name in kind.model_fields]

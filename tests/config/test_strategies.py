@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from flap_sam.config import strategies
 from flap_sam.config.experiment import STRATEGIES, Experiment
-from flap_sam.config.strategies import StrategyTraits
+from flap_sam.config.strategies import APART, TOGETHER, Roles, StrategyTraits
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.lowrank.strategies import OURS, strategy_named
+from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.methods import parameter_table
-from flap_sam.wire.form import summed_pairs
+from flap_sam.wire.form import summed_pairs, turning_pairs
 
 from tests.packages import DAMPED, install
 
 TRAITS = """
-from flap_sam.config.strategies import StrategyTraits
+from flap_sam.config.strategies import Roles, StrategyTraits
 from flap_sam.lowrank.strategies import Strategy
 
 
@@ -67,23 +68,27 @@ def test_a_strategy_of_another_package_is_one_like_ours(bring, small):
 
 
 @pytest.mark.parametrize("sums", [True, False])
-@pytest.mark.parametrize("trains_a", [True, False])
-@pytest.mark.parametrize("reads", [(), ("split",), ("energy",), ("split", "energy")])
-def test_what_travels_and_what_is_read_is_as_its_class_says(bring, small, sums, trains_a, reads):
-    declared = f"sums_changes={sums}, trains_a={trains_a}, reads={reads}"
-    bring("own", TRAITS.format(declared), own="own:Own")
-    if sums and not trains_a:
-        with pytest.raises(FlapSamError, match="needs A from the sites"):
+@pytest.mark.parametrize("roles", [TOGETHER, *APART], ids=lambda roles: "-".join(roles))
+@pytest.mark.parametrize("reads", [(), ("split",), ("energy",), ("split", "energy"), ("sketch_width",)])
+def test_what_travels_and_what_is_read_is_as_its_class_says(bring, small, sums, roles, reads):
+    bring("own", TRAITS.format(f"sums_changes={sums}, roles=Roles{tuple(roles)}, reads={reads}"), own="own:Own")
+    if sums and roles != TOGETHER:
+        with pytest.raises(FlapSamError, match="needs A and B from the sites"):
             small.changed(strategy="own")
         return
     experiment = small.changed(strategy="own")
     network = build(experiment)
-    sent = {tensor.name for tensor in parameter_table(network, experiment.method) if tensor.sent}
-    assert any(name.endswith(".A") for name in sent) == trains_a
-    assert any(name.endswith(".B") for name in sent)
+    rows = {row.name: row for row in parameter_table(network, experiment.method)}
+    for pair in low_rank_pairs(network):
+        for name, role in zip(pair, roles, strict=True):
+            assert rows[name].sent == (role != "frozen")
+            for number in range(4):
+                due = role == "trained" or role == ("even", "odd")[number % 2]
+                assert rows[name].trains_in(number) == rows[name].leaves_in(number) == due
     assert bool(summed_pairs(network, experiment)) == sums
+    assert bool(turning_pairs(network, experiment)) == (roles not in (TOGETHER, Roles(A="frozen")))
     accepted = {*reads, *(["ranks"] if sums else [])}
-    for name, value in {"split": "paper", "energy": 0.5, "ranks": {"site-1": 2}}.items():
+    for name, value in {"split": "paper", "energy": 0.5, "sketch_width": 9, "ranks": {"site-1": 2}}.items():
         if name in accepted:
             assert getattr(small.changed(strategy="own", **{name: value}), name) == value
         else:
@@ -91,10 +96,18 @@ def test_what_travels_and_what_is_read_is_as_its_class_says(bring, small, sums, 
                 small.changed(strategy="own", **{name: value})
 
 
+@pytest.mark.parametrize("roles", [("trained", "frozen"), ("even", "odd"), ("odd", "trained"), ("renewed", "even")])
+def test_a_round_must_train_something_and_the_first_one_b(roles):
+    with pytest.raises(ValueError, match="expected one of the four"):
+        StrategyTraits(sums_changes=False, roles=Roles(*roles))
+
+
 @pytest.mark.parametrize("name", ["dampd", "Damped", "", "damped:Damped", "os:system"])
 def test_an_unknown_name_is_refused_with_those_that_are_known(bring, small, name):
     bring("damped", DAMPED, damped="damped:Damped")
-    with pytest.raises(FlapSamError, match="one of svd, factor-average, freeze-a, residual, damped") as refusal:
+    with pytest.raises(
+        FlapSamError, match="one of svd, factor-average, freeze-a, residual, alternate, fedsvd, sketch, damped"
+    ) as refusal:
         small.changed(strategy=name)
     assert refusal.value.reason is Reason.EXPERIMENT
 
@@ -134,7 +147,7 @@ def test_a_name_belongs_to_one_strategy(bring, small, first, second):
 
 @pytest.mark.parametrize("reads", [("rank",), ("split", "ranks")])
 def test_traits_name_settings_of_a_strategy(reads):
-    with pytest.raises(ValueError, match="expected some of split, energy"):
+    with pytest.raises(ValueError, match="expected some of split, energy, sketch_width"):
         StrategyTraits(sums_changes=True, reads=reads)
 
 

@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "dora": {"adapter": "dora", "alpha": 0.6},
     "mole": {"adapter": "mole", "alpha": 1.3},
     "frozen A": {"strategy": "freeze-a"},
+    "in turn": {"strategy": "alternate"},
     "prompts": {"prompt_grid": 2},
     "fullft": {"method": "fullft"},
     "attnft": {"method": "attnft"},

@@ -20,9 +20,9 @@ def shallow(monkeypatch):
     """A windowed and a global layer: what an export takes grows with their number. No file holds such a network."""
     sizes = replace(BACKBONES["vit_tiny"], depth=2, global_attention=(1,))
     monkeypatch.setitem(BACKBONES, "vit_tiny", sizes)
-    payload.sent.cache_clear()
+    payload.travelling.cache_clear()
     yield
-    payload.sent.cache_clear()
+    payload.travelling.cache_clear()
 
 
 def run(path, array):

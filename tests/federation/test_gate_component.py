@@ -15,10 +15,12 @@ from flap_sam.gate import audit, flood, ledger, rules
 from flap_sam.gate.agreement import FILE_NAME, Agreement
 from flap_sam.gate.update import Base
 from flap_sam.records.scores import Evaluation
+from flap_sam.sam.adapters import low_rank_pairs
+from flap_sam.sam.build import build
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.weights import RANDOM
-from flap_sam.wire import payload
-from flap_sam.wire.form import in_canonical_form, summed_pairs
+from flap_sam.wire import encoding, payload
+from flap_sam.wire.form import fixed_names, in_canonical_form, in_form_of_round, summed_pairs
 from flap_sam.wire.messages import (
     EXPERIMENT,
     METRICS,
@@ -794,3 +796,53 @@ def test_the_simulators_server_has_no_gate(wire):
     wire.fl_ctx.set_prop(ReservedKey.PROCESS_TYPE, ProcessType.SERVER_JOB, private=True, sticky=False)
     result = make_reply(ReturnCode.OK)
     assert wire.answer(result).get_return_code() == ReturnCode.OK
+
+
+@pytest.mark.parametrize(("strategy", "sides"), [("alternate", "BA"), ("fedsvd", "BB")])
+def test_in_turn_an_update_counts_by_the_factor_that_travels(tmp_path, small, strategy, sides):
+    """It moves as far as the product does, since the other is orthonormal; and the other does not leave."""
+    wire = Wire(tmp_path, small.changed(strategy=strategy), largest_update=1.0, repeats=10)
+    pairs = low_rank_pairs(build(wire.job))
+    received = in_form_of_round(wire.moved(1e-2), wire.job, pairs, 1)
+    assert wire.ask().get_header(REFUSED) is None
+    whole = wire.answer(wire.result(tensors=wire.moved()))
+    assert refused(whole) == Reason.PAYLOAD, "both factors"
+    for number, payload_down in ((0, None), (1, received)):
+        leaving = payload.leaving(wire.job, number)
+        before = payload_down or wire.start
+        name = next(n for n in leaving if n.endswith(f".{sides[number]}"))
+        for by, passes in ((0.9, True), (1.1, False)):
+            wire.job_id += "'"  # another job may ask again
+            assert wire.ask(number, payload_down).get_header(REFUSED) is None
+            step = torch.ones_like(before[name])
+            moved = {n: before[n] + (by * step / step.norm() if n == name else 0) for n in leaving}
+            answer = wire.answer(wire.result(number, tensors=moved))
+            if passes:
+                assert wire.audit()[-1]["norm"] == pytest.approx(by, rel=1e-4)
+                assert answer["DXO"]["data"].keys() == leaving.keys()
+            else:
+                assert refused(answer) == Reason.NORM
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("strategy", ["alternate", "fedsvd"])
+def test_a_payload_in_turn_counts_by_its_products_and_its_fixed_factor_is_orthonormal(tmp_path, small, strategy, dtype):
+    wire = Wire(tmp_path, small.changed(strategy=strategy, payload_dtype=dtype), repeats=10, largest_payload=10.0)
+    pairs = low_rank_pairs(build(wire.job))
+    tensors = wire.moved(1e-2)
+    for number in (0, 1):
+        honest = in_form_of_round(tensors, wire.job, pairs, number)
+        a, b = pairs[0]
+        far = {**honest, a: 100 * honest[a]} if fixed_names(wire.job, pairs, number)[0] == b else None
+        far = far or {**honest, b: 100 * honest[b]}
+        bent = honest | {n: 1.2 * honest[n] for n in fixed_names(wire.job, pairs, number)[-1:]}
+        other = in_form_of_round(tensors, wire.job, pairs, number + 1)
+        cases = [(honest, None), (bent, Reason.PAYLOAD), (far, Reason.PAYLOAD_NORM)]
+        cases += [(other, Reason.PAYLOAD)] if strategy == "alternate" else []
+        for sent, reason in cases:
+            assert wire.ask(number, encoding.down(sent, dtype)).get_header(REFUSED) == reason
+        moved = sum(((honest[b] @ honest[a]).double().norm() ** 2).item() for a, b in pairs)
+        assert wire.ask(number, encoding.down(honest, dtype)).get_header(REFUSED) is None
+        others = [n for n in honest if n not in {name for pair in pairs for name in pair}]
+        moved += sum((honest[n].double() - wire.start[n]).norm().item() ** 2 for n in others)
+        assert wire.audit()[-1]["payload_norm"] == pytest.approx(sqrt(moved), rel=2e-2)

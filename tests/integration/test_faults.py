@@ -99,7 +99,7 @@ def merged(experiment, kept: Path, number: int, counted) -> dict[str, torch.Tens
     server = Aggregator()
     server.begin(experiment, RunPolicy())
     if number:
-        server.start_round(load_file(kept / f"received_site-1_{number}.safetensors"))
+        server.start_round(load_file(kept / f"received_site-1_{number}.safetensors"), number)
     for site in counted:
         sent = load_file(kept / f"sent_{site}_{number}.safetensors")
         server.accept(site, SLICES[site], sent)

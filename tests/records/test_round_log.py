@@ -12,7 +12,7 @@ from flap_sam.report.closing import closing_summary
 from flap_sam.report.write import write
 
 from tests.report.cells import note
-from tests.report.runs import EXPERIMENT, LAYERS, absences, made_run, record_of
+from tests.report.runs import EXPERIMENT, LAYERS, absences, made_run, record_of, sketched
 
 SITES = ("site-1", "site-2", "site-3")
 
@@ -32,6 +32,17 @@ def test_the_log_is_read_as_it_was_written(tmp_path, layers):
     for record in written:
         append(tmp_path, record)
     assert read(tmp_path) == written
+
+
+def test_what_a_sketch_dropped_stands_in_the_log_where_there_was_one(tmp_path):
+    """Logs of other strategies are as they were before there was a sketch."""
+    written = [record_of(0, SITES), sketched(record_of(1, SITES))]
+    for record in written:
+        append(tmp_path, record)
+    assert read(tmp_path) == written
+    lines = [json.loads(line)["layers"] for line in (tmp_path / ROUND_LOG).read_text().splitlines()]
+    assert [layer.keys() for layer in lines[0].values()] == [{"kept", "residual"}] * 2
+    assert [layer.get("excess") for layer in lines[1].values()] == [0.125, None]
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,12 @@ def absences(record: RoundRecord) -> RoundRecord:
     return record.changed(sites=sites, refused=refused, missing=missing, late=late)
 
 
+def sketched(record: RoundRecord) -> RoundRecord:
+    """The first layer's sketch was narrower than the sum."""
+    first, *others = record.layers.items()
+    return record.changed(layers={first[0]: first[1].changed(excess=0.125), **dict(others)})
+
+
 def withheld(record: RoundRecord) -> RoundRecord:
     """The sites tell neither loss, steps nor time, and no Dice."""
     bare = {"loss": None, "steps": None, "seconds": None, "validation": [None, None]}

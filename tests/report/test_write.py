@@ -16,7 +16,7 @@ from flap_sam.sam.inventory import inventory
 from flap_sam.sam.weights import Origin
 
 from tests.report.cells import note
-from tests.report.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, withheld
+from tests.report.runs import EXPERIMENT, LAYERS, absences, draw_pictures, made_run, sketched, withheld
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -332,3 +332,20 @@ def test_a_grid_is_compared_with_no_other(tmp_path):
     grid(tmp_path / "grid")
     with pytest.raises(FlapSamError, match="is a grid itself; leave --compare out"):
         write(tmp_path / "grid", tmp_path / "report.html", tmp_path / "grid")
+
+
+def test_what_a_sketch_dropped_beyond_the_svd_has_a_column_of_its_own(tmp_path):
+    usual = Read(write(made_run(tmp_path / "svd"), tmp_path / "svd.html").read_text())
+    found = Read(write(made_run(tmp_path / "sketch", change=sketched), tmp_path / "sketch.html").read_text())
+    assert [row[-1] for row in found.table("layer", "first round, %")] == ["0.125", "-"]
+    assert "beyond the SVD" in found.text
+    assert "beyond the SVD" not in usual.text
+
+
+def test_in_turn_a_report_counts_what_leaves_in_a_round(tmp_path):
+    experiment = EXPERIMENT.changed(strategy="alternate")
+    found = Read(write(made_run(tmp_path, experiment=experiment, layers=()), tmp_path / "r.html").read_text())
+    assert "Of lora even and lora odd a round sends one; half of each counts." in found.text
+    rows = dict(found.table("part", "numbers"))
+    groups = inventory(experiment).groups
+    assert rows["lora even"] == f"{groups['lora_even'].received // 2:,}"

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 import zlib
 from itertools import permutations
+from math import prod
 from typing import NamedTuple
 
 import pytest
 import torch
+from flap_sam.config import strategies
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.errors import FlapSamError
 from flap_sam.rounds import aggregate as module
 from flap_sam.rounds.aggregate import Aggregator, Merged
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
+from flap_sam.sam.checkpoint import network_for
+from flap_sam.sam.initial import initial
 from flap_sam.wire import payload
+from flap_sam.wire.form import is_in_form_of_round, turning_pairs
 
 
 class Sent(NamedTuple):
@@ -222,3 +227,105 @@ def test_a_sum_beyond_float32_is_refused_by_the_server_not_by_the_sites(small):
 
 def huge_copy(model: Sent) -> Sent:
     return model._replace(site="B")
+
+
+TURNING = [name for name, traits in strategies.OURS.items() if traits.roles.take_turns]
+
+
+def turning_update(experiment, site: str, slices: int, number: int) -> Sent:
+    """Of the factor that travels in a round, and of all other tensors that do."""
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{site}{number}".encode()))
+    shapes = payload.leaving(experiment, number)
+    return Sent(site, slices, {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "mole"])
+@pytest.mark.parametrize("strategy", TURNING)
+def test_beside_a_common_factor_the_mean_of_the_changes_is_exact(small, strategy, adapter):
+    """Against the weighted sum of products in float64, over rounds of both kinds; layers are not square."""
+    experiment = small.changed(strategy=strategy, adapter=adapter)
+    aggregator = begun(experiment, norm_limit=None)
+    network, _, _ = network_for(experiment, None)
+    received = {name: network.get_parameter(name).detach() for name in payload.sent(experiment)}
+    assert len({tuple(network.get_parameter(b).shape) for _, b in low_rank_pairs(network)}) > 1
+    for number in range(4):
+        aggregator.start_round(received if number else {}, number)
+        updates = [turning_update(experiment, site, n, number) for site, n in (("A", 3), ("B", 5), ("C", 1))]
+        expected = {}
+        for sent in updates:
+            aggregator.accept(*sent)
+            assert 0 < len(sent.payload) < len(received)
+            for name, change in changes(experiment, received | sent.payload).items():
+                expected[name] = expected.get(name, 0) + sent.slices / 9 * change
+        merged = aggregator.close()
+        payload.check(merged.payload, payload.types_kept(experiment))
+        pairs = turning_pairs(network, experiment)
+        assert is_in_form_of_round(merged.payload, experiment, pairs, number + 1, torch.float32)
+        for name, change in changes(experiment, merged.payload).items():
+            torch.testing.assert_close(change, expected[name], rtol=0, atol=2e-6 * change.abs().max().item())
+        received = merged.payload
+
+
+@pytest.mark.parametrize(("strategy", "moves"), [("fedsvd", False), ("alternate", True)])
+def test_under_fedsvd_the_rows_of_a_stay_in_their_first_space_and_under_alternate_they_move(small, strategy, moves):
+    experiment = small.changed(strategy=strategy)
+    aggregator = begun(experiment, norm_limit=None)
+    a, _ = low_rank_pairs(build(experiment))[0]
+    first = initial(build(experiment), a, experiment.seed).double()
+    received, columns = {}, []
+    for number in range(4):
+        aggregator.start_round(received, number)
+        aggregator.accept(*turning_update(experiment, "A", 1, number))
+        received = aggregator.close().payload
+        rows = torch.linalg.qr(received[a].double().mT).Q
+        columns.append(torch.linalg.norm(rows - first.mT @ (first @ rows)).item())
+    assert columns[0] < 1e-5, "an even round leaves the space of A as it is under both"
+    assert (columns[1] > 0.5) == (columns[3] > 0.5) == moves
+    assert moves or max(columns) < 1e-5
+
+
+def test_in_turn_about_half_of_the_adapters_goes_up(small):
+    plain = payload.sent(small)
+    adapters = {name for pair in low_rank_pairs(build(small)) for name in pair}
+    whole = sum(prod(shape) for name, shape in plain.items() if name in adapters)
+    for number in range(4):
+        up = payload.leaving(small.changed(strategy="alternate"), number)
+        assert {name for name in up if name not in adapters} == plain.keys() - adapters
+        assert {name[-1] for name in up if name in adapters} == {"AB"[number % 2 == 0]}
+        assert 0.4 < sum(prod(shape) for name, shape in up.items() if name in adapters) / whole < 0.6
+
+
+def test_what_a_round_does_not_ask_for_is_refused(small):
+    experiment = small.changed(strategy="alternate")
+    aggregator = begun(experiment)
+    aggregator.start_round({}, 1)
+    with pytest.raises(FlapSamError, match=r"tensor .*\.A is missing"):
+        aggregator.accept(*turning_update(experiment, "A", 1, 0))
+
+
+@pytest.mark.parametrize("rule", ["median", "krum", "clip", "trimmed-mean"])
+def test_a_robust_rule_works_on_the_factor_that_travels(small, rule):
+    """Five sites that agree, the fifth far away: all rules but the mean stay with the four."""
+    experiment = small.changed(strategy="alternate", robust=rule)
+    aggregator = begun(experiment, norm_limit=None)
+    four = turning_update(experiment, "A", 1, 0).payload
+    for site in "ABCD":
+        aggregator.accept(site, 1, four)
+    aggregator.accept("E", 1, {name: 100 * tensor for name, tensor in four.items()})
+    network = build(experiment)
+    start = {a: initial(network, a, experiment.seed) for a, _ in low_rank_pairs(network)}
+    for name, change in changes(experiment, aggregator.close().payload).items():
+        own = changes(experiment, start | four)[name]
+        assert torch.linalg.norm(change - own) < 0.3 * torch.linalg.norm(own)
+
+
+def test_a_narrow_sketch_is_reported_by_layer(small, six):
+    wide, narrow = (aggregate(small.changed(strategy="sketch", sketch_width=w), six) for w in (None, 6))
+    svd = aggregate(small, six)
+    for name, change in changes(small, svd.payload).items():
+        torch.testing.assert_close(changes(small, wide.payload)[name], change, rtol=1e-4, atol=1e-4)
+    assert wide.excess == {}
+    assert narrow.excess.keys() == narrow.kept.keys() == svd.kept.keys()
+    for layer, excess in narrow.excess.items():
+        assert excess > 0
+        assert narrow.residual[layer] ** 2 == pytest.approx(svd.residual[layer] ** 2 + excess**2, rel=1e-6)

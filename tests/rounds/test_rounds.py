@@ -46,7 +46,7 @@ class Rounds:
             self.sites[name].receive(payload.check(wire, payload.types_down(self.resolved)))
 
     def round(self, number, tensors, backwards=False) -> Merged:
-        self.server.start_round(tensors)
+        self.server.start_round(tensors, number)
         for name in self.names[::-1] if backwards else self.names:
             self.receive(name, tensors)
             self.sites[name].restore_before(number)
@@ -76,9 +76,9 @@ def store(tmp_path) -> Path:
 def shallow(monkeypatch) -> Iterator[None]:
     """A windowed and a global layer. No file holds such a network: it is drawn."""
     monkeypatch.setitem(BACKBONES, "vit_tiny", replace(BACKBONES["vit_tiny"], depth=2, global_attention=(1,)))
-    payload.sent.cache_clear()
+    payload.travelling.cache_clear()
     yield
-    payload.sent.cache_clear()
+    payload.travelling.cache_clear()
 
 
 EVERY = [
@@ -89,6 +89,14 @@ EVERY = [
     {"strategy": "freeze-a"},
     {"strategy": "freeze-a", "adapter": "mole"},
     {"strategy": "residual"},
+    {"strategy": "alternate"},
+    {"strategy": "alternate", "adapter": "dora", "payload_dtype": "float16"},
+    {"strategy": "alternate", "adapter": "mole", "proximal": 0.1},
+    {"strategy": "alternate", "robust": "median"},
+    {"strategy": "alternate", "payload_dtype": "int8"},
+    {"strategy": "fedsvd"},
+    {"strategy": "sketch"},
+    {"strategy": "sketch", "sketch_width": 3, "ranks": {"site-2": 2}},
     {"method": "masam"},
     {"adapter": "dora"},
     {"adapter": "mole"},

@@ -8,7 +8,10 @@ from flap_sam.errors import FlapSamError
 from flap_sam.records import run_record
 from flap_sam.records.results import BEST, PAYLOAD_FILES
 from flap_sam.rounds.start import Start
+from flap_sam.sam.build import build
 from flap_sam.wire import payload
+from flap_sam.wire.encoding import FLOATS
+from flap_sam.wire.form import is_in_form_of_round, turning_pairs
 from flap_sam.wire.messages import TASK_TRAIN
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,3 +160,20 @@ def test_a_damaged_payload_is_refused(tmp_path_factory, damage, place):
 def test_a_server_that_names_no_folder_starts_from_no_payload(small):
     with pytest.raises(FlapSamError, match=r"may set `payloads` in its flap_site.json, or FLAP_SAM_PAYLOADS"):
         Start.read(None, "a.safetensors", small)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("strategy", ["alternate", "fedsvd"])
+def test_a_start_is_split_as_the_first_round_needs_it(small, tmp_path, strategy, dtype):
+    """Whatever strategy left it: the change is the same, and A is orthonormal."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {n: 0.1 * torch.randn(shape, generator=generator) for n, shape in payload.sent(small).items()}
+    payload.write(tmp_path / "a.safetensors", tensors, small, {"frozen": "frozen"})
+    job = small.changed(strategy=strategy, payload_dtype=dtype)
+    start = Start.read(tmp_path, "a.safetensors", job)
+    pairs = turning_pairs(build(job), job)
+    assert is_in_form_of_round(start.tensors, job, pairs, 0, FLOATS[dtype])
+    assert not is_in_form_of_round(tensors, job, pairs, 0, FLOATS[dtype])
+    for a, b in pairs:
+        change = start.tensors[b] @ start.tensors[a]
+        torch.testing.assert_close(change, tensors[b] @ tensors[a], rtol=0, atol=1e-3 if dtype == "float16" else 1e-6)

@@ -175,7 +175,14 @@ def test_what_stays_frozen_is_every_tensor_that_a_step_reads_and_none_changes(sm
 
 @pytest.mark.parametrize(
     ("settings", "fits"),
-    [({}, True), ({"method": "decft"}, True), ({"method": "loraft"}, False), ({"strategy": "freeze-a"}, False)],
+    [
+        ({}, True),
+        ({"method": "decft"}, True),
+        ({"strategy": "alternate"}, True),
+        ({"strategy": "fedsvd"}, True),
+        ({"method": "loraft"}, False),
+        ({"strategy": "freeze-a"}, False),
+    ],
 )
 def test_a_payload_fits_another_seed_where_all_that_is_drawn_travels(small, sam_file, settings, fits):
     """Under `loraft` the heads stay as drawn, under `freeze-a` every A."""

@@ -5,9 +5,11 @@ from flap_sam.data.store import SiteStore
 from flap_sam.data.windows import Windows
 from flap_sam.errors import FlapSamError
 from flap_sam.sam.adapters import low_rank_pairs
+from flap_sam.sam.build import build
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import parameter_table
 from flap_sam.training.trainer import Trainer
+from flap_sam.wire.form import in_form_of_round
 
 
 def trainer(experiment, store, site="B", memory="normal") -> Trainer:
@@ -86,6 +88,47 @@ def test_with_a_frozen_a_only_b_trains_and_travels(small, store, adapter):
     assert all(subject.network.get_parameter(b).any() for _, b in pairs)
     assert {b for _, b in pairs} <= subject.payload().keys()
     assert not {a for a, _ in pairs} & subject.payload().keys()
+
+
+@pytest.mark.parametrize("adapter", ["lora", "mole"])
+@pytest.mark.parametrize(("strategy", "sides"), [("alternate", "BAB"), ("fedsvd", "BBB")])
+def test_in_turn_one_factor_trains_and_travels_in_a_round(small, store, strategy, sides, adapter):
+    subject = trainer(small.changed(strategy=strategy, adapter=adapter, proximal=0.1), store)
+    pairs = low_rank_pairs(subject.network)
+    for number, side in enumerate(sides):
+        before = {name: p.clone() for name, p in subject.network.named_parameters()}
+        subject.train(number)
+        moved = {name for name, p in subject.network.named_parameters() if not torch.equal(p, before[name])}
+        chosen, other = ({pair["AB".index(s)] for pair in pairs} for s in (side, "AB".replace(side, "")))
+        assert chosen <= moved
+        assert not other & moved
+        assert chosen <= subject.update(number).keys()
+        assert not other & subject.update(number).keys()
+        assert chosen | other <= subject.payload().keys(), "both come down"
+
+
+@pytest.mark.parametrize("rank", [4, 200])
+def test_in_turn_a_starts_with_orthonormal_rows(small, store, rank):
+    """As many as a layer is wide; beyond that there is no direction left."""
+    payload = trainer(small.changed(strategy="alternate", rank=rank), store).payload()
+    for a, b in low_rank_pairs(build(small)):
+        gram = payload[a] @ payload[a].mT
+        expected = torch.eye(rank) * (torch.arange(rank) < payload[a].shape[1])
+        torch.testing.assert_close(gram, expected, rtol=0, atol=1e-5)
+        assert not payload[b].any()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_in_turn_factors_are_kept_as_they_came_though_a_rank_beyond_the_width_is_zero(small, store, number):
+    experiment = small.changed(strategy="alternate", rank=200)
+    subject = trainer(experiment, store)
+    pairs = low_rank_pairs(subject.network)
+    drawn = {name: torch.randn_like(tensor) for name, tensor in subject.payload().items()}
+    payload = in_form_of_round(drawn, experiment, pairs, number)
+    dead = [(payload[a] == 0).all(1) & (payload[b] == 0).all(0) for a, b in pairs]
+    assert any(rows.any() for rows in dead)
+    subject.receive(payload)
+    assert all(torch.equal(t, payload[name]) for name, t in subject.payload().items())
 
 
 def test_a_stronger_pull_stays_nearer_to_the_payload(small, store):

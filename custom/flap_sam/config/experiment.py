@@ -31,6 +31,8 @@ ROBUST_RULES: tuple[RobustRule, ...] = get_args(RobustRule)
 SERVER_OPTIMIZERS: tuple[ServerOptimizer, ...] = get_args(ServerOptimizer)
 FLOAT_DTYPES: tuple[FloatDtype, ...] = get_args(FloatDtype)
 WINDOW_SLICES = 5
+ADDED = ("sketch_width",)
+"""Settings that came after version 0.2.0: experiments of before keep their JSON, and so their digest."""
 
 Rank = Annotated[int, Field(ge=1, le=1024)]
 Strategy = Annotated[str, Check(strategies.is_known, lambda: "one of " + ", ".join(strategies.known()))]
@@ -73,6 +75,8 @@ class Experiment(Settings):
             one (see `config.strategies`), which every party of the run then needs.
         split: how the SVD becomes two factors (see `lowrank.refactorise`).
         energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
+        sketch_width: columns of the sketches of a layer's summed change, at most its width; None means as many as the
+            sum can have ranks, sites times rank, which leaves nothing out (see `lowrank.sketch`).
         ranks: rank of the sites that have one of their own, at most `rank`, by the site's name in the federation.
         robust: rule against hostile or broken sites (see `lowrank.robust`).
         hostile_share: share of the sites that the rule withstands.
@@ -111,6 +115,7 @@ class Experiment(Settings):
     strategy: Strategy = "svd"
     split: Literal["balanced", "paper"] = "balanced"
     energy: Annotated[float, Field(ge=0.01, le=1)] = 1.0
+    sketch_width: Annotated[int, Field(ge=1, le=65536)] | None = None
     ranks: dict[str, Rank] = {}
     robust: RobustRule = "none"
     hostile_share: Annotated[float, Field(ge=0, le=0.49)] = 0.2
@@ -127,6 +132,13 @@ class Experiment(Settings):
         for name, default in unread(vars(self)).items():
             if (value := getattr(self, name)) != default:
                 raise _unread_error(name, value, vars(self))
+        if self.server_optimizer != "none" and strategies.traits(self.strategy).roles.take_turns:
+            others = ", ".join(name for name, traits in strategies.OURS.items() if not traits.roles.take_turns)
+            raise FlapSamError(
+                f"The experiment's server_optimizer {self.server_optimizer!r} needs strategy {others}, not "
+                f"{self.strategy!r}, whose factors stand in another basis every round; set server_optimizer to 'none'.",
+                Reason.EXPERIMENT,
+            )
         return self
 
     def __hash__(self) -> int:
@@ -150,7 +162,7 @@ class Experiment(Settings):
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
-        return json.dumps(dict(self), sort_keys=True)
+        return json.dumps(self._named(), sort_keys=True)
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, as hexadecimal."""
@@ -158,8 +170,12 @@ class Experiment(Settings):
 
     def digest_but_rounds(self) -> str:
         """The same without `rounds`: what a run is of, however many rounds it goes on to."""
-        settings = {name: value for name, value in self if name != "rounds"}
+        settings = {name: value for name, value in self._named().items() if name != "rounds"}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def _named(self) -> dict[str, object]:
+        """The settings by which an experiment is known; one of `ADDED` is left out at its default."""
+        return {name: value for name, value in self if name not in ADDED or value != DEFAULTS[name]}
 
     def is_longer(self, other: "Experiment") -> bool:
         """Whether this is another experiment with more rounds, and nothing else changed."""

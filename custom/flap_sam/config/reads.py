@@ -39,6 +39,7 @@ READ_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "strategy": {"method": LORA_METHODS},
     "split": {"strategy": REFACTORISING},
     "energy": {"strategy": REFACTORISING},
+    "sketch_width": {"strategy": ("sketch",)},
     "ranks": {"strategy": REFACTORISING},
     "robust": {},
     "hostile_share": {"robust": ("trimmed-mean", "krum")},

@@ -9,7 +9,7 @@ loads no other class than those that its own environment registers so, and only 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from flap_sam.errors import FlapSamError, Reason
 
@@ -17,7 +17,38 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "flap_sam.strategies"
-SETTINGS = ("split", "energy")
+SETTINGS = ("split", "energy", "sketch_width")
+
+Role = Literal["trained", "even", "odd", "renewed", "frozen"]
+
+
+def trains(role: Role, number: int) -> bool:
+    """Whether a factor of this role trains in the round of this number; what trains travels to the server after it."""
+    return role == "trained" or role == ("odd" if number % 2 else "even")
+
+
+class Roles(NamedTuple):
+    """What happens to A and B of every adapter: the one mask of what trains and what travels, by round.
+
+    "trained": it trains in every round; "even", "odd": in rounds of even or odd number; "renewed": in none, the server
+    makes it anew. All of these are in each payload. "frozen": it stays as drawn at the site and never travels.
+    """
+
+    A: Role = "trained"
+    B: Role = "trained"
+
+    @property
+    def take_turns(self) -> bool:
+        """Whether a factor is in the payload and does not train in some round."""
+        return not {"even", "odd", "renewed"}.isdisjoint(self)
+
+    def fixed_in(self, number: int) -> Literal["A", "B"]:
+        """The factor that is common to all sites in a round, orthonormal, of roles that take turns."""
+        return "B" if trains(self.A, number) else "A"
+
+
+TOGETHER = Roles()
+APART = (Roles(A="frozen"), Roles(A="odd", B="even"), Roles(A="renewed"))
 
 
 @dataclass(frozen=True)
@@ -26,29 +57,44 @@ class StrategyTraits:
 
     Args:
         sums_changes: the server sums the changes B A of the adapters. They travel in canonical form then, which a
-            site's gate checks, and sites may have ranks of their own. Otherwise A and B are averaged for themselves.
-        trains_a: A trains and travels; otherwise it stays as drawn, and B alone travels.
-        reads: those of `SETTINGS` that the strategy reads; an experiment that sets another is refused.
+            site's gate checks, and sites may have ranks of their own. Otherwise what travels of A and B is averaged
+            for itself.
+        roles: when A and B train and travel: both in every round, B alone (A "frozen"), in turn (A "odd", B "even"), or
+            B alone beside an A that the server makes anew (A "renewed").
+        reads: those of `SETTINGS` that the strategy is made with; an experiment that sets another is refused.
 
     Raises:
         ValueError: they do not go together.
     """
 
     sums_changes: bool
-    trains_a: bool = True
+    roles: Roles = TOGETHER
     reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.sums_changes and not self.trains_a:
-            raise ValueError("a strategy that sums the changes B A needs A from the sites; let it train A")
+        if self.roles not in (TOGETHER, *APART):
+            raise ValueError(f"a strategy's roles are {tuple(self.roles)}; expected one of the four that are described")
+        if self.sums_changes and self.roles != TOGETHER:
+            raise ValueError("a strategy that sums the changes B A needs A and B from the sites; let it train both")
         if unknown := sorted(set(self.reads) - set(SETTINGS)):
             raise ValueError(f"a strategy reads {', '.join(unknown)}; expected some of {', '.join(SETTINGS)}")
 
 
-REFACTORISES = StrategyTraits(sums_changes=True, reads=SETTINGS)
+REFACTORISES = StrategyTraits(sums_changes=True, reads=("split", "energy"))
+SKETCHES = StrategyTraits(sums_changes=True, reads=SETTINGS)
 AVERAGES_FACTORS = StrategyTraits(sums_changes=False)
-KEEPS_A = StrategyTraits(sums_changes=False, trains_a=False)
-OURS = {"svd": REFACTORISES, "factor-average": AVERAGES_FACTORS, "freeze-a": KEEPS_A, "residual": REFACTORISES}
+KEEPS_A = StrategyTraits(sums_changes=False, roles=Roles(A="frozen"))
+ALTERNATES = StrategyTraits(sums_changes=False, roles=Roles(A="odd", B="even"))
+RENEWS_A = StrategyTraits(sums_changes=False, roles=Roles(A="renewed"))
+OURS = {
+    "svd": REFACTORISES,
+    "factor-average": AVERAGES_FACTORS,
+    "freeze-a": KEEPS_A,
+    "residual": REFACTORISES,
+    "alternate": ALTERNATES,
+    "fedsvd": RENEWS_A,
+    "sketch": SKETCHES,
+}
 
 
 def known() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.update import Base, Change
 from flap_sam.records.scores import Evaluation
 from flap_sam.wire import encoding, payload
+from flap_sam.wire.form import is_in_form_of_round
 from flap_sam.wire.messages import (
     EXPERIMENT,
     REPORT,
@@ -119,13 +120,18 @@ def admitted(asked: Question, base: Base, site: str, agreement: Agreement) -> Ad
     """The task, once its payload is found to be one of the experiment: adapters and heads, and nothing else.
 
     Raises:
-        FlapSamError: see `payload.check`; or the payload is further from where the network started than agreed, or
-            its adapters' factors are larger than a payload within that norm needs.
+        FlapSamError: see `payload.check`; or a factor that the round fixes is not orthonormal, the payload is further
+            from where the network started than agreed, or its adapters' factors are larger than a payload within that
+            norm needs.
     """
     resolved = asked.agreed.resolved(base.experiment.backbone, base.experiment.image_size)
-    received = payload.check(asked.received, payload.types_down(resolved)) if asked.received else {}
+    types = payload.types_down(resolved)
+    received = payload.check(asked.received, types) if asked.received else {}
     own = resolved.at(site)
-    change = Change(base.before(received), base.before({}), base.pairs, own.alpha)
+    if received and not is_in_form_of_round(received, own, base.turning, asked.round, next(iter(types.values()))[1]):
+        found = f"the payload of round {asked.round} has an adapter whose fixed factor is not orthonormal"
+        raise refusal(found, "orthonormal vectors, so that what moves beside it says how far", Reason.PAYLOAD)
+    change = base.distance(received)
     if (norm := change.norm()) > agreement.largest_payload:
         expected = f"at most {agreement.largest_payload:g}, as the site has agreed"
         raise refusal(f"the norm of the payload's change is {norm:.4g}", expected, Reason.PAYLOAD_NORM)
@@ -159,7 +165,7 @@ def answer(result: Content, task: Admitted) -> tuple[Tensors, TrainReport | Eval
     if task.task == TASK_TRAIN:
         report = from_meta(TrainReport, result.meta[REPORT], task.experiment.classes)
         _check_texts(report, task.experiment)
-        return payload.check(result.tensors, payload.types_up(task.own)), report
+        return payload.check(result.tensors, payload.types_up(task.own, task.round)), report
     scores = from_meta(Evaluation, result.meta[REPORT], task.experiment.classes)
     check_names("the result's tensors", result.tensors, set())
     return {}, scores

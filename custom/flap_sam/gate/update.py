@@ -16,7 +16,7 @@ from flap_sam.lowrank.robust import gram, squared_distances
 from flap_sam.sam.checkpoint import network_for
 from flap_sam.sam.methods import parameter_table
 from flap_sam.sam.weights import weights_for
-from flap_sam.wire.form import in_canonical_form, summed_pairs
+from flap_sam.wire.form import in_canonical_form, summed_pairs, turning_pairs
 
 Tensors = Mapping[str, Tensor]
 
@@ -34,7 +34,8 @@ class Base:
 
     Attributes:
         experiment: with backbone and image size resolved.
-        pairs: names of A and B of every adapter that travels in canonical form.
+        pairs: names of A and B of every adapter that travels in canonical form; turning: of every one of which one
+            factor is fixed in a round.
     """
 
     def __init__(self, experiment: Experiment, site: Site) -> None:
@@ -44,7 +45,12 @@ class Base:
         tensors = [t for t in parameter_table(network, experiment.method) if t.sent]
         self._start = {t.name: parameters[t.name].detach().clone() for t in tensors}
         self.pairs = summed_pairs(network, experiment)
+        self.turning = turning_pairs(network, experiment)
         self._start |= {name: torch.zeros_like(self._start[name]) for pair in self.pairs for name in pair}
+
+    def distance(self, received: Tensors) -> "Change":
+        """How far a payload is from where every site started: adapters by their products, whichever factor is fixed."""
+        return Change(self.before(received), self.before({}), self.pairs + self.turning, self.experiment.alpha)
 
     def before(self, received: Tensors) -> dict[str, Tensor]:
         """Every tensor that is sent, as it stood before a round that started from the payload received, if any."""
@@ -58,7 +64,7 @@ class Change:
     """A site's tensors and the base they are measured from, float32.
 
     Args:
-        pairs: names of A and B of every adapter that travels in canonical form; scale: its alpha.
+        pairs: names of A and B of every adapter that counts by its product; scale: its alpha.
     """
 
     sent: Tensors
@@ -70,7 +76,8 @@ class Change:
         """sqrt(sum ||BA - B'A'||^2 + sum ||T - T'||^2), exact, in float64.
 
         Adapters in canonical form count by what they do, all other tensors by themselves: whatever a tensor holds is
-        bounded with its norm. The norm bounds how large numbers are, not how many bits they carry: the low bits of a
+        bounded with its norm. A factor that travels beside a fixed, orthonormal one moves as far as their product does,
+        but for its alpha. The norm bounds how large numbers are, not how many bits they carry: the low bits of a
         float32 hold a byte a number at no norm (see `release.rounded`).
         """
         squares = 0.0

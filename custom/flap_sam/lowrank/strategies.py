@@ -6,17 +6,35 @@ A package of others brings a strategy of its own by an entry point, see `config.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from flap_sam.config.strategies import AVERAGES_FACTORS, KEEPS_A, REFACTORISES, StrategyTraits, load
+from flap_sam.config.strategies import (
+    ALTERNATES,
+    AVERAGES_FACTORS,
+    KEEPS_A,
+    REFACTORISES,
+    RENEWS_A,
+    SKETCHES,
+    StrategyTraits,
+    load,
+)
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.factors import Factors, stack
-from flap_sam.lowrank.refactorise import refactorise
+from flap_sam.lowrank.refactorise import Refactorised, refactorise
+from flap_sam.lowrank.sketch import (
+    drawn_matrix,
+    from_sketches,
+    left_sketch,
+    measured,
+    most_ranks,
+    range_basis,
+    right_sketch,
+)
 from flap_sam.lowrank.tucker import change_factors, tucker2
 
 Tensors = Mapping[str, Tensor]
@@ -36,11 +54,18 @@ class LayerGroup:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a group becomes: tensors by name, and by layer what the truncation kept and dropped (see `refactorise`)."""
+    """What a group becomes.
+
+    Args:
+        tensors: by name.
+        kept, residual: by layer, what the truncation kept and dropped (see `refactorise`).
+        excess: by layer, the norm that a sketch narrower than the sum drops beyond what the SVD would.
+    """
 
     tensors: dict[str, Tensor]
     kept: dict[str, float]
     residual: dict[str, float]
+    excess: dict[str, float] = field(default_factory=dict)
 
 
 class Strategy(ABC):
@@ -50,7 +75,7 @@ class Strategy(ABC):
         groups: the layers whose change B A is federated; every tensor outside them is averaged plainly. Empty under a
             strategy that does not sum changes.
         rank, scale: of the payload's adapters.
-        split, energy: see `refactorise`.
+        split, energy: see `refactorise`; settings that `traits` says are read are handed over by name.
 
     Attributes:
         traits: what the sites and their gates must know of the class.
@@ -63,6 +88,7 @@ class Strategy(ABC):
     ) -> None:
         self.groups = tuple(groups)
         self.rank, self.scale, self.split, self.energy = rank, scale, split, energy
+        self.start_round(0, 0)
 
     def factors(self, group: LayerGroup, payload: Tensors) -> Factors:
         """The change that a payload makes to the group's layers."""
@@ -76,6 +102,10 @@ class Strategy(ABC):
         """The tensors of a site's payload that belong to no group."""
         grouped = {name for group in self.groups for name in self.tensor_names(group)}
         return {name: tensor for name, tensor in payload.items() if name not in grouped}
+
+    def start_round(self, number: int, seed: int) -> None:
+        """Take note of the round whose changes are merged next, and of the experiment's seed."""
+        self.round, self.seed = number, seed
 
     @abstractmethod
     def merge(self, group: LayerGroup, total: Total) -> Merged:
@@ -97,11 +127,7 @@ class Svd(Strategy):
     traits = REFACTORISES
 
     def merge(self, group: LayerGroup, total: Total) -> Merged:
-        result = refactorise(total, self.rank, self.scale, self.split, self.energy)
-        tensors = {}
-        for i, path in enumerate(group.layers):
-            tensors[f"{path}.A"], tensors[f"{path}.B"] = result.factors.A[i], result.factors.B[i]
-        return Merged(tensors, _by_layer(group, result.kept), _by_layer(group, result.residual))
+        return _merged(group, refactorise(total, self.rank, self.scale, self.split, self.energy))
 
 
 class Residual(Svd):
@@ -152,6 +178,61 @@ class FrozenA(FactorAverage):
     traits = KEEPS_A
 
 
+class Alternate(FactorAverage):
+    """In even rounds B = sum_k w_k B_k beside a common A, in odd rounds A = sum_k w_k A_k beside a common B.
+
+    Either way B A is the mean of the sites' changes, exact and of rank r. Between two rounds it is split anew as the
+    next one needs it (see `lowrank.one_sided`). The factors alternate as in RoLoRA (arXiv 2409.02346).
+    """
+
+    traits = ALTERNATES
+
+
+class FedSvd(FactorAverage):
+    """B = sum_k w_k B_k beside a common A, which is V^T of the last mean: FedSVD, arXiv 2505.12805.
+
+    The rows of A turn within the space that they were drawn in, and never leave it.
+    """
+
+    traits = RENEWS_A
+
+
+class Sketch(Svd):
+    """The best rank-r form of what a random sketch finds of sum_k w_k B_k A_k (see `sketch`): FedASK, arXiv 2507.09990.
+
+    Args:
+        sketch_width: columns of the sketch; None means as many as the sum can have ranks, which leaves nothing out.
+    """
+
+    traits = SKETCHES
+
+    def __init__(
+        self,
+        groups: Sequence[LayerGroup],
+        rank: int,
+        scale: float,
+        split: str = "balanced",
+        energy: float = 1.0,
+        sketch_width: int | None = None,
+    ) -> None:
+        super().__init__(groups, rank, scale, split, energy)
+        self.sketch_width = sketch_width
+
+    def merge(self, group: LayerGroup, total: Total) -> Merged:
+        most = most_ranks(total)
+        width = min(self.sketch_width or most, *total.shape[-2:])
+        drawn = [drawn_matrix(total.shape[-1], width, self.seed, self.round, layer) for layer in group.layers]
+        basis = range_basis(right_sketch(total, torch.stack(drawn)))
+        sketched = from_sketches(basis, left_sketch(total, basis))
+        result = measured(refactorise(sketched, self.rank, self.scale, self.split, self.energy), sketched, total)
+        merged = _merged(group, result)
+        if width >= most:
+            return merged
+        best = refactorise(total, self.rank, self.scale, energy=self.energy).residual
+        excess = (result.residual.square() - best.square()).clamp_min(0).sqrt()
+        return replace(merged, excess=_by_layer(group, excess))
+
+
 class SharedTucker(Strategy):
     """MA-SAM's V S_l U from the averaged changes of all layers, by a Tucker-2 step (see `tucker`).
 
@@ -179,7 +260,15 @@ class SharedTucker(Strategy):
         return Merged({self._u: result.U, self._v: result.V, **tensors}, kept, _by_layer(group, result.residual))
 
 
-OURS = {"svd": Svd, "factor-average": FactorAverage, "freeze-a": FrozenA, "residual": Residual}
+OURS = {
+    "svd": Svd,
+    "factor-average": FactorAverage,
+    "freeze-a": FrozenA,
+    "residual": Residual,
+    "alternate": Alternate,
+    "fedsvd": FedSvd,
+    "sketch": Sketch,
+}
 
 
 def strategy_named(name: str) -> type[Strategy]:
@@ -196,6 +285,13 @@ def strategy_named(name: str) -> type[Strategy]:
             Reason.EXPERIMENT,
         )
     return kind
+
+
+def _merged(group: LayerGroup, result: Refactorised) -> Merged:
+    tensors = {}
+    for i, path in enumerate(group.layers):
+        tensors[f"{path}.A"], tensors[f"{path}.B"] = result.factors.A[i], result.factors.B[i]
+    return Merged(tensors, _by_layer(group, result.kept), _by_layer(group, result.residual))
 
 
 def _by_layer(group: LayerGroup, values: Tensor) -> dict[str, float]:

@@ -2,9 +2,9 @@
 """`rounds.jsonl`, the round log: one line of JSON a round, written as the round closes."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from flap_sam.errors import FlapSamError
 from flap_sam.foundation.files import replacing
@@ -34,10 +34,20 @@ class SiteRecord(RoundFigures):
 
 
 class LayerRecord(StrictModel):
-    """What the truncation kept of a layer's averaged change, as share of the squared norm, and the norm it dropped."""
+    """What the truncation kept of a layer's averaged change, as share of the squared norm, and the norm it dropped.
+
+    Args:
+        excess: the norm that a sketch dropped beyond what the SVD would have; None, and not in the file, where no
+            sketch was narrower than the sum.
+    """
 
     kept: Number
     residual: Number
+    excess: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def _known(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class RoundRecord(StrictModel):

@@ -39,7 +39,10 @@ def privacy(run: FinishedRun) -> Section:
                 [[group.replace("_", " "), f"{sent:,}"] for group, sent in groups.items()],
                 foot=[["all", f"{sum(groups.values()):,}"]],
                 note=f"As {run.experiment.payload_dtype}."
-                + (" Sites of a lower rank send less." if run.experiment.ranks else ""),
+                + (" Sites of a lower rank send less." if run.experiment.ranks else "")
+                + (
+                    " Of lora even and lora odd a round sends one; half of each counts." if "lora_odd" in groups else ""
+                ),
             )
         ],
     )

@@ -124,6 +124,10 @@ def low_rank(run: FinishedRun) -> list[Section]:
             for path in last.layers
         ]
         head = ["layer", "first round, %", "last round, %", "norm dropped"]
+        if any(layer.excess is not None for layer in last.layers.values()):
+            head.append("beyond the SVD")
+            for row, layer in zip(rows, last.layers.values(), strict=True):
+                row.append("-" if layer.excess is None else f"{layer.excess:.3g}")
         tables.append(
             Table(
                 "Energy kept by layer",

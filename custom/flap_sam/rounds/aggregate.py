@@ -20,8 +20,10 @@ from flap_sam.lowrank.strategies import LayerGroup, SharedTucker, Strategy, Tota
 from flap_sam.sam.adapters import low_rank_pairs
 from flap_sam.sam.build import build
 from flap_sam.sam.fact import FacT
+from flap_sam.sam.initial import initial
 from flap_sam.wire import encoding, payload
 from flap_sam.wire.encoding import WireType
+from flap_sam.wire.form import fixed_names, in_form_of_round, turning_pairs
 
 BLOCK_SITES = 32
 BLOCK_BYTES = 2 * 2**30
@@ -36,7 +38,7 @@ class Merged:
         norms: of the updates, by site; refused: for their norms, by site, and why.
         counted: the slices that a site counted for.
         kept: of every adapted layer, the share of the squared norm that the truncation kept; residual: the norm that it
-            dropped.
+            dropped; excess: where a sketch was too narrow, what it dropped beyond the SVD (see `lowrank.sketch`).
     """
 
     payload: dict[str, Tensor]
@@ -45,6 +47,7 @@ class Merged:
     counted: Mapping[str, int]
     kept: dict[str, float] = field(default_factory=dict)
     residual: dict[str, float] = field(default_factory=dict)
+    excess: dict[str, float] = field(default_factory=dict)
 
 
 class Aggregator:
@@ -60,14 +63,18 @@ class Aggregator:
     def begin(self, experiment: Experiment, policy: RunPolicy) -> None:
         """Expect rounds of this resolved experiment."""
         self.experiment, self.policy = experiment, policy
-        self.strategy = strategy_for(experiment, build(experiment))
+        network = build(experiment)
+        self.strategy = strategy_for(experiment, network)
+        self._turning = turning_pairs(network, experiment)
+        self._start = {a: initial(network, a, experiment.seed) for a, _ in self._turning}
         self._optimizer = server_optimizer(experiment.server_optimizer, experiment.server_learning_rate)
-        self._types: dict[int, Mapping[str, WireType]] = {}
-        self.start_round({})
+        self.start_round({}, 0)
 
-    def start_round(self, received: Mapping[str, Tensor]) -> None:
-        """Expect the answers to a payload; empty in the first round."""
-        self._received = received
+    def start_round(self, received: Mapping[str, Tensor], number: int) -> None:
+        """Expect the answers of a round to a payload; empty where each site starts by itself."""
+        self._received, self._number = received, number
+        self._types: dict[int, Mapping[str, WireType]] = {}
+        self.strategy.start_round(number, self.experiment.seed)
         self._gatherer = gatherer(self.experiment.robust, self.strategy, self.experiment.hostile_share)
         self._screen = Screen(self.strategy, self._received, self.policy.norm_limit, self.policy.largest_norm)
         self._buffered: list[SiteUpdate] = []
@@ -122,8 +129,16 @@ class Aggregator:
             merged.payload.update(of_group.tensors)
             merged.kept.update(of_group.kept)
             merged.residual.update(of_group.residual)
-        self.start_round({})  # lets go of the updates
-        return replace(merged, payload=self._rounded(merged.payload))
+            merged.excess.update(of_group.excess)
+        following = self._number + 1
+        whole = in_form_of_round(self._fixed() | merged.payload, self.experiment, self._turning, following)
+        self.start_round({}, following)  # lets go of the updates
+        return replace(merged, payload=self._rounded(whole))
+
+    def _fixed(self) -> dict[str, Tensor]:
+        """The factors that the round left as they were, at all sites alike."""
+        names = fixed_names(self.experiment, self._turning, self._number)
+        return {name: (self._received or self._start)[name].double() for name in names}
 
     def _rounded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A payload as the sites will know it."""
@@ -151,7 +166,7 @@ class Aggregator:
     def _types_of(self, experiment: Experiment) -> Mapping[str, WireType]:
         """Shapes and types of a site's tensors on the wire."""
         if experiment.rank not in self._types:
-            self._types[experiment.rank] = payload.types_up(experiment)
+            self._types[experiment.rank] = payload.types_up(experiment, self._number)
         return self._types[experiment.rank]
 
     def _decode(self, experiment: Experiment, checked: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -207,7 +222,7 @@ def strategy_for(experiment: Experiment, network: nn.Module) -> Strategy:
         return SharedTucker(LayerGroup(layers), "image_encoder.fact", rank, scale)
     kind = strategy_named(experiment.strategy)
     groups = groups_of(network) if kind.traits.sums_changes else ()
-    return kind(groups, rank, scale, experiment.split, experiment.energy)
+    return kind(groups, rank, scale, **{name: getattr(experiment, name) for name in kind.traits.reads})
 
 
 def groups_of(network: nn.Module) -> list[LayerGroup]:

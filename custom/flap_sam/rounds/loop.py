@@ -137,7 +137,7 @@ class Run:
         """Expect what most sites have said; they have agreed on it, or an earlier job of the run has."""
         experiment = self._consistency.experiment
         self._aggregator.begin(experiment, self._policy)
-        self._aggregator.start_round(current.tensors)
+        self._aggregator.start_round(current.tensors, current.round)
         self._say(f"{experiment.backbone} at {experiment.image_size} px; all sites must start from the same weights")
         for notice in self._consistency.notices():
             self._say(notice)
@@ -176,7 +176,7 @@ class Run:
         bytes_down = self._travelled(size(task.payload, task.entries))
         records: dict[str, SiteRecord] = {}
         if self._consistency.reference:
-            self._aggregator.start_round(current.tensors)
+            self._aggregator.start_round(current.tensors, current.round)
 
         def accept(site: str, answer: Answer) -> bool:
             report = self._report(answer, number)

@@ -52,7 +52,10 @@ def round_record(sites: Mapping[str, SiteRecord], merged: Merged, **known: Any) 
         validation=mean_of_sites(r.validation for r in sites.values()),
         loss=mean_of_known([r.loss for r in sites.values()], [r.counted_slices for r in sites.values()]),
         svd_energy_kept=mean_of_known(merged.kept.values()),
-        layers={layer: LayerRecord(kept=kept, residual=merged.residual[layer]) for layer, kept in merged.kept.items()},
+        layers={
+            layer: LayerRecord(kept=kept, residual=merged.residual[layer], excess=merged.excess.get(layer))
+            for layer, kept in merged.kept.items()
+        },
         sites=dict(sites),
         **known,
     )

@@ -10,7 +10,9 @@ from torch import Tensor
 from flap_sam.config.experiment import Experiment
 from flap_sam.config.site import ENVIRONMENT
 from flap_sam.errors import FlapSamError
+from flap_sam.sam.build import build
 from flap_sam.wire import encoding, payload
+from flap_sam.wire.form import in_form_of_round, turning_pairs
 
 ALIKE = ("backbone", "image_size", "classes", "method", "adapter", "rank", "alpha", "experts")
 """Settings that say what a payload's tensors mean."""
@@ -22,7 +24,7 @@ class Start:
 
     Args:
         name: of the file.
-        tensors: float32, rounded as the job's wire rounds them.
+        tensors: float32, rounded as the job's wire rounds them; adapters split as the first round needs them.
         experiment: the job's, with the backbone and image size of the payload.
         frozen: digest of the weights that the payload was trained on; None where an earlier version did not note it.
     """
@@ -54,7 +56,8 @@ class Start:
                     "start from another payload."
                 )
         checked = payload.check(found.tensors, payload.types_kept(experiment))
-        sent = encoding.down(checked, experiment.payload_dtype)
+        pairs = turning_pairs(build(experiment), experiment)
+        sent = encoding.down(in_form_of_round(checked, experiment, pairs, 0), experiment.payload_dtype)
         frozen = found.notes.get("frozen")
         return cls(
             name, {n: t.float() for n, t in sent.items()}, experiment, frozen if isinstance(frozen, str) else None

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flap_sam.sam.initial import gaussian
+from flap_sam.config.strategies import TOGETHER, Role, Roles
+from flap_sam.sam.initial import gaussian, orthonormal_rows
+
+FACTOR_GROUPS: dict[Role, str] = {
+    "trained": "lora",
+    "even": "lora_even",
+    "odd": "lora_odd",
+    "renewed": "lora_renewed",
+    "frozen": "lora_frozen",
+}
+"""The group of parameters that a factor belongs to, by its role."""
 
 
 class LoRA(nn.Module):
@@ -22,25 +32,24 @@ class LoRA(nn.Module):
         d_in, d_out: widths of the projection.
         rank: r; A is [r, d_in], Gaussian; B is [d_out, r], zero.
         alpha: scale of the weight change.
-        freeze_a: A stays as drawn, only B trains.
+        roles: when A and B train and travel. Where one of them is fixed in a round, A starts with orthonormal rows.
     """
 
-    parameter_groups = {"A": "lora", "B": "lora"}
-
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, roles: Roles = TOGETHER) -> None:
         super().__init__()
         self.alpha = alpha
+        self.parameter_groups = {"A": FACTOR_GROUPS[roles.A], "B": FACTOR_GROUPS[roles.B]}
+        self._orthonormal = roles.take_turns
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
-        if freeze_a:
-            self.parameter_groups = {**self.parameter_groups, "A": "lora_frozen"}
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
-        """Start of the parameter `name`: A ~ N(0, 1 / d_in), B 0."""
+        """Start of the parameter `name`: A ~ N(0, 1 / d_in), its rows perhaps orthonormalised; B 0."""
         shape = getattr(self, name).shape
         if name != "A":
             return torch.zeros(shape)
-        return gaussian(shape, 1 / math.sqrt(shape[1]), generator)
+        drawn = gaussian(shape, 1 / math.sqrt(shape[1]), generator)
+        return orthonormal_rows(drawn) if self._orthonormal else drawn
 
     def change(self, x: Tensor) -> Tensor:
         """alpha B (A x) for x [..., d_in]: [..., d_out]."""
@@ -60,8 +69,8 @@ class DoRA(LoRA):
     The magnitude m [d_out] starts as ||W||, so that the start changes nothing.
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, freeze_a: bool = False) -> None:
-        super().__init__(d_in, d_out, rank, alpha, freeze_a)
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, roles: Roles = TOGETHER) -> None:
+        super().__init__(d_in, d_out, rank, alpha, roles)
         self.parameter_groups = {**self.parameter_groups, "magnitude": "magnitude"}
         self.magnitude = nn.Parameter(torch.empty(d_out))
 
@@ -103,10 +112,17 @@ class MoLE(nn.Module):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, rank: int, alpha: float, gate: MixtureWeights, experts: int, freeze_a: bool = False
+        self,
+        d_in: int,
+        d_out: int,
+        rank: int,
+        alpha: float,
+        gate: MixtureWeights,
+        experts: int,
+        roles: Roles = TOGETHER,
     ) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, freeze_a) for _ in range(experts))
+        self.experts = nn.ModuleList(LoRA(d_in, d_out, rank, alpha, roles) for _ in range(experts))
         self._gate = [gate]  # in a list: the attention layer owns it, it is not a submodule here
 
     def shares(self) -> Tensor:

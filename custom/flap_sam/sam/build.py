@@ -132,14 +132,14 @@ def _image_encoder(backbone: Backbone, image_size: int, mixes_slices: bool) -> I
 def _attach_low_rank(network: FlapSam, experiment: Experiment) -> None:
     for attention in [m for m in network.modules() if isinstance(m, AdaptedAttention)]:
         shape = (*attention.widths(), experiment.rank, experiment.alpha)
-        freeze_a = not strategies.traits(experiment.strategy).trains_a
+        roles = strategies.traits(experiment.strategy).roles
         if experiment.adapter == "mole":
             gate = MixtureWeights(experiment.experts)
-            query, value = (MoLE(*shape, gate, experiment.experts, freeze_a) for _ in range(2))
+            query, value = (MoLE(*shape, gate, experiment.experts, roles) for _ in range(2))
             attention.attach(query, value, gate)
         else:
             layer = {"lora": LoRA, "dora": DoRA}[experiment.adapter]
-            attention.attach(layer(*shape, freeze_a), layer(*shape, freeze_a))
+            attention.attach(layer(*shape, roles), layer(*shape, roles))
 
 
 def _attach_fact(encoder: ImageEncoder, width: int, experiment: Experiment) -> None:

@@ -153,7 +153,7 @@ def frozen_digest(network: FlapSam, experiment: Experiment) -> str:
     Experiments that differ in how they train have the same, where they freeze the same weights.
     """
     stated = parameter_table(network, experiment.method)
-    return digest_of(network, without={t.name for t in stated if t.trained or t.group in UNUSED})
+    return digest_of(network, without={t.name for t in stated if t.trained or t.sent or t.group in UNUSED})
 
 
 def _drawn(network: FlapSam) -> set[str]:

@@ -2,7 +2,7 @@
 """How many parameters a method trains and sends, counted on the meta device."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 from flap_sam.config.experiment import Experiment
@@ -14,14 +14,18 @@ BYTES_A_NUMBER = 4
 
 @dataclass(frozen=True)
 class Count:
-    """Numbers of parameters: counted as trainable, in all, and sent in one direction of a round."""
+    """Numbers of parameters: counted as trainable, in all, sent by a site in a round, and received by it.
+
+    What is sent in every other round counts half.
+    """
 
     trained: int
     total: int
     sent: int
+    received: int
 
     def __add__(self, other: "Count") -> "Count":
-        return Count(self.trained + other.trained, self.total + other.total, self.sent + other.sent)
+        return Count(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,17 @@ class Inventory:
 
     @property
     def whole(self) -> Count:
-        return sum(self.groups.values(), Count(0, 0, 0))
+        return sum(self.groups.values(), Count(0, 0, 0, 0))
 
     @property
     def megabytes(self) -> float:
-        """What travels from a site to the server, or back, in one round: 10^6 bytes of float32, unframed."""
+        """What travels from a site to the server in one round: 10^6 bytes of float32, unframed."""
         return self.whole.sent * BYTES_A_NUMBER / 1e6
+
+    @property
+    def megabytes_down(self) -> float:
+        """What travels from the server to a site in one round."""
+        return self.whole.received * BYTES_A_NUMBER / 1e6
 
 
 @cache
@@ -46,8 +55,9 @@ def inventory(experiment: Experiment) -> Inventory:
     groups: dict[str, Count] = {}
     for tensor in parameter_table(build(experiment), experiment.method):
         size = math.prod(tensor.shape)
-        count = Count(size * tensor.trained, size, size * tensor.sent)
-        groups[tensor.group] = groups.get(tensor.group, Count(0, 0, 0)) + count
+        sent = size * sum(tensor.leaves_in(number) for number in range(2)) // 2
+        count = Count(size * tensor.trained, size, sent, size * tensor.sent)
+        groups[tensor.group] = groups.get(tensor.group, Count(0, 0, 0, 0)) + count
     return Inventory(groups)
 
 

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from flap_sam.config.strategies import Role, trains
+from flap_sam.sam.adapters import FACTOR_GROUPS
+
 ATTENTION = frozenset({"encoder_attention", "decoder_attention"})
 HEADS = frozenset({"up", "hyp", "mask_tokens"})
 DECODER = HEADS | {"decoder", "decoder_attention", "decoder_unused"}
-LOW_RANK = frozenset({"lora", "magnitude", "gate"})
+LOW_RANK = frozenset({"lora", "lora_even", "lora_odd", "magnitude", "gate"})
 FACT = frozenset({"fact", "slice_adapter"})
 PROMPT = frozenset({"prompt", "prompt_unused"})
 EVERYTHING = DECODER | PROMPT | ATTENTION | {"encoder"}
 
 UNUSED = frozenset({"decoder_unused", "prompt_unused"})
 PERSONAL = frozenset({"gate"})
-ADAPTER_GROUPS = LOW_RANK | FACT | {"lora_frozen"}
+RENEWED = frozenset({"lora_renewed"})
+ADAPTER_GROUPS = LOW_RANK | RENEWED | FACT | {"lora_frozen"}
+ROLES: dict[str, Role] = {group: role for role, group in FACTOR_GROUPS.items()}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class ParameterRow:
         group: where it lives.
         trained: counted as trainable, as the paper counts.
         used: a training step can change it; SAM's IoU head, say, is counted by the paper but never run.
-        sent: it travels: it leaves the site, and the server sends back what it makes of it.
+        sent: each payload holds it.
+        role: when it trains, see `config.strategies.Roles`.
     """
 
     name: str
@@ -62,6 +68,15 @@ class ParameterRow:
     trained: bool
     used: bool
     sent: bool
+    role: Role
+
+    def trains_in(self, number: int) -> bool:
+        """Whether a step of the round of this number can change it."""
+        return self.used and trains(self.role, number)
+
+    def leaves_in(self, number: int) -> bool:
+        """Whether it leaves the site after the round of this number."""
+        return self.sent and self.trains_in(number)
 
 
 def parameter_table(network: nn.Module, method: str) -> list[ParameterRow]:
@@ -75,7 +90,8 @@ def parameter_table(network: nn.Module, method: str) -> list[ParameterRow]:
             group,
             trained=group in groups,
             used=group in groups - UNUSED,
-            sent=group in groups - UNUSED - PERSONAL,
+            sent=group in (groups | RENEWED) - UNUSED - PERSONAL,
+            role=ROLES.get(group, "trained"),
         )
         for name, group in groups_of_parameters(network)
     ]

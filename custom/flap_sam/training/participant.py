@@ -200,7 +200,7 @@ class Participant:
     def _train(self, round_number: int, stopped: Callable[[], bool], say: Say) -> tuple[dict[str, Tensor], LocalResult]:
         progress = Progress(say, self._name, round_number)
         result = self._trainer.train(round_number, stopped, progress)
-        tensors = in_canonical_form(self._trainer.payload(), self._pairs)
+        tensors = in_canonical_form(self._trainer.update(round_number), self._pairs)
         known = {name: leading(self._known[name], t.shape) for name, t in tensors.items() if name in self._known}
         wire, self._carry = encoding.up(tensors, self.experiment.payload_dtype, known, self._carry)
         self._trained_round = round_number

@@ -75,10 +75,11 @@ class Trainer:
         trained = train_only(network, experiment.method)
         parameters = dict(network.named_parameters())
         self._trained = {name: parameters[name] for name in trained}
-        tensors = parameter_table(network, experiment.method)
-        self._sent = {tensor.name: parameters[tensor.name] for tensor in tensors if tensor.sent}
-        self._personal = {tensor.name for tensor in tensors if tensor.group in PERSONAL}
-        self._pairs = [(a, b) for a, b in low_rank_pairs(network) if {a, b} <= self._sent.keys()]
+        self._table = parameter_table(network, experiment.method)
+        self._sent = {tensor.name: parameters[tensor.name] for tensor in self._table if tensor.sent}
+        self._personal = {tensor.name for tensor in self._table if tensor.group in PERSONAL}
+        always = {tensor.name for tensor in self._table if tensor.sent and tensor.role == "trained"}
+        self._pairs = [pair for pair in low_rank_pairs(network) if set(pair) <= always]
         self._optimizer = AdamW(
             self._trained.values(),
             betas=(0.9, 0.999),
@@ -94,15 +95,20 @@ class Trainer:
         return math.ceil(len(self.windows) / self.experiment.batch_size)
 
     def payload(self) -> dict[str, Tensor]:
-        """Copies of the tensors that leave the site, on the CPU."""
+        """Copies of the tensors that a payload holds, on the CPU."""
         return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._sent.items()}
+
+    def update(self, round_number: int) -> dict[str, Tensor]:
+        """Those of them that leave the site after a round."""
+        leaving = {tensor.name for tensor in self._table if tensor.leaves_in(round_number)}
+        return {name: tensor for name, tensor in self.payload().items() if name in leaving}
 
     @torch.no_grad()
     def receive(self, payload: Mapping[str, Tensor]) -> None:
         """Take the tensors of a payload that has been checked; of a higher rank than the site's, the leading part.
 
         A direction that the server's SVD found no use for comes as zeros in A and B and could never train again:
-        its row of A starts anew, which changes nothing, as B stays zero.
+        where both train, its row of A starts anew, which changes nothing, as B stays zero.
         """
         for name, parameter in self._sent.items():
             parameter.copy_(leading(payload[name], parameter.shape))
@@ -129,7 +135,7 @@ class Trainer:
         """
         start = time.perf_counter()
         losses: list[Tensor] = []
-        self._anchors = {name: p.detach().clone() for name, p in self._sent.items()} if self._mu else {}
+        self._let_train(round_number)
         torch.manual_seed((self.experiment.seed + round_number) % 2**63)
         self.network.train()
         steps = self.steps_an_epoch * self.experiment.local_epochs
@@ -145,6 +151,14 @@ class Trainer:
                 f"The training loss of round {round_number} is {loss}; lower the learning rate.", Reason.DIVERGED
             )
         return LocalResult(loss=loss, steps=len(losses), seconds=time.perf_counter() - start)
+
+    def _let_train(self, round_number: int) -> None:
+        """Let train what does so in a round, and remember where it stood for what is sent of it."""
+        trained = {tensor.name for tensor in self._table if tensor.trains_in(round_number)}
+        for name, parameter in self._trained.items():
+            parameter.requires_grad_(name in trained)
+        moving = {name: p for name, p in self._sent.items() if name in trained}
+        self._anchors = {name: p.detach().clone() for name, p in moving.items()} if self._mu else {}
 
     def _batches(self, round_number: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Images and labels of the own part of every batch of a local epoch, and the part's weight."""

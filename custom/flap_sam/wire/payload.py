@@ -17,7 +17,7 @@ from flap_sam.errors import FlapSamError, Reason
 from flap_sam.foundation import strict
 from flap_sam.foundation.files import replacing
 from flap_sam.sam.build import build
-from flap_sam.sam.methods import parameter_table
+from flap_sam.sam.methods import ParameterRow, parameter_table
 from flap_sam.wire import encoding
 from flap_sam.wire.encoding import WireType
 
@@ -42,14 +42,24 @@ class Payload:
 
 
 @cache
+def travelling(experiment: Experiment) -> tuple[ParameterRow, ...]:
+    """The rows of the tensors of a resolved experiment's payloads, in the network's order."""
+    return tuple(row for row in parameter_table(build(experiment), experiment.method) if row.sent)
+
+
 def sent(experiment: Experiment) -> Shapes:
-    """Names and shapes of the tensors that travel in a resolved experiment, both ways, in the network's order."""
-    return {t.name: t.shape for t in parameter_table(build(experiment), experiment.method) if t.sent}
+    """Names and shapes of the tensors of a resolved experiment's payloads."""
+    return {row.name: row.shape for row in travelling(experiment)}
 
 
-def types_up(experiment: Experiment) -> Mapping[str, WireType]:
-    """Shapes and types of a site's tensors on the wire."""
-    return encoding.types_up(sent(experiment), experiment.payload_dtype)
+def leaving(experiment: Experiment, number: int) -> Shapes:
+    """Names and shapes of those that leave a site after the round of this number."""
+    return {row.name: row.shape for row in travelling(experiment) if row.leaves_in(number)}
+
+
+def types_up(experiment: Experiment, number: int) -> Mapping[str, WireType]:
+    """Shapes and types of a site's tensors on the wire after the round of this number."""
+    return encoding.types_up(leaving(experiment, number), experiment.payload_dtype)
 
 
 def types_down(experiment: Experiment) -> Mapping[str, WireType]:

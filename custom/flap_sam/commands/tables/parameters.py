@@ -17,7 +17,7 @@ def room_table(experiment: Experiment) -> str:
     """One experiment's counts by group of the network."""
     found, full = inventory(experiment), full_fine_tuning(experiment)
     table = Table(title=_title(experiment))
-    for column in ("group", "trainable", "total", "travels"):
+    for column in ("group", "trainable", "total", "sent", "received"):
         table.add_column(column, justify="left" if column == "group" else "right")
     for group, count in found.groups.items():
         table.add_row(group, *_cells(count))
@@ -28,7 +28,7 @@ def room_table(experiment: Experiment) -> str:
         table,
         f"trainable: {100 * trained / found.whole.total:.2f} % of the network, "
         f"{full.whole.trained / trained:.1f} times fewer than full fine-tuning",
-        f"a round: {found.megabytes:.2f} MB from each site and as much back, "
+        f"a round: {found.megabytes:.2f} MB from each site and {found.megabytes_down:.2f} MB back, "
         f"{full.megabytes / found.megabytes:.1f} times less than full fine-tuning",
     )
 
@@ -41,7 +41,8 @@ def room_json(experiment: Experiment) -> str:
             "experiment": dict(experiment),
             "groups": {group: asdict(count) for group, count in found.groups.items()},
             **asdict(found.whole),
-            "megabytes_a_round_each_way": found.megabytes,
+            "megabytes_a_round_up": found.megabytes,
+            "megabytes_a_round_down": found.megabytes_down,
             "trained_ratio_to_fullft": found.whole.trained / full.whole.trained,
             "traffic_ratio_to_fullft": found.megabytes / full.megabytes,
         },
@@ -109,5 +110,5 @@ def _title(experiment: Experiment) -> str:
     return f"{parts}, {experiment.classes} classes{size}"
 
 
-def _cells(count: Count) -> tuple[str, str, str]:
-    return f"{count.trained:,}", f"{count.total:,}", f"{count.sent:,}"
+def _cells(count: Count) -> list[str]:
+    return [f"{number:,}" for number in (count.trained, count.total, count.sent, count.received)]
