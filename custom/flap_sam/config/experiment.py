@@ -76,7 +76,7 @@ class Experiment(Settings):
         split: how the SVD becomes two factors (see `lowrank.refactorise`).
         energy: share of the squared norm of the change that the rank must keep; less than 1 may lower the rank.
         sketch_width: columns of the sketches of a layer's summed change, at most its width; None means as many as the
-            sum can have ranks, sites times rank, which leaves nothing out (see `lowrank.sketch`).
+            sum can have ranks, sites times rank, and ten more (see `lowrank.sketch`).
         ranks: rank of the sites that have one of their own, at most `rank`, by the site's name in the federation.
         robust: rule against hostile or broken sites (see `lowrank.robust`).
         hostile_share: share of the sites that the rule withstands.

@@ -21,6 +21,8 @@ from flap_sam.lowrank.refactorise import TINY, Refactorised
 
 Change = Factors | StackedSum | DenseSum
 
+SPARE_COLUMNS = 10  # beyond the rank, so that no direction comes out too faint (Halko et al., arXiv 0909.4061)
+
 
 def drawn_matrix(d_in: int, width: int, seed: int, number: int, layer: str) -> Tensor:
     """Omega of a layer in a round: [d_in, width], orthonormal, float64, the same wherever it is drawn up to rounding.

@@ -27,6 +27,7 @@ from flap_sam.lowrank.aggregate import DenseSum, StackedSum
 from flap_sam.lowrank.factors import Factors, stack
 from flap_sam.lowrank.refactorise import Refactorised, refactorise
 from flap_sam.lowrank.sketch import (
+    SPARE_COLUMNS,
     drawn_matrix,
     from_sketches,
     left_sketch,
@@ -201,7 +202,8 @@ class Sketch(Svd):
     """The best rank-r form of what a random sketch finds of sum_k w_k B_k A_k (see `sketch`): FedASK, arXiv 2507.09990.
 
     Args:
-        sketch_width: columns of the sketch; None means as many as the sum can have ranks, which leaves nothing out.
+        sketch_width: columns of the sketch; None means as many as the sum can have ranks, which leaves nothing out, and
+            `SPARE_COLUMNS` more, so that no direction of the sum comes out too faint.
     """
 
     traits = SKETCHES
@@ -220,7 +222,7 @@ class Sketch(Svd):
 
     def merge(self, group: LayerGroup, total: Total) -> Merged:
         most = most_ranks(total)
-        width = min(self.sketch_width or most, *total.shape[-2:])
+        width = min(self.sketch_width or most + SPARE_COLUMNS, *total.shape[-2:])
         drawn = [drawn_matrix(total.shape[-1], width, self.seed, self.round, layer) for layer in group.layers]
         basis = range_basis(right_sketch(total, torch.stack(drawn)))
         sketched = from_sketches(basis, left_sketch(total, basis))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flap_sam.config.strategies import TOGETHER, Role, Roles
-from flap_sam.sam.initial import gaussian, orthonormal_rows
+from flap_sam.sam.initial import gaussian
 
 FACTOR_GROUPS: dict[Role, str] = {
     "trained": "lora",
@@ -32,24 +32,20 @@ class LoRA(nn.Module):
         d_in, d_out: widths of the projection.
         rank: r; A is [r, d_in], Gaussian; B is [d_out, r], zero.
         alpha: scale of the weight change.
-        roles: when A and B train and travel. Where one of them is fixed in a round, A starts with orthonormal rows.
+        roles: when A and B train and travel.
     """
 
     def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, roles: Roles = TOGETHER) -> None:
         super().__init__()
         self.alpha = alpha
         self.parameter_groups = {"A": FACTOR_GROUPS[roles.A], "B": FACTOR_GROUPS[roles.B]}
-        self._orthonormal = roles.take_turns
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.empty(d_out, rank))
 
     def initial(self, name: str, generator: torch.Generator) -> Tensor:
-        """Start of the parameter `name`: A ~ N(0, 1 / d_in), its rows perhaps orthonormalised; B 0."""
+        """Start of the parameter `name`: A ~ N(0, 1 / d_in); B 0."""
         shape = getattr(self, name).shape
-        if name != "A":
-            return torch.zeros(shape)
-        drawn = gaussian(shape, 1 / math.sqrt(shape[1]), generator)
-        return orthonormal_rows(drawn) if self._orthonormal else drawn
+        return gaussian(shape, 1 / math.sqrt(shape[1]), generator) if name == "A" else torch.zeros(shape)
 
     def change(self, x: Tensor) -> Tensor:
         """alpha B (A x) for x [..., d_in]: [..., d_out]."""

@@ -35,15 +35,6 @@ def gaussian(shape: torch.Size, spread: float, generator: torch.Generator) -> Te
     return (torch.randn(shape, generator=generator, dtype=torch.float64) * spread).float()
 
 
-def orthonormal_rows(drawn: Tensor) -> Tensor:
-    """The rows of [r, n] orthonormalised, each with the sign it had; rows beyond n are zero."""
-    q, r = torch.linalg.qr(drawn.double().mT)
-    signs = torch.where(r.diagonal() < 0, -1.0, 1.0).double()
-    rows = torch.zeros_like(drawn)
-    rows[: q.shape[1]] = (q * signs).mT.float()
-    return rows
-
-
 def _spread(module: nn.Module, name: str, shape: torch.Size) -> float:
     """Standard deviation that keeps a layer's output at its input's scale."""
     if isinstance(module, nn.ConvTranspose2d):

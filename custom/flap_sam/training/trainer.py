@@ -25,6 +25,7 @@ from flap_sam.training.prefetch import made_ahead
 from flap_sam.training.schedule import learning_rate
 from flap_sam.training.step import backward, backward_by_window
 from flap_sam.training.team import ALONE, Team
+from flap_sam.wire.form import turning_pairs
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 FUSED = ("cpu", "cuda")  # devices on which AdamW updates all tensors in one pass
@@ -80,6 +81,7 @@ class Trainer:
         self._personal = {tensor.name for tensor in self._table if tensor.group in PERSONAL}
         always = {tensor.name for tensor in self._table if tensor.sent and tensor.role == "trained"}
         self._pairs = [pair for pair in low_rank_pairs(network) if set(pair) <= always]
+        self._turning = [name for pair in turning_pairs(network, experiment) for name in pair]
         self._optimizer = AdamW(
             self._trained.values(),
             betas=(0.9, 0.999),
@@ -153,7 +155,12 @@ class Trainer:
         return LocalResult(loss=loss, steps=len(losses), seconds=time.perf_counter() - start)
 
     def _let_train(self, round_number: int) -> None:
-        """Let train what does so in a round, and remember where it stood for what is sent of it."""
+        """Let train what does so in a round, and remember where it stood for what is sent of it.
+
+        A factor that takes turns comes in another basis every round: its moments begin anew.
+        """
+        for name in self._turning:
+            self._optimizer.state.pop(self._sent[name], None)
         trained = {tensor.name for tensor in self._table if tensor.trains_in(round_number)}
         for name, parameter in self._trained.items():
             parameter.requires_grad_(name in trained)
