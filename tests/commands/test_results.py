@@ -77,4 +77,4 @@ def test_results_shows_every_run_below_a_folder(tmp_path, monkeypatch, capsys):
 
 def test_no_results_are_an_error(monkeypatch, capsys, tmp_path):
     code, _, err = run(monkeypatch, capsys, "results", str(tmp_path))
-    assert (code, "No finished run" in err) == (1, True)
+    assert (code, "No finished run" in err, "error_log.txt says why" in err) == (1, True, True)

@@ -54,7 +54,7 @@ def test_nothing_is_copied_with_a_bad_setting(tmp_path):
 
 
 def test_what_is_no_job_is_named(tmp_path):
-    with pytest.raises(FlapSamError, match="point to a folder of jobs/"):
+    with pytest.raises(FlapSamError, match="point to the folder of a job"):
         Job.read(tmp_path)
 
 

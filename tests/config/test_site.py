@@ -37,6 +37,12 @@ def test_nothing_configured_is_no_error(tmp_path):
         ('{"dta": "x"}', "dta is unknown"),
         ('{"data": "/a", "data": "/b"}', "data stands in it twice"),
         ('{"data": 3}', "data is 3, expected"),
+        ('{"data": 0}', "data is 0, expected"),
+        ('{"data": "store"}', "data is 'store', expected a path from the root"),
+        ('{"data": "random"}', "data is 'random', expected a path from the root"),
+        ('{"checkpoint": "./sam.pth"}', "checkpoint is './sam.pth', expected a path from the root"),
+        ('{"state": ".."}', "state is '..', expected a path from the root"),
+        ('{"payloads": "a/b"}', "payloads is 'a/b', expected a path from the root"),
         ('{"data": "~nobody-of-this-name/x"}', "expected a folder whose ~ is known here"),
         ('{"name": "../A"}', "name is '../A', expected letters, digits, '.', '_', '-' and blanks"),
         ('{"name": 3}', "name is 3, expected a text"),
@@ -85,6 +91,15 @@ def test_the_environment_repairs_what_the_file_has_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("FLAP_SAM_DEVICE", "cpu")
     monkeypatch.setenv("FLAP_SAM_DATA", "/data")
     assert Site.read(tmp_path) == Site(processes=2, device="cpu", data=Path("/data"))
+
+
+def test_paths_begin_at_the_root_in_the_file_alone(tmp_path, monkeypatch):
+    (tmp_path / "flap_site.json").write_text('{"data": "/data", "checkpoint": "random", "state": "~/state"}')
+    assert Site.read(tmp_path) == Site(data=Path("/data"), checkpoint=Path("random"), state=Path.home() / "state")
+    monkeypatch.setenv("FLAP_SAM_DATA", "store")
+    assert Site.read(tmp_path).data == Path("store")
+    (tmp_path / "flap_site.json").write_text('{"data": "another"}')
+    assert Site.read(tmp_path).data == Path("store")
 
 
 def test_an_empty_setting_is_no_setting(tmp_path):

@@ -94,8 +94,9 @@ def test_a_whole_kit_passes(kit):
         ("flap_site.json", {"data": "/nowhere"}, "data", "/nowhere"),
         ("flap_site.json", {"checkpoint": None}, "checkpoint", "not for patients"),
         ("flap_site.json", {"checkpoint": "random"}, "checkpoint", "random weights"),
+        ("flap_site.json", {"checkpoint": "/nowhere.pth"}, "checkpoint", "/nowhere.pth is no file; correct"),
         ("flap_site.json", {"checkpoint_sha256": None}, "checkpoint", "does not pin it"),
-        ("flap_site.json", {"checkpoint_sha256": "0" * 64}, "checkpoint", "sha256"),
+        ("flap_site.json", {"checkpoint_sha256": "0" * 64}, "checkpoint", f"is {'0' * 64}; use"),
         ("flap_site.json", {"device": "cuda:7"}, "device", "cannot be used"),
     ],
 )
@@ -364,7 +365,7 @@ def places(kit) -> Places:
     ("spoil", "what", "sentence"),
     [
         (lambda p: p.audit_log.path.write_text(""), "audit log", "head knows 1 lines"),
-        (lambda p: p.audit_log.path.unlink(), "audit log", "No such file"),
+        (lambda p: p.audit_log.path.unlink(), "audit log", "the log is missing"),
         (lambda p: p.audit_log.head_path.unlink(), "audit log", "head"),
         (lambda p: p.audit_log.path.write_bytes(b"{}\n"), "audit log", "not bound"),
         (lambda p: p.audit_log.path.chmod(0o644), "private files", "chmod 600"),
@@ -411,7 +412,7 @@ def test_a_server_that_does_not_answer_is_found(kit):
         probe.bind(("localhost", 0))
         client["servers"][0]["service"]["target"] = f"localhost:{probe.getsockname()[1]}"
     path.write_text(json.dumps(client))
-    assert "firewall table" in faults(kit)["server"]
+    assert "firewall" in faults(kit)["server"]
 
 
 def test_another_folder_is_no_kit(tmp_path):

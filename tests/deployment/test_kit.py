@@ -57,6 +57,13 @@ def test_nothing_but_what_was_said_changes(kit):
         assert {name for name in after if after[name] != before.get(name)} == {file}
 
 
+def test_a_path_that_another_folder_would_change_is_not_filled_in(kit):
+    before = contents(kit)
+    with pytest.raises(FlapSamError, match="data is 'store', expected a path from the root"):
+        fill(kit, settings={"data": "store"})
+    assert contents(kit) == before
+
+
 def test_what_was_filled_in_before_stays(kit):
     fill(kit, [Experiment(rank=4)], 3, {"name": "A", "data": "/data"})
     gate = kit / "local/flap_gate.json"

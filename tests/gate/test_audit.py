@@ -36,9 +36,12 @@ def test_it_knows_of_releases(log):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda lines: [lines[0], lines[2]], "line 2 is not bound"),
-        (lambda lines: [lines[0].replace(b'"round": 0', b'"round": 7'), *lines[1:]], "line 2 is not bound"),
-        (lambda lines: [lines[1], lines[0], lines[2]], "line 1 is not bound"),
+        (lambda lines: [lines[0], lines[2]], "line 2 is not bound to line 1"),
+        (
+            lambda lines: [lines[0].replace(b'"round": 0', b'"round": 7'), *lines[1:]],
+            "line 2 is not bound to line 1: either of them",
+        ),
+        (lambda lines: [lines[1], lines[0], lines[2]], "line 1 is not bound to the log's start"),
         (lambda lines: [*lines[:2], b"not json\n"], "line 3 is no JSON"),
         (lambda lines: lines[:2], "it ends with line 2, but its head knows 3 lines"),
         (lambda lines: lines[:0], "it ends with line 0, but its head knows 3 lines"),
@@ -56,7 +59,7 @@ def test_a_missing_head_or_log_is_found(log):
     assert "head" in log.verify()
     log.head_path.with_suffix(".away").rename(log.head_path)
     log.path.unlink()
-    assert "No such file" in log.verify()
+    assert "the log is missing" in log.verify()
 
 
 DAMAGE: dict[str, Callable[[AuditLog], object]] = {

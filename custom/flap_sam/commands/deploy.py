@@ -81,7 +81,12 @@ def check(
 @app.command(rich_help_panel=DEPLOY)
 def audit(
     file: Annotated[Path, typer.Argument(help="a hospital's audit log, flap_audit.jsonl")],
-    head: Annotated[Path | None, typer.Option(help="where the gate keeps the log's head, apart from it")] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            help="the log's head, gate/HOSPITAL/flap_audit.jsonl.head in the state folder; shows a missing end"
+        ),
+    ] = None,
 ) -> None:
     """Verify an audit log: every line is bound to the one before, and with --head the last line is the last."""
     from flap_sam.deployment.audit import verified

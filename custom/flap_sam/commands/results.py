@@ -20,7 +20,10 @@ def results(work: Annotated[Path, typer.Argument(help="a workspace, a downloaded
 
     found = results_below(work)
     if not found:
-        raise FlapSamError(f"No finished run lies below {work}; point to a workspace or a downloaded job.")
+        raise FlapSamError(
+            f"No finished run lies below {work}; point to a workspace or a downloaded job. If the job failed, its "
+            "error_log.txt says why."
+        )
     for folder in found:
         typer.echo(closing_summary(folder))
 

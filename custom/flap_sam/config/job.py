@@ -112,10 +112,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise FlapSamError(f"Job file {path} cannot be read ({error}); point to a folder of jobs/.") from error
+        raise FlapSamError(f"Job file {path} cannot be read ({error}); point to the folder of a job.") from error
     if not isinstance(found, dict):
         raise FlapSamError(
-            f"Job file {path} holds {type(found).__name__}, expected an object of named settings; point to a folder "
-            "of jobs/."
+            f"Job file {path} holds {type(found).__name__}, expected an object of named settings; point to the folder "
+            "of a job."
         )
     return found

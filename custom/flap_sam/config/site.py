@@ -31,13 +31,20 @@ def _none_if_empty(found: object) -> object:
     return None if found == "" else found
 
 
-def _path(found: object) -> object:
+def _path(found: object, info: ValidationInfo) -> object:
+    """A path; the context names the settings that a file gives, for no process knows the folder it was written in."""
     if not isinstance(found, str):
         return found
+    if not found:
+        return None
     try:
-        return Path(found).expanduser() if found else None
+        path = Path(found).expanduser()
     except RuntimeError as error:
         raise ValueError("a folder whose ~ is known here") from error
+    is_random = info.field_name == "checkpoint" and found == "random"
+    if info.field_name in (info.context or ()) and not path.is_absolute() and not is_random:
+        raise ValueError("a path from the root, like /data/store")
+    return path
 
 
 def _is_sha256(found: str) -> bool:
@@ -113,7 +120,9 @@ class Site(StrictModel):
             if path is None or not os.path.lexists(path):
                 return checked(cls, given)
             settings = loads(path.read_bytes())
-            return checked(cls, settings | given if isinstance(settings, dict) else settings)
+            if not isinstance(settings, dict):
+                return checked(cls, settings)
+            return checked(cls, settings | given, context=settings.keys() - given.keys())
         except (OSError, ValueError) as error:
             variables = ", ".join(ENVIRONMENT[key] for key in given)
             raise FlapSamError(
@@ -122,14 +131,14 @@ class Site(StrictModel):
             ) from error
 
     @classmethod
-    def from_plain(cls, settings: Mapping[str, str | int | bool | None]) -> "Site":
-        """Settings as `flap_site.json` has them.
+    def from_plain(cls, settings: Mapping[str, str | int | bool | None], of_file: bool = False) -> "Site":
+        """Settings as `flap_site.json` has them; `of_file` if they are to stand there, where paths begin at the root.
 
         Raises:
             FlapSamError: one is unknown, or not as it may be.
         """
         try:
-            return checked(cls, dict(settings))
+            return checked(cls, dict(settings), context=settings.keys() if of_file else None)
         except ValueError as error:
             raise FlapSamError(f"The site's settings cannot be used: {error}; correct them.") from error
 

@@ -21,11 +21,13 @@ def verified(log: Path, head: Path | None) -> str:
         found = head_of(log)
         kept = found if head is None else parse(Head, head.read_bytes())
     except (OSError, ValueError) as error:
-        raise FlapSamError(f"Audit log {log} is not whole: {error}.", Reason.AUDIT) from error
+        raise FlapSamError(
+            f"Audit log {log} is not whole: {error}; keep it as it is, and compare it with a backup.", Reason.AUDIT
+        ) from error
     if kept != found:
         raise FlapSamError(
             f"Audit log {log} is not whole: it ends with line {found.lines}, its head knows {kept.lines} lines or "
-            "another last one.",
+            "another last one; keep it as it is, and compare it with a backup.",
             Reason.AUDIT,
         )
     return f"{log} is whole: {found.lines} lines, the last of sha256 {found.sha256}"

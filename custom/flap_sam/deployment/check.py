@@ -208,9 +208,16 @@ def _checkpoint(site: Site) -> Look:
     if notice := NOTICES.get(weights_for("auto", site.checkpoint).origin):
         return False, notice
     if site.checkpoint is None or site.checkpoint_sha256 is None:
-        return False, "checkpoint_sha256 in flap_site.json does not pin it"
+        return False, "checkpoint_sha256 in flap_site.json does not pin it; set it to the hash that the lead names"
+    if not site.checkpoint.is_file():
+        return False, f"{site.checkpoint} is no file; correct checkpoint in flap_site.json"
     found = sha256(site.checkpoint)
-    return found == site.checkpoint_sha256.lower(), f"sha256 {found}"
+    if found != (pinned := site.checkpoint_sha256.lower()):
+        return False, (
+            f"sha256 {found}, but checkpoint_sha256 in flap_site.json is {pinned}; use the weights of that hash, or "
+            "ask the lead which are meant"
+        )
+    return True, f"sha256 {found}"
 
 
 def _device(site: Site, gpus: int) -> Look:
@@ -233,6 +240,5 @@ def _servers(client: dict[str, Any]) -> Iterator[CheckResult]:
             socket.create_connection((host, int(port)), SECONDS).close()
             yield CheckResult("server", True, f"{host}:{port} answers")
         except OSError as error:
-            yield CheckResult(
-                "server", False, f"{host}:{port}: {error}; see the firewall table in docs/howto/hospital/install.md"
-            )
+            found = f"{host}:{port}: {error}; ask the lead whether the server runs, then look at the firewall"
+            yield CheckResult("server", False, found)

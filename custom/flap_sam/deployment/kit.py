@@ -50,7 +50,7 @@ def fill(
     agreed = {"experiments": [experiment.model_dump(mode="json") for experiment in experiments]} if experiments else {}
     filled = {
         local / name: _filled(local / name, given, check)
-        for name, given, check in ((SITE, settings, Site.from_plain), (AGREEMENT, agreed, _agreement))
+        for name, given, check in ((SITE, settings, _site), (AGREEMENT, agreed, _agreement))
         if given
     }
     if gpus is not None:
@@ -67,6 +67,10 @@ def _filled(path: Path, given: Mapping[str, object], check: Callable[[dict[str, 
     except (FlapSamError, ValueError) as error:
         raise FlapSamError(f"{path} is not filled in: {error}") from error
     return said
+
+
+def _site(said: dict[str, Any]) -> Site:
+    return Site.from_plain(said, of_file=True)
 
 
 def _agreement(said: dict[str, Any]) -> Agreement:

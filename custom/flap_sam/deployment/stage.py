@@ -83,7 +83,7 @@ def _check_meta(path: Path) -> None:
     try:
         meta = loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise FlapSamError(f"Job file {path} cannot be read ({error}); point to a folder of jobs/.") from error
+        raise FlapSamError(f"Job file {path} cannot be read ({error}); point to the folder of a job.") from error
     if not isinstance(meta, dict) or (foreign := set(meta) - META_KEYS):
         found = min(foreign) if isinstance(meta, dict) else "no names and values"
         raise FlapSamError(f"Job file {path} has {found}; a job here needs {', '.join(sorted(META_KEYS))} at most.")

@@ -99,6 +99,8 @@ class AuditLog:
 
     def verify(self) -> str | None:
         """What is wrong with the log or its head, in a clause; None in a whole log."""
+        if not self.path.exists():
+            return f"the log is missing, but its head {self.head_path} is there; bring both back from one backup"
         try:
             head = head_of(self.path)
             kept = self._head()
@@ -168,7 +170,7 @@ def head_of(path: Path) -> Head:
     head = Head()
     for line in path.read_bytes().splitlines(keepends=True):
         if _entry(head.lines + 1, line)[PREVIOUS] != head.sha256:
-            raise ValueError(f"line {head.lines + 1} is not bound to the one before it")
+            raise ValueError(_unbound(head.lines + 1))
         head = _after(head, line)
     return head
 
@@ -179,8 +181,13 @@ def _entry(number: int, line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"line {number} is no JSON") from error
     if not isinstance(entry, dict) or PREVIOUS not in entry:
-        raise ValueError(f"line {number} is not bound to the one before it")
+        raise ValueError(_unbound(number))
     return entry
+
+
+def _unbound(number: int) -> str:
+    before = f"line {number - 1}: either of them was changed" if number > 1 else "the log's start: it was changed"
+    return f"line {number} is not bound to {before}, or lines were moved, added or removed there"
 
 
 def _hash(line: bytes) -> str:

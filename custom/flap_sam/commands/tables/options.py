@@ -52,7 +52,7 @@ GROUPS = (
         Site,
         "Where things lie at a site: `flap_site.json`",
         "The site decides it; no job and no server can set it. The environment goes first, then `flap_site.json` in "
-        "the site's FLARE folder `local/`.",
+        "the site's FLARE folder `local/`, where paths begin at the root (`/data/store`).",
     ),
 )
 
