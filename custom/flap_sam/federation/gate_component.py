@@ -26,7 +26,7 @@ from flap_sam.federation.envelope import CONTENT, HEADERS
 from flap_sam.gate import ledger, rules
 from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.audit import RELEASED
-from flap_sam.gate.digest import digest
+from flap_sam.wire.digest import digest
 from flap_sam.gate.flood import Flood
 from flap_sam.gate.ledger import Turn
 from flap_sam.gate.places import Places
