@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks on vectors of whole numbers modulo 2^32: the key stream of ChaCha20, added or taken away."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
+
+from flap_sam.secure.keys import Secrets, own_mask, pair_mask
 
 CHUNK = 2**16  # numbers at a time, which stay in the processor's cache
 NUMBER = 4  # bytes
@@ -23,6 +25,24 @@ def apply(vector: Vector, added: Iterable[bytes], taken: Iterable[bytes]) -> Non
     for key in taken:
         for part, mask in _parts(vector, key):
             part -= mask
+
+
+def hide(
+    vector: Vector, site: str, secrets: Secrets, mask_keys: Mapping[str, bytes], roster: bytes, view: bytes
+) -> None:
+    """Mask a site's vector in place.
+
+        y_u = x_u + PRG(own mask of u) + sum over v > u of PRG(mask of u and v) - sum over v < u of the same
+
+    Args:
+        mask_keys: of the sites with which it has masks, U2, by name; its own is among them and is not used.
+    """
+    added = [own_mask(secrets.b, roster)]
+    taken: list[bytes] = []
+    for peer, key in mask_keys.items():
+        if peer != site:
+            (added if peer > site else taken).append(pair_mask(secrets.m, key, view, (site, peer)))
+    apply(vector, added, taken)
 
 
 def mask(key: bytes, size: int) -> Vector:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Final, Literal, Protocol, TypeVar
 
 from annotated_types import Len
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
@@ -28,12 +28,13 @@ from flap_sam.wire.messages import clean_reason
 MASKING = "flap_sam_masking"
 """The entry that holds these messages as JSON."""
 
-KEYS = "keys"
-SHARES = "shares"
-MASKED = "masked"
-CONSISTENCY = "consistency"
-UNMASK = "unmask"
-STEPS = (KEYS, SHARES, MASKED, CONSISTENCY, UNMASK)
+KEYS: Final = "keys"
+SHARES: Final = "shares"
+MASKED: Final = "masked"
+CONSISTENCY: Final = "consistency"
+UNMASK: Final = "unmask"
+Step = Literal["keys", "shares", "masked", "consistency", "unmask"]
+STEPS: tuple[Step, ...] = (KEYS, SHARES, MASKED, CONSISTENCY, UNMASK)
 
 MASKED_TENSOR = "masked"
 LARGEST_CERTIFICATE = 4096

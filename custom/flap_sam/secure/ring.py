@@ -132,13 +132,14 @@ class Ring:
         weight = int(signed[0])
         if not 1 <= weight <= (most := sum(self.caps[site] for site in sites)):
             raise _impossible(f"the sum of weights is {weight}, expected 1 to {most}")
-        change, at = {}, 1
+        change: dict[str, Floats] = {}
+        at = 1
         largest = Fraction(self.largest_change) * weight / Fraction(self.quantum)
         for name, shape in self.shapes.items():
             part = signed[at : at + prod(shape)]
             if part.size and int(np.abs(part).max()) > largest:
                 raise _impossible(f"a number of {name} is beyond {self.largest_change:g} in the mean")
-            change[name] = (part * (self.quantum / weight)).reshape(shape)
+            change[name] = np.multiply(part, self.quantum / weight, dtype=np.float64).reshape(shape)
             at += part.size
         if self.classes is None:
             return Sum(weight, change, None, 0, ())
@@ -156,10 +157,10 @@ class Ring:
         return sum(self.caps.values())
 
     def _figures(self, given: Contribution, weight: int) -> list[NDArray[np.int64]]:
-        parts = _figure("the loss", given.loss, weight, LARGEST_LOSS, self.loss_quantum)
+        parts = _figure("The loss", given.loss, weight, LARGEST_LOSS, self.loss_quantum)
         for scored in given.dice or [None] * (self.classes or 0):
             mean, cases = scored or (None, 0)
-            parts += _figure("a Dice", mean, min(cases, MOST_CASES), LARGEST_DICE, self.dice_quantum)
+            parts += _figure("The Dice", mean, min(cases, MOST_CASES), LARGEST_DICE, self.dice_quantum)
         if len(parts) != 2 + 2 * (self.classes or 0):
             raise FlapSamError(f"There are Dice of other than {self.classes} classes.", Reason.RESULT)
         return parts
@@ -197,13 +198,16 @@ def rounded(name: str, numbers: Floats, weight: int, bound: float, q: float) -> 
     drawn = (np.frombuffer(os.urandom(4 * numbers.size), "<u4") >> (32 - RANDOM_BITS)) * 2.0**-RANDOM_BITS
     whole = below + (exact - below + drawn >= 1)
     most = floor(Fraction(bound) * weight / Fraction(q))
-    return np.clip(whole, -most, most).astype(np.int64)
+    held: NDArray[np.int64] = np.clip(whole, -most, most).astype(np.int64)
+    return held
 
 
 def _figure(name: str, mean: float | None, weight: int, bound: float, q: float) -> list[NDArray[np.int64]]:
     """A weighted mean and its weight; zeros where it is not told, or of nothing."""
     if mean is None or weight == 0:
         return [exactly(0), exactly(0)]
+    if not mean >= 0:
+        raise FlapSamError(f"{name} is {mean}; expected 0 or more.", Reason.DIVERGED)
     held = np.array([min(mean, bound)], np.float64)
     return [rounded(name, held, weight, bound, q), exactly(weight)]
 

@@ -33,7 +33,7 @@ class Exchange:
 
     Args:
         experiment: SHA-256 of the job's experiment.
-        name: update, sketch-y or sketch-z.
+        exchange: update, sketch-y or sketch-z.
         base: digest of what updates are measured from; question: digest of the tensors that the server asks with.
     """
 
@@ -41,14 +41,14 @@ class Exchange:
     run: str
     job: str
     round: int
-    name: str
+    exchange: str
     base: bytes
     question: bytes
 
     @property
     def encoded(self) -> bytes:
         named = framed(self.experiment, self.run.encode(), self.job.encode())
-        return named + self.round.to_bytes(8, "big") + framed(self.name.encode(), self.base, self.question)
+        return named + self.round.to_bytes(8, "big") + framed(self.exchange.encode(), self.base, self.question)
 
 
 @dataclass(frozen=True)
