@@ -130,7 +130,8 @@ class Ring:
         if signed.shape != (self.size,):
             raise _impossible(f"it has {signed.size} numbers, expected {self.size}")
         weight = int(signed[0])
-        if not 1 <= weight <= (most := sum(self.caps[site] for site in sites)):
+        most = sum(self.caps[site] for site in sites)
+        if not 1 <= weight <= most:
             raise _impossible(f"the sum of weights is {weight}, expected 1 to {most}")
         change: dict[str, Floats] = {}
         at = 1
@@ -190,9 +191,7 @@ def rounded(name: str, numbers: Floats, weight: int, bound: float, q: float) -> 
         FlapSamError: a number is beyond the bound in size, or none.
     """
     if not (np.abs(numbers) <= bound).all():
-        raise FlapSamError(
-            f"A number of {name} changes by more than {bound:g}, as the experiment bounds it.", Reason.NORM
-        )
+        raise FlapSamError(f"{name} has a number beyond {bound:g} in size, or none; see largest_change.", Reason.NORM)
     exact = numbers * (weight / q)
     below = np.floor(exact)
     drawn = (np.frombuffer(os.urandom(4 * numbers.size), "<u4") >> (32 - RANDOM_BITS)) * 2.0**-RANDOM_BITS
