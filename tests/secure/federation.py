@@ -34,7 +34,7 @@ CAP = 1000
 
 
 @cache
-def private_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
+def private_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:  # noqa: ARG001
     """A key for a name; making one takes a tenth of a second."""
     return rsa.generate_private_key(65537, bits)
 

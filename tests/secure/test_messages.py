@@ -100,6 +100,11 @@ def test_what_is_no_json_object_is_refused(text):
         read(KeysTask, Message(text), Reason.RESULT)
 
 
+def test_tensors_without_names_are_refused():
+    with pytest.raises(FlapSamError, match="have no names"):
+        read(KeysTask, Message("{}", [1.0]), Reason.RESULT)
+
+
 def test_the_largest_roster_is_within_the_bound():
     entry = {name: len(value) for name, value in json.loads(written(ANSWER).text).items()}
     entry |= {"certificate": 2 * 4096, "signature": 2 * 512, "site": 64}

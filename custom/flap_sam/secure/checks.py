@@ -41,8 +41,15 @@ def check_question(found: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, 
         )
     for name, shape in shapes.items():
         tensor = found[name]
-        if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
+        if not is_plain(tensor, torch.float32, shape):
             raise FlapSamError(f"{name} of the question is not float32 of shape {shape}.", Reason.PAYLOAD)
         products = tensor.double().mT @ tensor.double() - torch.eye(tensor.shape[1], dtype=torch.float64)
         if not bool((products.abs() <= ROUNDING).all()):
             raise FlapSamError(f"{name} of the question has columns that are not orthonormal.", Reason.PAYLOAD)
+
+
+def is_plain(found: object, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
+    """Whether something is a dense tensor in memory, of a type and a shape."""
+    if not isinstance(found, Tensor) or found.layout != torch.strided or found.device.type != "cpu":
+        return False
+    return found.dtype == dtype and tuple(found.shape) == shape and not found.requires_grad

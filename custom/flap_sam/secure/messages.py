@@ -222,6 +222,8 @@ def read(kind: type[Model], message: Message, reason: Reason) -> Model:
     Raises:
         FlapSamError: with the given reason; it is none, or not of this kind.
     """
+    if not isinstance(message.tensors, Mapping):
+        raise FlapSamError("The tensors of a message of a secure sum have no names.", reason)
     if not isinstance(message.text, str) or len(message.text) > LONGEST:
         raise FlapSamError(
             f"A message of a secure sum is {type(message.text).__name__}; expected JSON of at most {LONGEST} "

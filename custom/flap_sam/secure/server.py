@@ -96,7 +96,7 @@ class SecureSum:
         self._verifiers: dict[str, Verifier] = {}
         self._keys: dict[str, KeysAnswer] = {}
         self._boxes: dict[str, dict[str, bytes]] = {}
-        self._vectors: dict[str, Vector] = {}
+        self._sum = np.zeros(size, np.uint32)  # of the masked vectors, those of U3
         self._signed: dict[str, dict[str, bytes]] = {MASKED: {}, CONSISTENCY: {}}
         self._shares: dict[str, dict[str, bytes | None]] = {}
         self._masked: tuple[str, ...] = ()  # U2
@@ -147,7 +147,8 @@ class SecureSum:
         elif isinstance(answer, MaskedAnswer):
             vector = self._vector(site, message.tensors[MASKED_TENSOR])
             self._verifiers[site].verify(answer.signature, strings.masked_string(self._of, site, self._view))
-            self._vectors[site], self._signed[MASKED][site] = vector, answer.signature
+            self._sum += vector
+            self._signed[MASKED][site] = answer.signature
         elif isinstance(answer, ConsistencyAnswer):
             text = strings.list_string(self._of, site, self._view, self.survivors)
             self._verifiers[site].verify(answer.signature, text)
@@ -226,16 +227,14 @@ class SecureSum:
         found = tuple(SiteBox(site=peer, box=self._boxes[peer][site]) for peer in self.sites if peer != site)
         return written(MaskedTask.model_validate({"exchange": self._exchange, "boxes": found}))
 
-    def _vector(self, site: str, found: object) -> Vector:
-        if not isinstance(found, Tensor) or found.dtype != torch.int32 or tuple(found.shape) != (self._size,):
+    def _vector(self, site: str, found: Tensor) -> Vector:
+        if not checks.is_plain(found, torch.int32, (self._size,)):
             raise FlapSamError(f"{site} sends no int32 vector of {self._size} numbers.", Reason.RESULT)
         return found.contiguous().numpy().view(np.uint32)
 
     def _unmasked(self) -> Vector:
         """The sum of the survivors' vectors, less their own masks and those that they have with the dropped."""
-        total = np.zeros(self._size, np.uint32)
-        for site in self.survivors:
-            total += self._vectors[site]
+        total = self._sum
         for site in self.survivors:
             seed = self._restored(site, keys.commitment, self._keys[site].commitment)
             masks.apply(total, [], [keys.own_mask(seed, self._digest)])

@@ -102,7 +102,7 @@ class SecureSite:
         }
         if step not in steps:
             raise FlapSamError(f"The step is {step!r}; expected one of {', '.join(steps)}.", Reason.TASK)
-        if message.tensors and step != KEYS:
+        if step != KEYS and message.tensors:
             raise FlapSamError(f"The step {step} comes with tensors; expected none.", Reason.TASK)
         return steps[step](asked, message, book)
 
