@@ -2,7 +2,7 @@
 """A state is kept for this user alone, and is used with its own entry of the ledger alone."""
 
 import pytest
-from flap_sam.errors import FlapSamError
+from flap_sam.errors import FlapSamError, Reason
 from flap_sam.secure.memory import OLDEST, RunMemory
 from flap_sam.secure.messages import RosterEntry
 from flap_sam.secure.state import HeldShares, Saved, Store
@@ -71,5 +71,6 @@ def test_what_is_old_or_of_the_future_is_removed(tmp_path, now, stays):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "masking").write_text("a file")
-    with pytest.raises((FlapSamError, OSError), match="masking"):
+    with pytest.raises(FlapSamError, match="masking cannot be written") as refusal:
         Store(tmp_path / "masking").write(SAVED)
+    assert refusal.value.reason is Reason.STATE

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flap_sam.foundation.files import replacing
+from flap_sam.errors import FlapSamError, Reason
+from flap_sam.foundation.files import replacing, writing
 from flap_sam.foundation.strict import Count, StrictModel, parse
 from flap_sam.secure.memory import OLDEST, RunMemory
 from flap_sam.secure.messages import Bytes16, Bytes32, Name, Names, RosterEntry, Step
@@ -79,9 +80,13 @@ class Store:
         Raises:
             FlapSamError: it cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing(self._file(saved.run), private=True) as stream:
-            stream.write(saved.to_json().encode())
+        try:
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with replacing(self._file(saved.run), private=True) as stream:
+                stream.write(saved.to_json().encode())
+        except FlapSamError as error:
+            raise FlapSamError(str(error), Reason.STATE) from error
 
     def read(self, run: str, memory: RunMemory) -> Saved | None:
         """A run's state; None where it is lost, damaged, or not the one that the ledger tells of."""
