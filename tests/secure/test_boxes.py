@@ -4,8 +4,9 @@
 import os
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from flap_sam.secure.boxes import SIZE, Shares, opened, sealed
-from flap_sam.secure.keys import Secrets
+from flap_sam.secure.keys import Secrets, box_key
 
 A, B, C = (Secrets.draw() for _ in range(3))
 R = os.urandom(32)
@@ -22,6 +23,14 @@ def test_a_box_opens_for_its_receiver_and_is_another_each_time():
     assert box() != box()
     assert SHARES.m not in box()
     assert SHARES.m.hex() not in repr(SHARES)
+
+
+def test_a_box_is_what_the_page_says():
+    """Nonce, then m's and b's share encrypted with their tag, bound to R, F(from), F(to)."""
+    made = box()
+    bound = R + b"\0\0\0\1a" + b"\0\0\0\1b"
+    cipher = ChaCha20Poly1305(box_key(A.e, B.public.share_key, R, "a", "b"))
+    assert cipher.decrypt(made[:12], made[12:], bound) == SHARES.m + SHARES.b
 
 
 @pytest.mark.parametrize("place", [0, 11, 12, 27, 28, 43, 44, 59])

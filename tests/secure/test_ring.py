@@ -36,6 +36,7 @@ def test_the_quantum_is_the_smallest_power_of_two_whose_sum_fits(weights, bound,
 
 def test_the_quantum_of_the_pages_example():
     assert quantum(22302, 50.0, 6) == 2.0**-10
+    assert [quantum(2**31 - 6 - over, 1.0, 6) for over in (1, 0)] == [1.0, 2.0]
     assert 6 * 2.0**-10 / 22302 < 2.7e-7
 
 

@@ -11,15 +11,16 @@ import torch
 from flap_sam.errors import FlapSamError, Reason
 from flap_sam.secure import keys
 from flap_sam.secure.messages import MASKED_TENSOR, STEPS, UNMASK, Message
+from flap_sam.secure.signatures import KitIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.secure.federation import NAMES, SIZE, Federation, refusal
+from tests.secure.federation import NAMES, SIZE, Federation, certificate, private_key, refusal
 
 OPEN = {"has_certificates": False}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_dropouts_at_any_steps_leave_the_right_sum_or_none(data):
     n = data.draw(st.integers(3, 7))
@@ -167,23 +168,42 @@ def test_a_wrong_share_is_noticed_and_there_is_no_sum(tmp_path, dropped):
     assert server.total is None
 
 
-def spoilt(found: dict) -> None:
-    """An answer to step 2 whose first box does not open."""
-    found["boxes"][0].update(box="00" * 60)
-
-
-def test_boxes_that_do_not_open_are_noted_and_t_others_are_enough(tmp_path):
+@pytest.mark.parametrize("bad", [1, 2])
+def test_boxes_that_do_not_open_are_noted_and_t_others_are_enough(tmp_path, bad):
+    """Five sites, t = 4: with two bad boxes of a site its secret has three shares."""
     federation = Federation(5, tmp_path, **OPEN, least_sites=4)
     server = federation.until("shares")
+
+    def spoil(found: dict) -> None:
+        for box in found["boxes"][:bad]:
+            box["box"] = "00" * 60
+
     for site, message in server.messages().items():
         answer = federation.hospitals[site].answer("shares", federation.asked, message)
-        if site == NAMES[0]:
-            answer = altered(answer, spoilt)
-        server.take(site, answer)
+        server.take(site, altered(answer, spoil) if site == NAMES[0] else answer)
     server.close()
-    while server.step != "over":
+    while server.step != UNMASK:
         federation.step(server)
-    assert (server.total == federation.expected(server.survivors)).all()  # four others have their shares
+    error = refusal(lambda: federation.step(server))
+    if bad == 1:
+        assert error is None
+        assert (server.total == federation.expected(server.survivors)).all()
+    else:
+        assert "closes without a sum: there are 3 shares of a secret of hospital-a, expected 4" in str(error)
+
+
+def test_two_sites_with_one_public_key_are_not_both_taken(tmp_path):
+    """The root has certified one key under two names: one machine stands for two sites."""
+    federation = Federation(4, tmp_path, least_sites=3)
+    federation.train()
+    server, twin = federation.server(), federation.hospitals[NAMES[1]]
+    twin.site._identity = KitIdentity(certificate(NAMES[1], private_key(NAMES[0])), private_key(NAMES[0]))
+    asked = server.messages()
+    for name in NAMES[:2]:
+        answer = federation.hospitals[name].answer("keys", federation.asked, asked[name])
+        error = refusal(lambda name=name, answer=answer: server.take(name, answer))
+        assert error is None if name == NAMES[0] else "the public key of another site" in str(error)
+    assert server.answered == NAMES[:1]
 
 
 def test_a_site_may_not_give_a_key_that_another_gave(tmp_path, monkeypatch):

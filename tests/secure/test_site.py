@@ -455,6 +455,17 @@ def test_a_state_that_is_lost_drops_the_site(tmp_path, step):
     federation.step(server, out=(A,))
 
 
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_a_state_of_another_opening_than_the_ledgers_drops_the_site(tmp_path, step):
+    """As where a ledger was brought back from a backup, and the exchange opened again."""
+    federation = Federation(3, tmp_path, has_certificates=False)
+    server = federation.until(step)
+    hospital = federation.hospitals[A]
+    run = hospital.book.memory.runs["run"].model_copy(update={"number": "another"})
+    hospital.book.memory = hospital.book.memory.model_copy(update={"runs": {"run": run}})
+    assert "is lost" in str(refusal(lambda: hospital.answer(step, federation.asked, server.messages()[A])))
+
+
 @pytest.mark.parametrize("step", ["consistency", "unmask"])
 def test_a_restart_after_the_masked_vector_changes_nothing(tmp_path, step):
     federation = Federation(3, tmp_path, has_certificates=False)
