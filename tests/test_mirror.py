@@ -16,6 +16,7 @@ WITHOUT = {  # a module that needs no test of its own, and why
     "commands/options.py": "declares options alone, which docs/reference shows and tests/test_documents.py compares",
     "federation/door/allowed.py": "declares what passes; test_rules.py beside it holds a second list, written by hand",
     "rounds/sites.py": "an interface, which in_process.py and federation/controller.py implement",
+    "secure/held.py": "declares what a site holds in memory; test_site.py says when it is erased",
 }
 BESIDE = {  # a file or folder of tests that mirrors no module, and what it holds
     "deployment/test_attacks.py": "hostile members, jobs and servers against running kits",
@@ -26,6 +27,8 @@ BESIDE = {  # a file or folder of tests that mirrors no module, and what it hold
     "integration": "whole commands and jobs in FLARE",
     "records/test_versions.py": "every reader of records refuses another version",
     "rounds/test_rounds.py": "every strategy, rule and type over whole rounds of sites and aggregator",
+    "secure/test_attacks.py": "whole attacks of a server that does not keep to the protocol",
+    "secure/test_secrecy.py": "what a server sees that conspires with a site, by chi-square",
 }
 
 

@@ -14,7 +14,7 @@ FLOORS = (  # from the top; a room imports from itself and from the floors below
     {"report", "deployment", "experiments", "export", "pretraining"},
     {"federation", "inference"},
     {"rounds", "gate"},
-    {"training"},
+    {"training", "secure"},  # secure sums know no network and no gate; gate and server both drive them
     {"wire"},
     {"records"},
     {"sam", "data", "lowrank"},

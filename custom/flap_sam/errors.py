@@ -38,6 +38,10 @@ class Reason(StrEnum):
     LEDGER = "gate-ledger"
     AUDIT = "gate-audit"
     CHANGED = "gate-changed"
+    UNMASKED = "gate-unmasked"
+    PEERS = "gate-peers"
+    STEP = "gate-step"
+    LIST = "gate-list"
     GATE = "gate-fault"
 
     @property
@@ -83,6 +87,10 @@ SENTENCES = {
     Reason.LEDGER: "its gate's ledger is missing or damaged, so nothing leaves the site",
     Reason.AUDIT: "its gate's audit log cannot be written, so nothing leaves the site",
     Reason.CHANGED: "its gate stopped an answer that was changed after it had passed",
+    Reason.UNMASKED: "its gate lets no update leave without masks",
+    Reason.PEERS: "its gate does not accept a site's certificate, key or signature",
+    Reason.STEP: "its gate finds a step of a secure sum asked twice, out of order or too late",
+    Reason.LIST: "its gate refuses the list of sites of a secure sum",
     Reason.GATE: "its gate could not judge the message, so nothing leaves the site",
 }
 
@@ -91,7 +99,7 @@ OF_NO_DATA = frozenset(
         *(Reason.NO_DATA, Reason.STORE, Reason.CLASSES, Reason.CHECKPOINT, Reason.BACKBONE, Reason.DEVICE),
         *(Reason.PRECISION, Reason.EXPERIMENT, Reason.TASK, Reason.VERSION, Reason.AGREEMENT, Reason.NOT_AGREED),
         *(Reason.PAYLOAD_NORM, Reason.REPLAYED, Reason.RUN, Reason.RUNS, Reason.EVALUATIONS, Reason.BUDGET),
-        *(Reason.LEDGER, Reason.AUDIT, Reason.CHANGED),
+        *(Reason.LEDGER, Reason.AUDIT, Reason.CHANGED, Reason.UNMASKED, Reason.PEERS, Reason.STEP, Reason.LIST),
     }
 )
 """Reasons that the question, the site's settings and its counts decide: what its data hold has no part in them."""

@@ -19,6 +19,7 @@ from flap_sam.export import onnx as onnx_export
 from flap_sam.foundation.extras import MODULES, require
 from flap_sam.gate.agreement import FILE_NAME, Agreement, Privacy
 from flap_sam.inference.scans import scans_at
+from flap_sam.secure import shamir
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
@@ -70,6 +71,14 @@ def nrrd(folder: Path) -> None:
     read_volume(folder / "scan.nrrd")
 
 
+def masked(_: Path) -> None:
+    shamir.split(bytes(16), 2, 3)
+
+
+def restored(_: Path) -> None:
+    shamir.restore({1: bytes(16), 2: bytes(16)}, 2)
+
+
 def onnx(folder: Path) -> None:
     onnx_export.write(None, {}, folder / "onnx")  # looked at before the model
 
@@ -78,6 +87,7 @@ USES = {
     "report": (report, compare),
     "tensorboard": (simulate,),
     "privacy": (agreement,),
+    "masked": (masked, restored),
     "dicom": (series, one_slice),
     "itk": (metaimage, nrrd),
     "onnx": (onnx,),

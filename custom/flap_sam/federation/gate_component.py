@@ -26,7 +26,6 @@ from flap_sam.federation.envelope import CONTENT, HEADERS
 from flap_sam.gate import ledger, rules
 from flap_sam.gate.agreement import Agreement
 from flap_sam.gate.audit import RELEASED
-from flap_sam.gate.digest import digest
 from flap_sam.gate.flood import Flood
 from flap_sam.gate.ledger import Turn
 from flap_sam.gate.places import Places
@@ -34,6 +33,7 @@ from flap_sam.gate.release import Release, release
 from flap_sam.gate.rules import Admitted
 from flap_sam.gate.update import Base
 from flap_sam.records.scores import Evaluation
+from flap_sam.wire.digest import digest
 from flap_sam.wire.exchange import Answer
 from flap_sam.wire.messages import (
     REASON,

@@ -9,6 +9,7 @@ MODULES = {
     "report": ("matplotlib", "jinja2"),
     "tensorboard": ("tensorboard",),
     "privacy": ("dp_accounting",),
+    "masked": ("Crypto",),
     "dicom": ("pydicom", "gdcm"),
     "itk": ("SimpleITK",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digest by which the audit log and the gate know what has passed."""
+"""The digest by which sites, audit logs and gates know what tensors have passed."""
 
 import hashlib
 from collections.abc import Mapping

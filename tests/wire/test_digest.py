@@ -2,7 +2,7 @@
 """The digest of what has passed."""
 
 import torch
-from flap_sam.gate.digest import digest
+from flap_sam.wire.digest import digest
 
 
 def test_a_digest_is_of_names_types_shapes_and_numbers():
