@@ -11,6 +11,8 @@ from flap_sam.config.experiment import Experiment
 from flap_sam.config.job import CLIENT_CONFIG, Job
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT, Site
+from flap_sam.data.manifest import read_manifest
+from flap_sam.data.store import MANIFEST
 from flap_sam.errors import FlapSamError
 from flap_sam.experiments.simulate import finish, simulate
 from flap_sam.records.results import TEST_DICE
@@ -51,6 +53,25 @@ def test_more_sites_than_the_store_has_are_not_started(store, tmp_path, monkeypa
         simulate(Job.read(JOB).changed(QUICK), tmp_path / "work", 4)
     with pytest.raises(FlapSamError, match=r"4 sites are more than .*/store has, 3 \(A, B, C\); lower --sites"):
         simulate(Experiment(), tmp_path / "work", 4, site=Site(data=store.name))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_a_store_of_other_classes_is_not_started(store, tmp_path, started, classes):
+    held = len(read_manifest(store / "A" / MANIFEST).classes)
+    experiment = Experiment(classes=classes)
+    if classes == held:
+        simulate(experiment, tmp_path / "work", 1, site=Site(data=store))
+    else:
+        with pytest.raises(FlapSamError, match=f"Site A of .* has {held} .*the experiment has {classes}; set classes"):
+            simulate(experiment, tmp_path / "work", 1, site=Site(data=store))
+    assert bool(started) == (classes == held)
+
+
+def test_a_store_without_a_site_is_not_started(tmp_path, started):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(FlapSamError, match=f"{folder} holds no prepared site; make it with"):
+            simulate(Experiment(), tmp_path / "work", 1, site=Site(data=folder))
+    assert not started
 
 
 @pytest.mark.parametrize(("name", "sites"), [("flap_sam_ixi", "3 (Guys, HH, IOP)"), ("flap_sam_nifti", "6 (A, B,")])

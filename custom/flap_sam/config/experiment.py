@@ -35,7 +35,13 @@ ADDED = ("sketch_width",)
 """Settings that came after version 0.2.0: experiments of before keep their JSON, and so their digest."""
 
 Rank = Annotated[int, Field(ge=1, le=1024)]
-Strategy = Annotated[str, Check(strategies.is_known, lambda: "one of " + ", ".join(strategies.known()))]
+Strategy = Annotated[
+    str,
+    Check(
+        strategies.is_known,
+        lambda: f"one of {', '.join(strategies.known())} (that of another package must be installed here)",
+    ),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 
@@ -43,7 +49,8 @@ UpToThousand = Annotated[float, Field(ge=0, le=1000)]
 class Experiment(Settings):
     """One federated fine-tuning run; the job decides it, no site and no server can change it on the way.
 
-    The defaults are the paper's (arXiv 2407.21739, section 3.2).
+    The defaults are those of the paper's text (arXiv 2407.21739, section 3.2); `config.paper` has what its published
+    code has otherwise.
 
     `docs/reference/options.md` is made of the fields and of these lines. A setting that the others leave unread must
     have its default (see `reads`): one experiment has one name.

@@ -84,7 +84,9 @@ class Comparison:
     def _run_missing(self, settings: Collection[str], threads: int | None, say: Callable[[str], None]) -> list[str]:
         wanted = {key: cell for key, cell in self.cells.items() if cell.setting in settings}
         there = self.there()
+        refused = {cell.name for key, cell in wanted.items() if key[2] == cell.name}
         missing = [cell for key, cell in wanted.items() if key not in there]
+        missing.sort(key=lambda cell: cell.name not in refused)  # they fail at once, not after hours of others
         say(f"{len(wanted) - len(missing)} of {len(wanted)} cells are there already")
         self.record()
         failures = []
@@ -98,7 +100,7 @@ class Comparison:
                     say(f"{name}: {self._run(cell, threads) / 60:.1f} minutes")
                 except FlapSamError as error:
                     failures.append(f"{cell.name}: {error}")
-                    say(f"{name} failed")
+                    say(f"{name} failed: {error}")
                 else:
                     self.record()
                 progress.advance(task, self._cost(cell))

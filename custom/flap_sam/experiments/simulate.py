@@ -15,11 +15,14 @@ from flap_sam.config.job import Job
 from flap_sam.config.run_policy import RunPolicy
 from flap_sam.config.site import ENVIRONMENT, Site, absolute_paths
 from flap_sam.data.demo import demo_sites
+from flap_sam.data.manifest import read_manifest
+from flap_sam.data.store import MANIFEST
 from flap_sam.data.store import sites as stored_sites
 from flap_sam.errors import FlapSamError
 from flap_sam.federation import environment
 from flap_sam.foundation.children import child
 from flap_sam.foundation.extras import require
+from flap_sam.foundation.text import count
 from flap_sam.records.results import results_below
 
 NAME = "flap_sam"
@@ -67,7 +70,7 @@ def simulate(
         variables[ENVIRONMENT["payloads"]] = str(Path(start).absolute().parent)
     if isinstance(job, Job) and (tensorboard := job_files.TENSORBOARD["path"]) in job.components:
         require("tensorboard", f"Job {job.folder}, which has {tensorboard},")
-    _check_sites(site or Site.read(None), job.demo if isinstance(job, Job) else None, sites)
+    _check_data(site or Site.read(None), job, sites)
     with tempfile.TemporaryDirectory() as folder:
         laid = _lay(job, policy, Path(folder))
         workspace = environment.simulate(laid, Path(work), sites, threads, [Path(folder)], variables)
@@ -96,12 +99,36 @@ def _lay(job: Experiment | Job, policy: RunPolicy, folder: Path) -> Path:
     return job_files.write(folder / NAME, job, policy).folder
 
 
-def _check_sites(site: Site, demo: str | None, wanted: int) -> None:
-    """Refuse more sites than have data; where there are no data at all, each site says so itself."""
+def _check_data(site: Site, job: Experiment | Job, wanted: int) -> None:
+    """Refuse a store without a site, more sites than have data, and stores of another number of classes.
+
+    Where no data are configured, each site says so itself.
+    """
+    demo = job.demo if isinstance(job, Job) else None
     names = stored_sites(site.data) if site.data else demo_sites(demo) if demo else []
     if names and wanted > len(names):
         held = f"{site.data.absolute() if site.data else 'the demo'} has, {len(names)} ({', '.join(names)})"
         raise FlapSamError(f"{wanted} sites are more than {held}; lower --sites.")
+    if site.data is None:
+        return
+    if not names:
+        raise FlapSamError(
+            f"{site.data.absolute()} holds no prepared site; make it with `flap-sam prepare`, or correct "
+            f"{ENVIRONMENT['data']}."
+        )
+    expected = (job.experiment() if isinstance(job, Job) else job).classes
+    for name in names[:wanted]:
+        _check_classes(site.data, name, expected)
+
+
+def _check_classes(store: Path, name: str, expected: int) -> None:
+    """Refuse a site of a store that has another number of classes than the experiment."""
+    classes = read_manifest(store / name / MANIFEST).classes
+    if len(classes) != expected:
+        raise FlapSamError(
+            f"Site {name} of {store.absolute()} has {count(len(classes), 'class', 'classes')} ({', '.join(classes)}), "
+            f"the experiment has {expected}; set classes to {len(classes)}."
+        )
 
 
 def start(

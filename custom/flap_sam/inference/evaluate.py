@@ -98,7 +98,8 @@ def _pairs(predicted: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
         named = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
         raise FlapSamError(
             f"{predicted} holds no label map of {named}, which {truth} has ({len(missing)} of {len(true)} are "
-            f"missing); expected {missing[0]}{MASK}. Without them the others would be scored too well."
+            f"missing); expected {missing[0]}{MASK}. Predict those "
+            "scans too, or name a folder of true label maps without them."
         )
     return {case: (found[case], file) for case, file in sorted(true.items())}
 

@@ -41,7 +41,8 @@ GROUPS = (
         Experiment,
         "What is trained: `experiment`",
         "The job decides it, in `app/config/config_fed_server.json`; no site and no server can change it on the way. "
-        "A setting that is left out takes its default, which is the paper's. `--set name=value` changes one for a run.",
+        "A setting that is left out takes its default, that of the paper's section 3.2. `--set name=value` changes "
+        "one for a run.",
     ),
     OptionGroup(
         RunPolicy,
