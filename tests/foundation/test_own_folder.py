@@ -48,6 +48,8 @@ ALLOWED = {
     ("training/site_state.py", "_forget_claim"): "the note of a site's data",
     ("training/site_state.py", "_forget_training"): "a site's states by their names",
     ("training/together.py", "_run"): "a file in a temporary folder",
+    ("secure/state.py", "remove"): "the state of a secure sum, by its run",
+    ("secure/state.py", "remove_old"): "states of secure sums, in a folder of their own",
     ("rounds/run_state.py", "save"): "the note that the run is over",
     ("rounds/run_state.py", "_forget"): "the note that a run is over",
     ("rounds/run_state.py", "_keep"): "a run's states by their names",

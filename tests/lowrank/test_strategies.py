@@ -96,7 +96,7 @@ def test_a_strategy_that_averages_factors_merges_no_change(kind):
     with pytest.raises(ValueError, match="no layer's change is federated"):
         made(kind).merge(GROUP, total())
     assert not kind.traits.sums_changes
-    assert FrozenA.traits.trains_a is False
+    assert FrozenA.traits.roles.A == "frozen"
 
 
 def test_the_shared_factors_of_masam_come_back_from_their_own_change():

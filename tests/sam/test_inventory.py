@@ -3,17 +3,18 @@
 
 import pytest
 from flap_sam.config.experiment import Experiment
-from flap_sam.sam.inventory import PAPER, Count, Inventory, full_fine_tuning, inventory, paper_experiment
+from flap_sam.config.paper import PAPER, paper_experiment
+from flap_sam.sam.inventory import Count, Inventory, full_fine_tuning, inventory
 
 FLAP = Experiment(backbone="vit_b", image_size=224)
 
 
 def test_counts_add_up():
-    assert Count(1, 2, 3) + Count(10, 20, 30) == Count(11, 22, 33)
-    found = Inventory({"a": Count(1, 2, 3), "b": Count(10, 20, 30)})
-    assert found.whole == Count(11, 22, 33)
-    assert found.megabytes == 33 * 4 / 1e6
-    assert Inventory({}).whole == Count(0, 0, 0)
+    assert Count(1, 2, 3, 4) + Count(10, 20, 30, 40) == Count(11, 22, 33, 44)
+    found = Inventory({"a": Count(1, 2, 3, 4), "b": Count(10, 20, 30, 40)})
+    assert found.whole == Count(11, 22, 33, 44)
+    assert (found.megabytes, found.megabytes_down) == (33 * 4 / 1e6, 44 * 4 / 1e6)
+    assert Inventory({}).whole == Count(0, 0, 0, 0)
 
 
 def test_the_papers_method_by_part_of_the_network():
@@ -25,7 +26,7 @@ def test_the_papers_method_by_part_of_the_network():
         "up": groups["up"].total,
         "hyp": 3 * (2 * (256 * 256 + 256) + 256 * 8 + 8),
     }
-    assert inventory(FLAP).whole == Count(1_846_384, 91_900_991, 1_846_384)
+    assert inventory(FLAP).whole == Count(1_846_384, 91_900_991, 1_846_384, 1_846_384)
 
 
 def test_full_fine_tuning_is_of_the_same_network_without_adapters():

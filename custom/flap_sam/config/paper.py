@@ -54,11 +54,12 @@ def departures(settings: Mapping[str, object], varied: Mapping[str, object]) -> 
     """In what an experiment is not the paper's: by the setting's name its value, and the paper's.
 
     Args:
-        settings: all of the experiment's; varied: those that it is meant to have otherwise, such as the method.
+        settings: the experiment's, but for those at their defaults perhaps; varied: those that it is meant to have otherwise, such as the method.
     """
-    paper = {**settings, **settings_for(settings["dataset"]), **varied}
+    found = {**DEFAULTS, **settings}
+    paper = {**found, **settings_for(settings["dataset"]), **varied}
     paper |= {name: default for name, default in unread(paper).items() if name not in varied}
-    return {name: (settings[name], value) for name, value in paper.items() if settings[name] != value}
+    return {name: (found[name], value) for name, value in paper.items() if found[name] != value}
 
 
 @dataclass(frozen=True)
