@@ -54,7 +54,8 @@ def departures(settings: Mapping[str, object], varied: Mapping[str, object]) -> 
     """In what an experiment is not the paper's: by the setting's name its value, and the paper's.
 
     Args:
-        settings: the experiment's, but for those at their defaults perhaps; varied: those that it is meant to have otherwise, such as the method.
+        settings: the experiment's, perhaps without those at their defaults; varied: those that it is meant to have
+            otherwise, such as the method.
     """
     found = {**DEFAULTS, **settings}
     paper = {**found, **settings_for(settings["dataset"]), **varied}
