@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.federation import HOSPITALS, SERVER, Federation, stage
+from tests.deployment.federation import Federation, stage
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +29,5 @@ def federation(
     tmp_path_factory: pytest.TempPathFactory, staged: Path, lasting_job: Path, long_job: Path
 ) -> Iterator[Federation]:
     running = Federation(tmp_path_factory.mktemp("federation"), [staged, lasting_job, long_job])
-    try:
-        running.start(SERVER, *HOSPITALS)
+    with running.at_work():
         yield running
-    finally:
-        running.stop()
-        running.cable.close()

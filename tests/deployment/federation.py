@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flap_sam.gate.audit import FILE_NAME, AuditLog
@@ -123,6 +123,16 @@ class Federation:
     def wait_for(self, kit: str, words: str) -> None:
         """Wait until a kit's log says something."""
         self._wait(lambda: words in self.log(kit), f"{kit} never says {words!r}")
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """All of it runs, and nothing of it afterwards."""
+        try:
+            self.start(SERVER, *HOSPITALS)
+            yield
+        finally:
+            self.stop()
+            self.cable.close()
 
     def stop(self, *kits: str) -> None:
         """Kill kits with all their processes, as a power cut does."""

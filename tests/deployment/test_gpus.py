@@ -38,12 +38,8 @@ def with_a_gpu(tmp_path_factory: pytest.TempPathFactory, staged: Path) -> Iterat
         (scheduler,) = (part for part in said["components"] if part["id"] == "job_scheduler")
         scheduler["args"]["max_jobs"] = 2
         resources.write_text(json.dumps(said))
-        try:
-            running.start(SERVER, *HOSPITALS)
+        with running.at_work():
             yield running
-        finally:
-            running.stop()
-            running.cable.close()
 
 
 def seen(kits: Path) -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from flap_sam.sam import attention as attention_module
 from flap_sam.sam.adapters import DoRA, LoRA, MixtureWeights, MoLE
 from flap_sam.sam.attention import AdaptedAttention, DecoderAttention, EncoderAttention
 from flap_sam.sam.fact import FacT, SharedFactors
@@ -82,3 +83,25 @@ def test_windows_with_adapters_are_those_of_zero_tokens_in_place(kind):
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         if b.grad is not None:
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@pytest.mark.parametrize(("windowed", "size", "grid"), [(False, (5, 7), (5, 7)), (True, (4, 4), (6, 9))])
+def test_operands_as_wide_as_a_gpu_wants_them_give_the_same(monkeypatch, windowed, size, grid):
+    """Columns of zeros change no score: output and gradients but for rounding, wherever the operands are made again."""
+    attention = EncoderAttention(24, 3, size, windowed)
+    adapt(attention, "lora")
+    filled(attention)
+    x, toward = torch.randn(2, *grid, 24), torch.randn(2, *grid, 24)
+    widths, found = [], []
+    fused = attention._fused
+    attention._fused = lambda *operands: widths.append({t.shape[-1] for t in operands}) or fused(*operands)
+    for aligned in ({}, {"cpu": 32}):
+        monkeypatch.setattr(attention_module, "ALIGNED", aligned)
+        attention.zero_grad()
+        out = attention(x)
+        (out * toward).mean().backward()
+        found.append([out.detach(), *(p.grad.clone() for p in attention.parameters() if p.grad is not None)])
+    assert all(width % 32 == 0 for kinds in widths[len(widths) // 2 :] for width in kinds)
+    assert any(width % 32 for kinds in widths[: len(widths) // 2] for width in kinds)
+    for plain, wide in zip(*found, strict=True):
+        torch.testing.assert_close(wide, plain, rtol=1e-5, atol=1e-5)

@@ -41,6 +41,21 @@ def test_the_site_chooses_before_the_user_and_the_user_before_the_machine(monkey
 
 
 @pytest.mark.parametrize(
+    ("by_site", "by_user", "kept", "expected"),
+    [(3, "2", 4, 3), (None, "2", 4, 2), (None, "", 4, 4), (None, "", None, 5)],
+)
+def test_a_run_goes_on_with_its_number_unless_somebody_chooses_another(monkeypatch, by_site, by_user, kept, expected):
+    before = torch.get_num_threads()
+    monkeypatch.setenv(threads.GIVEN, by_user)
+    monkeypatch.setattr(threads, "share", lambda: 5)
+    try:
+        threads.settle(by_site, kept)
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
     ("groups", "files", "expected"),
     [
         ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),

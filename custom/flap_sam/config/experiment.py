@@ -32,7 +32,7 @@ SERVER_OPTIMIZERS: tuple[ServerOptimizer, ...] = get_args(ServerOptimizer)
 FLOAT_DTYPES: tuple[FloatDtype, ...] = get_args(FloatDtype)
 WINDOW_SLICES = 5
 ADDED = ("sketch_width",)
-"""Settings that came after version 0.2.0: experiments of before keep their JSON, and so their digest."""
+"""Settings that came later: experiments of before keep their JSON, and so their digest."""
 
 Rank = Annotated[int, Field(ge=1, le=1024)]
 Strategy = Annotated[

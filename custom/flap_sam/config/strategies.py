@@ -43,7 +43,7 @@ class Roles(NamedTuple):
         return not {"even", "odd", "renewed"}.isdisjoint(self)
 
     def fixed_in(self, number: int) -> Literal["A", "B"]:
-        """The factor that is common to all sites in a round, orthonormal, of roles that take turns."""
+        """The factor that is common to all sites in a round, of roles that take turns."""
         return "B" if trains(self.A, number) else "A"
 
 

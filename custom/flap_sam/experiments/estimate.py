@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flap_sam.config.experiment import Experiment
+from flap_sam.config.experiment import DEFAULTS, Experiment
 from flap_sam.config.site import Site
 from flap_sam.data.manifest import Case
 from flap_sam.data.store import SiteStore
@@ -65,7 +65,7 @@ def estimate(cells: Sequence[tuple[Cell, Experiment]], data: Mapping[str, Assign
     seconds, numbers = dict.fromkeys(SETTINGS, 0.0), dict.fromkeys(SETTINGS, 0)
     told: list[tuple[Mapping[str, object], Speed]] = []
     for cell, experiment in cells:
-        network = experiment.changed(**{name: Experiment.model_fields[name].default for name in NOT_COST})
+        network = experiment.changed(**{name: DEFAULTS[name] for name in NOT_COST})
         if network not in speeds:
             speeds[network] = measured(network, smallest, site)
             told.append((cell.changes, speeds[network]))

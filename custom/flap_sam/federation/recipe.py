@@ -38,10 +38,8 @@ class FlapSamRecipe(Recipe):
         lay = partial(
             write, experiment=experiment, policy=run_policy or RunPolicy(), demo=demo, components=[TENSORBOARD, METRICS]
         )
-        self._here, self._submitted = (
-            ConfiguredJob(name, lay),
-            ConfiguredJob(name, partial(lay, submitted=True, gpus=gpus)),
-        )
+        self._here = ConfiguredJob(name, lay)
+        self._submitted = ConfiguredJob(name, partial(lay, submitted=True, gpus=gpus))
         super().__init__(self._here)
 
     def process_env(self, env: ExecEnv) -> None:

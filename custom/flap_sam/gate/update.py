@@ -77,8 +77,9 @@ class Change:
 
         Adapters in canonical form count by what they do, all other tensors by themselves: whatever a tensor holds is
         bounded with its norm. A factor that travels beside a fixed, orthonormal one moves as far as their product does,
-        but for its alpha. The norm bounds how large numbers are, not how many bits they carry: the low bits of a
-        float32 hold a byte a number at no norm (see `release.rounded`).
+        but for its alpha; beside one as drawn, in a round without a payload, about as far. The norm bounds how large
+        numbers are, not how many bits they carry: the low bits of a float32 hold a byte a number at no norm (see
+        `release.rounded`).
         """
         squares = 0.0
         for a, b in self.pairs:

@@ -75,7 +75,7 @@ class Segmenter:
             FlapSamError: see `conventions`; or the site's device or precision cannot be used.
         """
         device = site.torch_device()
-        torch.set_num_threads(threads.chosen(site.threads) or threads.share())
+        threads.settle(site.threads)
         used = conventions(model.experiment, site.data, site.name, clip)
         return cls(model, used, device, settle(site.precision, device), keeps_probabilities)
 

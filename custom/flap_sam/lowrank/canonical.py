@@ -15,17 +15,27 @@ from flap_sam.lowrank.refactorise import NOISE, fixed_signs
 MARGIN = 4.0
 
 
+def product_svd(factors: Factors, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S and V^T of B A, in float64, without forming it; singular values that are rounding are zero.
+
+    Args:
+        full_matrices: as for `torch.linalg.svd`, of the core between the bases of B's columns and A's rows.
+    """
+    left, b = torch.linalg.qr(factors.B.double())
+    right, a = torch.linalg.qr(factors.A.double().mT)
+    u, s, vh = torch.linalg.svd(b @ a.mT, full_matrices=full_matrices)
+    return left @ u, torch.where(s > NOISE * s[..., :1], s, 0.0), vh @ right.mT
+
+
 def canonical(factors: Factors) -> Factors:
     """The same change with B = U sqrt(S) and A = sqrt(S) V^T of B A = U S V^T, in float64.
 
     S falls, and in every column of U the entry of largest size is positive. Singular values that are rounding become
     zero columns of B and zero rows of A.
     """
-    left, b = torch.linalg.qr(factors.B.double())
-    right, a = torch.linalg.qr(factors.A.double().mT)
-    u, s, vh = torch.linalg.svd(b @ a.mT, full_matrices=False)
-    u, vh = fixed_signs(left @ u, vh @ right.mT)
-    root = torch.where(s > NOISE * s[..., :1], s, 0.0).sqrt()
+    u, s, vh = product_svd(factors, full_matrices=False)
+    u, vh = fixed_signs(u, vh)
+    root = s.sqrt()
     missing = factors.rank - root.shape[-1]
     B, A = u * root.unsqueeze(-2), root.unsqueeze(-1) * vh
     return Factors(

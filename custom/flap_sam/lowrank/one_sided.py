@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flap_sam.lowrank.canonical import MARGIN
+from flap_sam.lowrank.canonical import MARGIN, product_svd
 from flap_sam.lowrank.factors import Factors
-from flap_sam.lowrank.refactorise import NOISE, fixed_signs
+from flap_sam.lowrank.refactorise import fixed_signs
 
 
 def one_sided(factors: Factors, fixed: str) -> Factors:
@@ -23,11 +23,7 @@ def one_sided(factors: Factors, fixed: str) -> Factors:
     Args:
         fixed: "A" or "B".
     """
-    left, b = torch.linalg.qr(factors.B.double())
-    right, a = torch.linalg.qr(factors.A.double().mT)
-    u, s, vh = torch.linalg.svd(b @ a.mT)
-    s = torch.where(s > NOISE * s[..., :1], s, 0.0)
-    u, vh = left @ u, vh @ right.mT
+    u, s, vh = product_svd(factors, full_matrices=True)
     both = s.shape[-1]
     signed = fixed_signs(u[..., :both], vh[..., :both, :])
     u, vh = torch.cat([signed[0], u[..., both:]], -1), torch.cat([signed[1], vh[..., both:, :]], -2)

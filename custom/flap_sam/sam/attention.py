@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from flap_sam.sam.remade import Operands, on_remade
 
-ALIGNED = 8  # on a GPU, fused attention copies operands whose width is no multiple of this
+ALIGNED = {"cuda": 8}  # fused attention copies operands whose width is no multiple of this, by the kind of device
 
 
 class AdaptedAttention(nn.Module):
@@ -116,7 +116,10 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
     def _folded(
         self, q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, places: Tensor, bias: Tensor
     ) -> Operands:
-        """q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more]."""
+        """q', k' and v', which is v and zeros: [..., heads, h, w, c] to [windows, heads, h w, more].
+
+        Where the device wants an aligned width, all three end in columns of zeros, which change no score.
+        """
         along_h = torch.einsum("...hwc,hck->...hwk", q, table_h)
         along_w = torch.einsum("...hwc,wck->...hwk", q, table_w)
         q = torch.cat([q, along_h, along_w], dim=-1).flatten(-3, -2)
@@ -124,6 +127,8 @@ class EncoderAttention(image_encoder.Attention, AdaptedAttention):
         k, v = self._filled(k.flatten(-3, -2), bias_k), self._filled(v.flatten(-3, -2), bias_v)
         k = torch.cat([k, places.expand(*k.shape[:-1], -1)], dim=-1)
         v = torch.cat([v, places.new_zeros(()).expand(*v.shape[:-1], places.shape[-1])], dim=-1)
+        lacking = -q.shape[-1] % ALIGNED.get(q.device.type, 1)
+        q, k, v = (F.pad(t, (0, lacking)) if lacking else t for t in (q, k, v))
         return q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2)
 
     def _distances(self, table: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from flap_sam.config.experiment import Experiment
@@ -137,7 +136,7 @@ class Participant:
         self._pairs = summed_pairs(network, own)
         self._task = partial(self._task_of, experiment.to_json(), name, run)
         self._state = SiteState(site.state_root / run / name, own.digest_but_rounds())
-        torch.set_num_threads(threads.chosen(site.threads) or self._state.threads() or threads.share())
+        threads.settle(site.threads, self._state.threads())
         self._trained_round: int | None = None
         self._known: Mapping[str, Tensor] = {}
         self._carry: dict[str, Tensor] = {}

@@ -43,5 +43,6 @@ def backward_by_window(forward: Forward, images: Tensor, labels: Tensor, team: T
     loss = loss_of(weight * sums.requires_grad_(), team).total
     (gradient,) = torch.autograd.grad(loss, sums)
     for image, label in windows:
+        # as `.backward(gradient)` of the sums, which would import sympy to compare the shapes
         (map_sums(forward(image), label.long()) * gradient).sum().backward()
     return loss.detach()

@@ -11,14 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+import torch
 
 GIVEN = "OMP_NUM_THREADS"
 WATCHED_SECONDS = 0.3
 OF_FLARE = "nvflare"
 AT_WORK = ("nvflare.private.fed.app.simulator.simulator_worker", "nvflare.private.fed.app.client.worker_process")
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def settle(by_site: int | None, kept: int | None = None) -> None:
+    """Compute with so many threads from now on: those that somebody chose, else those kept, else this process' share.
+
+    Args:
+        by_site: the site's own setting; kept: what the run has computed with so far.
+    """
+    torch.set_num_threads(chosen(by_site) or kept or share())
 
 
 def chosen(by_site: int | None) -> int | None:
@@ -58,9 +69,10 @@ class Machine:
         time.sleep(WATCHED_SECONDS)
         own = _of_federations()
         seconds = time.perf_counter() - start
-        ours = sum(used - own_before.get(process, 0.0) for process, used in own.items())
+        ours = sum(one.used - (own_before[number].used if number in own_before else 0.0) for number, one in own.items())
         busy = max(0.0, _busy() - all_before - ours) / seconds
-        return cls(usable_cores(), busy, (os.cpu_count() or 1) - busy, _sites())
+        sites = sum(one.at_work for one in own.values())
+        return cls(usable_cores(), busy, (os.cpu_count() or 1) - busy, sites)
 
     @property
     def threads(self) -> int:
@@ -112,21 +124,19 @@ def _busy() -> float:
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
-def _of_federations() -> dict[int, float]:
-    """CPU seconds of this process and of every process of FLARE, by process."""
+class _Process(NamedTuple):
+    """CPU seconds that a process has taken, and whether it works for a site."""
+
+    used: float
+    at_work: bool
+
+
+def _of_federations() -> dict[int, _Process]:
+    """Every process of FLARE by its number, and this one, which works for a site whatever it is."""
     found = {}
     for process in psutil.process_iter(["cmdline", "cpu_times"]):
-        ours = process.pid == os.getpid() or any(OF_FLARE in word for word in process.info["cmdline"] or [])
-        if ours and (used := process.info["cpu_times"]):
-            found[process.pid] = used.user + used.system
+        words, used = process.info["cmdline"] or [], process.info["cpu_times"]
+        own = process.pid == os.getpid()
+        if used and (own or any(OF_FLARE in word for word in words)):
+            found[process.pid] = _Process(used.user + used.system, own or any(word in AT_WORK for word in words))
     return found
-
-
-def _sites() -> int:
-    """Processes at work for a site, this one among them whatever it is."""
-    others = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if process.pid != os.getpid() and any(word in AT_WORK for word in process.info["cmdline"] or [])
-    ]
-    return len(others) + 1

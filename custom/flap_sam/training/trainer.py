@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -98,12 +98,14 @@ class Trainer:
 
     def payload(self) -> dict[str, Tensor]:
         """Copies of the tensors that a payload holds, on the CPU."""
-        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._sent.items()}
+        return self._copies(self._sent)
 
     def update(self, round_number: int) -> dict[str, Tensor]:
         """Those of them that leave the site after a round."""
-        leaving = {tensor.name for tensor in self._table if tensor.leaves_in(round_number)}
-        return {name: tensor for name, tensor in self.payload().items() if name in leaving}
+        return self._copies(tensor.name for tensor in self._table if tensor.leaves_in(round_number))
+
+    def _copies(self, names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: self._sent[name].detach().to("cpu", copy=True) for name in names}
 
     @torch.no_grad()
     def receive(self, payload: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The form in which adapters travel: where the server sums products B A, the product and nothing else.
 
-Where A and B take turns, the one that is common to all sites in a round is orthonormal (see `lowrank.one_sided`).
+Where A and B take turns, the one that is common to all sites in a round is orthonormal (see `lowrank.one_sided`); in a
+round without a payload it is as drawn.
 """
 
 from collections.abc import Callable, Iterable, Mapping
